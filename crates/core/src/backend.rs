@@ -1,0 +1,32 @@
+//! A backend: one address that we send to, alive from its first sight to its last lease.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::load::Load;
+use crate::name::BackendId;
+
+/// One address of one pool. Its identity is (pool, address, port): two pools that name one address share nothing.
+#[derive(Debug)]
+pub struct Backend {
+    /// The number that stands for the identity.
+    pub id: BackendId,
+    /// The pool that it belongs to.
+    pub pool: Arc<str>,
+    /// Where to connect to.
+    pub address: SocketAddr,
+    /// What it carries and how it answered, written by the workers.
+    pub load: Load,
+}
+
+impl Backend {
+    /// A backend that carries nothing yet.
+    pub fn new(id: BackendId, pool: impl Into<Arc<str>>, address: SocketAddr) -> Self {
+        Backend {
+            id,
+            pool: pool.into(),
+            address,
+            load: Load::default(),
+        }
+    }
+}

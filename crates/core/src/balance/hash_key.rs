@@ -1,0 +1,113 @@
+//! What a hash policy sends alike: `client-ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `host`, `sni`,
+//! `5-tuple`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::document::{Decode, Faults, Json, Node, expect_text};
+
+/// The part of a request or connection whose hash chooses the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address; IPv6 by its /64, which is what one customer is given.
+    ClientIp,
+    /// The first value of a header, by its name in lower case.
+    Header(String),
+    /// A cookie's value.
+    Cookie(String),
+    /// A query parameter's value.
+    Query(String),
+    /// The canonical path.
+    Path,
+    /// The host asked for.
+    Host,
+    /// The name in the TLS handshake.
+    Sni,
+    /// Both addresses, both ports, and the protocol.
+    FiveTuple,
+}
+
+const FORMS: &str = "client-ip, header:NAME, cookie:NAME, query:NAME, path, host, sni or 5-tuple";
+
+impl HashKey {
+    /// The key as users write it.
+    pub fn text(&self) -> String {
+        match self {
+            HashKey::ClientIp => "client-ip".into(),
+            HashKey::Header(name) => format!("header:{name}"),
+            HashKey::Cookie(name) => format!("cookie:{name}"),
+            HashKey::Query(name) => format!("query:{name}"),
+            HashKey::Path => "path".into(),
+            HashKey::Host => "host".into(),
+            HashKey::Sni => "sni".into(),
+            HashKey::FiveTuple => "5-tuple".into(),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text.split_once(':') {
+            None => match text {
+                "client-ip" => HashKey::ClientIp,
+                "path" => HashKey::Path,
+                "host" => HashKey::Host,
+                "sni" => HashKey::Sni,
+                "5-tuple" => HashKey::FiveTuple,
+                _ => return None,
+            },
+            Some((_, "")) => return None,
+            Some(("header", name)) => HashKey::Header(name.to_ascii_lowercase()),
+            Some(("cookie", name)) => HashKey::Cookie(name.into()),
+            Some(("query", name)) => HashKey::Query(name.into()),
+            Some(_) => return None,
+        })
+    }
+}
+
+impl Decode for HashKey {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let text = expect_text(node, "a hash key, like \"client-ip\"", faults)?;
+        let key = HashKey::parse(text);
+        if key.is_none() {
+            faults
+                .error(node.span, format!("\"{text}\" is not a hash key"))
+                .help(format!("known here: {FORMS}"));
+        }
+        key
+    }
+
+    fn schema() -> Json {
+        serde_json::json!({ "type": "string", "pattern": "^(client-ip|path|host|sni|5-tuple|(header|cookie|query):.+)$" })
+    }
+}
+
+/// The hash of a key's bytes. Without a seed, so that every node chooses alike.
+pub fn hash_bytes(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
+}
+
+/// The hash of a client's address: IPv4 whole, IPv6 by its /64.
+pub fn hash_client(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(v4) => xxh3_64(&v4.octets()),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => xxh3_64(&v4.octets()),
+            None => xxh3_64(&v6.octets()[..8]),
+        },
+    }
+}
+
+/// The hash of a flow's two ends.
+pub fn hash_flow(source: SocketAddr, destination: SocketAddr, protocol: u8) -> u64 {
+    let mut bytes = [0u8; 37];
+    for (at, end) in [(0, source), (18, destination)] {
+        let octets = match end.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        bytes[at..at + 16].copy_from_slice(&octets);
+        bytes[at + 16..at + 18].copy_from_slice(&end.port().to_be_bytes());
+    }
+    bytes[36] = protocol;
+    xxh3_64(&bytes)
+}

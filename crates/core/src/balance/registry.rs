@@ -1,0 +1,114 @@
+//! The list of policies, and what is made of it: the configuration enum, its decoder, and the match that builds.
+
+/// `policies! { "name" => module::Type, "other" | "alias" => … }` makes `PolicyConfig`, `NAMES` and their impls.
+macro_rules! policies {
+    ($( $name:literal $(| $alias:literal)* => $module:ident :: $type:ident ),* $(,)?) => {
+        /// Every policy's name, without aliases.
+        pub const NAMES: &[&str] = &[$($name),*];
+
+        /// A policy and its settings, as the configuration names it.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum PolicyConfig {
+            $( #[doc = concat!("`", $name, "`.")] $type($module::$type) ),*
+        }
+
+        impl PolicyConfig {
+            /// The policy's name.
+            pub fn name(&self) -> &'static str {
+                match self { $( PolicyConfig::$type(_) => $name ),* }
+            }
+
+            /// The policy called `name`, with its default settings.
+            pub fn named(name: &str) -> Option<Self> {
+                let mut faults = $crate::document::Faults::default();
+                let empty = $crate::document::Node {
+                    span: $crate::document::Span::default(),
+                    value: $crate::document::Value::Table(Vec::new()),
+                };
+                Self::from_table(name, &empty, &mut faults)
+            }
+
+            fn from_table(
+                name: &str,
+                table: &$crate::document::Node,
+                faults: &mut $crate::document::Faults,
+            ) -> Option<Self> {
+                use $crate::document::Decode;
+                match name {
+                    $( $name $(| $alias)* => $module::$type::decode(table, faults).map(PolicyConfig::$type), )*
+                    _ => None,
+                }
+            }
+
+            fn table_schemas() -> Vec<(&'static str, $crate::document::Json)> {
+                use $crate::document::Decode;
+                vec![$( ($name, $module::$type::schema()) ),*]
+            }
+
+            const WORDS: &'static [&'static str] = &[$($name, $($alias,)*)*];
+        }
+
+        impl Policy for PolicyConfig {
+            fn build(&self, members: &Members) -> Box<dyn Picker> {
+                match self { $( PolicyConfig::$type(policy) => policy.build(members) ),* }
+            }
+
+            fn key(&self) -> Option<&HashKey> {
+                match self { $( PolicyConfig::$type(policy) => policy.key() ),* }
+            }
+        }
+    };
+}
+
+use super::PolicyConfig;
+use crate::document::{Decode, Faults, Json, Node, Value, expect_word, table_schema};
+
+/// Policies of the contract that are not built yet.
+const LATER: &[&str] = &["prequal"];
+
+impl Decode for PolicyConfig {
+    /// Either a name, or a table with `kind` and the policy's own keys.
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        match &node.value {
+            Value::Table(entries) => {
+                let Some(kind) = node.field("kind") else {
+                    faults
+                        .error(node.span, "the key `kind` is missing")
+                        .help("policy = { kind = \"maglev\", … }");
+                    return None;
+                };
+                let name = expect_word(kind, Self::WORDS, LATER, faults)?;
+                let own = entries.iter().filter(|entry| entry.key != "kind").cloned().collect();
+                Self::from_table(
+                    name,
+                    &Node {
+                        span: node.span,
+                        value: Value::Table(own),
+                    },
+                    faults,
+                )
+            }
+            _ => {
+                let name = expect_word(node, Self::WORDS, LATER, faults)?;
+                Self::from_table(
+                    name,
+                    &Node {
+                        span: node.span,
+                        value: Value::Table(Vec::new()),
+                    },
+                    faults,
+                )
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        let mut forms = vec![serde_json::json!({ "type": "string", "enum": Self::WORDS })];
+        for (name, schema) in Self::table_schemas() {
+            let mut properties = schema["properties"].as_object().cloned().unwrap_or_default();
+            properties.insert("kind".into(), serde_json::json!({ "const": name }));
+            forms.push(table_schema(properties, &[]));
+        }
+        serde_json::json!({ "anyOf": forms })
+    }
+}

@@ -1,0 +1,20 @@
+//! The nouns and the decisions of Plimsoll.
+//!
+//! This crate performs no I/O, reads no clock and draws no randomness that it was not given: routing, balancing and
+//! health are pure functions, which the data plane, `explain`, `check` and the simulations all call.
+
+pub mod backend;
+pub mod balance;
+pub mod decision;
+pub mod document;
+pub mod load;
+pub mod members;
+pub mod name;
+pub mod network;
+pub mod outcome;
+pub mod pool;
+pub mod retry;
+pub mod rng;
+pub mod route;
+pub mod snapshot;
+pub mod time;

@@ -1,0 +1,95 @@
+//! A lease: the right to send one request or connection to one backend, counted while it lives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Pool;
+use crate::backend::Backend;
+use crate::load::Sign;
+use crate::members::{Limits, Member};
+use crate::outcome::Outcome;
+use crate::time::Now;
+
+/// Counted as in flight from its acquire until it is finished or dropped; dropping it records a cancellation.
+pub struct Lease {
+    pool: Arc<Pool>,
+    backend: Arc<Backend>,
+    name: Arc<str>,
+    limits: Limits,
+    since: Now,
+}
+
+/// Whether control has to look at a backend because of how a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Alarm {
+    /// No.
+    Quiet,
+    /// Its failures in a row have passed the pool's threshold.
+    Suspect,
+}
+
+impl Lease {
+    pub(super) fn new(pool: Arc<Pool>, member: &Member, now: Now) -> Self {
+        Lease {
+            pool,
+            backend: member.backend.clone(),
+            name: member.name.clone(),
+            limits: member.limits,
+            since: now,
+        }
+    }
+
+    /// Who is to be sent to.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// The backend's name in its pool.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What the backend may carry.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The pool that gave it.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// When it was given.
+    pub fn since(&self) -> Now {
+        self.since
+    }
+
+    /// Records the outcome. `latency` is the time to the head of the answer, or until the failure.
+    pub fn finish(self, outcome: Outcome, latency: Duration, now: Now) -> Alarm {
+        let Some(sign) = outcome.sign() else {
+            return Alarm::Quiet;
+        };
+        let load = &self.backend.load;
+        if sign == Sign::Success {
+            self.pool.observe_slow_tail(latency);
+        }
+        load.record(sign, latency, self.pool.slow_tail(), now);
+        if sign == Sign::Success {
+            return Alarm::Quiet;
+        }
+        let threshold = self.pool.settings.consecutive_errors;
+        let (failures, server_errors) = load.consecutive();
+        if threshold > 0 && (failures >= threshold || server_errors >= threshold) {
+            Alarm::Suspect
+        } else {
+            Alarm::Quiet
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.backend.load.leave();
+    }
+}

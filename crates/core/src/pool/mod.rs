@@ -1,0 +1,247 @@
+//! A pool: a named group of backends with one policy, and the only loop that picks.
+
+mod lease;
+mod view;
+
+pub use lease::{Alarm, Lease};
+pub use view::{Tier, View, ViewReader};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::balance::{HashKey, PickCx, Policy, PolicyConfig};
+use crate::decision::{Record, Stage, Verdict, note};
+use crate::members::{Member, Members};
+use crate::name::{BackendId, NameId};
+use crate::outcome::Reason;
+use crate::retry::Budget;
+use crate::rng::Rng;
+use crate::time::Now;
+
+/// The most backends that one request is tried on, and the most picks of one acquire. Beyond it the pool counts as full.
+pub const TRIES_MAX: usize = 16;
+
+/// How the data plane shall treat a pool's backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolSettings {
+    /// Time to make a connection.
+    pub connect_timeout: Duration,
+    /// How long an idle connection is kept for the next request.
+    pub idle_timeout: Duration,
+    /// Time from the request's end to the head of the answer.
+    pub response_header_timeout: Duration,
+    /// Failures in a row after which control is told.
+    pub consecutive_errors: u32,
+}
+
+/// A named group of backends with one policy.
+pub struct Pool {
+    /// Its number.
+    pub id: NameId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The policy as configured.
+    pub policy: PolicyConfig,
+    /// Timeouts and thresholds.
+    pub settings: PoolSettings,
+    /// What retries may be spent here.
+    pub retry_budget: Budget,
+    view: ArcSwap<View>,
+    /// A high quantile of the latency to the head of an answer, in microseconds: what a failure counts as at least.
+    slow_tail: AtomicU64,
+}
+
+/// Why no lease was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The pool has no backend that takes work.
+    NoBackend,
+    /// It has backends, and none is healthy.
+    NoHealthyBackend,
+    /// Those that are left carry as much as they may.
+    Full,
+    /// All were tried for this request.
+    Exhausted,
+}
+
+impl Refusal {
+    /// The reason that the client is given.
+    pub fn reason(self) -> Reason {
+        match self {
+            Refusal::NoBackend => Reason::NoBackend,
+            Refusal::NoHealthyBackend => Reason::NoHealthyBackend,
+            Refusal::Full | Refusal::Exhausted => Reason::PoolFull,
+        }
+    }
+}
+
+/// What one acquire depends on.
+pub struct AcquireCx<'a> {
+    /// The time.
+    pub now: Now,
+    /// Randomness.
+    pub rng: &'a mut Rng,
+    /// The hash of the request's key; a random number when it has none.
+    pub key: u64,
+    /// The backends that this request was tried on.
+    pub tried: &'a [BackendId],
+    /// The record to fill, when somebody asked for one.
+    pub record: Record<'a>,
+}
+
+impl Pool {
+    /// A pool whose members are published with [`publish`](Self::publish).
+    pub fn new(
+        id: NameId,
+        name: impl Into<Arc<str>>,
+        policy: PolicyConfig,
+        settings: PoolSettings,
+        view: View,
+    ) -> Self {
+        Pool {
+            id,
+            name: name.into(),
+            policy,
+            settings,
+            retry_budget: Budget::default(),
+            view: ArcSwap::from_pointee(view),
+            slow_tail: AtomicU64::new(0),
+        }
+    }
+
+    /// What the policy's choice depends on, when it hashes.
+    pub fn key(&self) -> Option<&HashKey> {
+        self.policy.key()
+    }
+
+    /// Puts another view in place, in one swap. Only the control plane's publisher calls it.
+    pub fn publish(&self, view: View) {
+        self.view.store(Arc::new(view));
+    }
+
+    /// The view as it is now, for those who are not on the hot path.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Reads the view through a worker's own cache.
+    pub fn reader(self: &Arc<Self>, rng: &mut Rng) -> ViewReader {
+        ViewReader::new(self.clone(), rng.bits())
+    }
+
+    /// The least latency that a failure counts as.
+    pub fn slow_tail(&self) -> Duration {
+        Duration::from_micros(self.slow_tail.load(Relaxed))
+    }
+
+    /// Moves the slow tail towards the 95th percentile of the samples: up by a nineteenth of what a sample below
+    /// would take it down (the quantile's stochastic approximation, Robbins and Monro 1951).
+    fn observe_slow_tail(&self, sample: Duration) {
+        const UP: u64 = 19;
+        let sample = u64::try_from(sample.as_micros()).unwrap_or(u64::MAX);
+        let tail = self.slow_tail.load(Relaxed);
+        let step = (tail / 256).max(1);
+        // A store for one sample in a few would do as well; most samples change nothing that matters.
+        let next = if sample > tail {
+            sample.min(tail + UP * step + sample.saturating_sub(tail) / 16)
+        } else {
+            tail.saturating_sub(step)
+        };
+        if next != tail {
+            self.slow_tail.store(next, Relaxed);
+        }
+    }
+
+    /// The right to send one request or connection to one backend, or why there is none: the only loop that picks.
+    pub fn acquire(self: &Arc<Self>, view: &View, seq: u64, cx: &mut AcquireCx<'_>) -> Result<Lease, Refusal> {
+        let Some(first) = view.draw(cx.rng) else {
+            note(&mut cx.record, || {
+                let why = if view.has_backends {
+                    "no backend is healthy"
+                } else {
+                    "no backend takes work"
+                };
+                (Stage::Tier, self.name.to_string(), Verdict::Refused, why.into())
+            });
+            return Err(if view.has_backends {
+                Refusal::NoHealthyBackend
+            } else {
+                Refusal::NoBackend
+            });
+        };
+        let mut full = false;
+        // The drawn tier first, then the others in their order: work is refused only when no tier can take it.
+        for at in std::iter::once(first).chain((0..view.tiers.len()).filter(|at| *at != first)) {
+            let tier = &view.tiers[at];
+            match self.acquire_in(tier, seq, cx) {
+                Ok(lease) => return Ok(lease),
+                Err(Refusal::Full) => full = true,
+                Err(_) => {}
+            }
+        }
+        Err(if full { Refusal::Full } else { Refusal::Exhausted })
+    }
+
+    fn acquire_in(self: &Arc<Self>, tier: &Tier, seq: u64, cx: &mut AcquireCx<'_>) -> Result<Lease, Refusal> {
+        let mut skip = [BackendId(0); TRIES_MAX];
+        let mut skipped = cx.tried.len().min(TRIES_MAX);
+        skip[..skipped].copy_from_slice(&cx.tried[..skipped]);
+        let mut full = false;
+        while skipped < TRIES_MAX {
+            let slot = tier.picker.pick(
+                &tier.members,
+                &mut PickCx {
+                    now: cx.now,
+                    rng: cx.rng,
+                    seq,
+                    key: cx.key,
+                    tried: &skip[..skipped],
+                    record: cx.record.as_deref_mut(),
+                },
+            );
+            let Some(member) = slot.and_then(|slot| tier.members.get(slot)) else {
+                break;
+            };
+            if member.backend.load.enter(member.limits.requests) {
+                return Ok(Lease::new(self.clone(), member, cx.now));
+            }
+            note(&mut cx.record, || full_step(member));
+            full = true;
+            skip[skipped] = member.backend.id;
+            skipped += 1;
+        }
+        Err(if full { Refusal::Full } else { Refusal::Exhausted })
+    }
+}
+
+fn full_step(member: &Member) -> (Stage, String, Verdict, String) {
+    let why = format!(
+        "full: {} in flight of {}",
+        member.backend.load.in_flight(),
+        member.limits.requests
+    );
+    (Stage::Pick, member.name.to_string(), Verdict::Refused, why)
+}
+
+impl View {
+    /// A view with one tier of `members` under `policy`.
+    pub fn single(members: Members, policy: &dyn Policy) -> Self {
+        if members.is_empty() {
+            return View::default();
+        }
+        let picker = policy.build(&members);
+        View {
+            tiers: [Tier {
+                share: 1.0,
+                members,
+                picker,
+            }]
+            .into(),
+            panicking: false,
+            has_backends: true,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The snapshot: everything a worker needs to decide, immutable, of one generation.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::name::NameId;
+use crate::network::Network;
+use crate::pool::Pool;
+use crate::retry::RetryPolicy;
+use crate::route::RouteTable;
+
+/// One generation of the configuration, compiled: names are numbers, defaults are filled in, limits are checked.
+pub struct Snapshot {
+    /// One more for each that was published.
+    pub generation: u64,
+    /// Where we accept, and what is spoken there.
+    pub listeners: Vec<Arc<Listener>>,
+    /// All pools; actions name them by position.
+    pub pools: Vec<Arc<Pool>>,
+    /// What holds for the whole node.
+    pub node: NodeSettings,
+}
+
+/// A position in [`Snapshot::pools`].
+pub type PoolIndex = usize;
+
+/// What holds for the whole node.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// Peers whose forwarded headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether our own replies say why in `x-plimsoll-reason`.
+    pub expose_reason: bool,
+    /// Client connections over all listeners and workers.
+    pub max_connections: u32,
+    /// How long work in flight may go on at shutdown.
+    pub drain_timeout: Duration,
+    /// Whether finished requests and connections are written to the access log.
+    pub access_log: Option<AccessFormat>,
+}
+
+/// How a line of the access log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// One JSON object.
+    Json,
+    /// Apache's combined format.
+    Combined,
+}
+
+impl NodeSettings {
+    /// Whether `peer` is a proxy whose forwarded headers are believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(peer))
+    }
+}
+
+/// Addresses that we accept on, and the protocol spoken there.
+pub struct Listener {
+    /// Its number.
+    pub id: NameId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The addresses.
+    pub bind: Vec<SocketAddr>,
+    /// What is spoken.
+    pub service: Service,
+}
+
+/// What a listener does with a connection.
+pub enum Service {
+    /// Requests and answers.
+    Http(HttpService),
+    /// Bytes.
+    Tcp(TcpService),
+}
+
+/// HTTP on a listener.
+pub struct HttpService {
+    /// Which route a request takes.
+    pub routes: RouteTable,
+    /// A path that we answer ourselves: 200 while serving, 503 while draining.
+    pub health_path: Option<String>,
+    /// Requests after which a connection is closed.
+    pub keepalive_requests: u64,
+    /// Age after which a connection is closed.
+    pub keepalive_age: Option<Duration>,
+    /// How long each phase may take.
+    pub timeouts: HttpTimeouts,
+    /// How large each part may be.
+    pub limits: HttpLimits,
+    /// Whether `%2F` and `%5C` may stand in a path.
+    pub allow_encoded_slash: bool,
+}
+
+/// How long each phase of a client's connection may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpTimeouts {
+    /// From a request's first byte (or the connection's start) to the end of its head.
+    pub request_header: Duration,
+    /// Between two parts of a request's body.
+    pub request_body: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// Between two parts of an answer, and on an upgraded connection.
+    pub stream_idle: Duration,
+}
+
+impl Default for HttpTimeouts {
+    fn default() -> Self {
+        HttpTimeouts {
+            request_header: Duration::from_secs(10),
+            request_body: Duration::from_secs(60),
+            idle: Duration::from_secs(75),
+            stream_idle: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How large each part of a message's head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// The whole head, in bytes.
+    pub head_bytes: usize,
+    /// How many fields.
+    pub fields: usize,
+    /// The request line, in bytes.
+    pub request_line: usize,
+}
+
+impl Default for HttpLimits {
+    /// 64 KiB, 128 fields, 16 KiB; between nginx (4 × 8 KiB) and Envoy (60 KiB, 100 fields).
+    fn default() -> Self {
+        HttpLimits {
+            head_bytes: 64 << 10,
+            fields: 128,
+            request_line: 16 << 10,
+        }
+    }
+}
+
+/// TCP on a listener.
+#[derive(Clone, Debug)]
+pub struct TcpService {
+    /// Where connections go.
+    pub pool: PoolIndex,
+    /// How long a connection may be silent in both directions.
+    pub idle_timeout: Duration,
+}
+
+/// What is done with the requests that match.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its number.
+    pub id: NameId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is done.
+    pub action: Action,
+    /// The longest that the whole request may take until the answer has begun.
+    pub timeout: Option<Duration>,
+    /// What may be retried.
+    pub retry: RetryPolicy,
+    /// Whether a connection may be upgraded to a WebSocket.
+    pub upgrade_websocket: bool,
+}
+
+/// What a route does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send to a backend of this pool.
+    Pool(PoolIndex),
+    /// Send the client elsewhere.
+    Redirect(Redirect),
+    /// Answer ourselves.
+    Respond(Respond),
+}
+
+/// A redirect: what is `None` stays as the request had it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// The host, without port.
+    pub host: Option<String>,
+    /// The port.
+    pub port: Option<u16>,
+    /// The whole path.
+    pub path: Option<String>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// An answer of our own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Respond {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: String,
+    /// Its header fields.
+    pub headers: Vec<(String, String)>,
+}
