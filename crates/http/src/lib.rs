@@ -1,1 +1,5 @@
+//! Messages: HTTP/1.1 heads and bodies, header hygiene, and the reuse cache. It knows no pool and no route.
 
+pub mod field;
+pub mod h1;
+pub mod reuse;

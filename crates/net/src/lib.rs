@@ -1,1 +1,15 @@
+//! Bytes: listening, connecting, buffers, deadlines and relays. It knows no pool and no HTTP.
 
+mod buffer;
+mod connect;
+mod listen;
+mod relay;
+mod socket;
+mod timer;
+
+pub use buffer::{BLOCK, Blocks, Buffer, GROWN_MAX};
+pub use connect::connect;
+pub use listen::{BACKLOG, listen};
+pub use relay::{Relayed, relay};
+pub use socket::Socket;
+pub use timer::{Elapsed, TICK, Timer, Timers};

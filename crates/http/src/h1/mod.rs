@@ -1,0 +1,40 @@
+//! HTTP/1.1 (RFC 9112): strict on what comes in, and what goes out is always framed by us.
+
+mod body;
+mod request;
+mod response;
+mod scan;
+mod write;
+
+pub use body::{BodyDecoder, BodyFault, Step, write_chunk_end, write_chunk_head, write_last_chunk};
+pub use request::{Framing, RequestHead, Target, parse_request};
+pub use response::{Method, ResponseHead, parse_response};
+pub use scan::{HeadScan, Scanned};
+pub use write::{Forwarded, HeadOut, ReplyHead, write_reply_head, write_request_head, write_response_head};
+
+use httparse::Header;
+
+/// The most header fields of one head, whatever the configuration says.
+pub const FIELDS_MAX: usize = 256;
+
+/// Room for a head's fields, on the stack of the one function that handles it.
+pub type FieldRoom<'b> = [std::mem::MaybeUninit<Header<'b>>; FIELDS_MAX];
+
+/// What is wrong with a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadFault {
+    /// It does not follow the grammar, or leaves room for doubt about where it ends.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The head is too long, or has too many fields.
+    #[error("the head is too long or has too many fields")]
+    TooLarge,
+    /// The request line is too long.
+    #[error("the request line is too long")]
+    LineTooLong,
+}
+
+/// The position of `part`, which lies in `whole`.
+fn offset(whole: &[u8], part: &[u8]) -> usize {
+    part.as_ptr() as usize - whole.as_ptr() as usize
+}

@@ -1,0 +1,285 @@
+//! Heads on their way out. Lines that stay as they were are copied in runs, several at once.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use super::request::{Framing, RequestHead, Target};
+use super::response::ResponseHead;
+use crate::field::Class;
+
+/// What is said upstream about where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Forwarded<'a> {
+    /// Whether what the sender said about it is believed.
+    pub trusted: bool,
+    /// The sender's address.
+    pub peer: IpAddr,
+    /// `http` or `https`.
+    pub proto: &'a str,
+    /// The request's id, when it does not bring one that is believed.
+    pub request_id: &'a str,
+    /// The Host to send when the request names none.
+    pub default_host: &'a str,
+}
+
+/// Writes the head of `head` as it goes upstream, with `path` as its canonical path and query.
+pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, path: &[u8], forwarded: &Forwarded<'_>) {
+    out.extend_from_slice(head.method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(path);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let keep_host = matches!(head.target, Target::Origin(_) | Target::Asterisk) && !head.host.is_empty();
+    if !keep_host {
+        line(
+            out,
+            b"host",
+            if head.host.is_empty() {
+                forwarded.default_host.as_bytes()
+            } else {
+                head.host
+            },
+        );
+    }
+    let mut seen = Seen::default();
+    copy_runs(
+        out,
+        head.bytes,
+        head.fields.len(),
+        |at| head.line_start(at),
+        |at| {
+            let class = head.classes[at];
+            seen.see(class);
+            match class {
+                Class::Plain | Class::Credentials | Class::Date | Class::UserAgent | Class::Trailer => true,
+                Class::ContentLength | Class::TransferEncoding => true,
+                Class::Host => keep_host,
+                Class::Expect => head.expect_continue,
+                Class::ForwardedProto | Class::ForwardedHost | Class::RequestId | Class::TrustedOnly => {
+                    forwarded.trusted
+                }
+                Class::Connection | Class::Upgrade | Class::Te | Class::HopByHop | Class::ForwardedFor => false,
+            }
+        },
+    );
+    write_forwarded(out, head, forwarded, seen);
+    match (head.upgrade_websocket, head.te_trailers) {
+        (true, _) => out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
+        (false, true) => out.extend_from_slice(b"connection: te\r\nte: trailers\r\n"),
+        (false, false) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Which of the fields that we add were there already.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    proto: bool,
+    host: bool,
+    id: bool,
+}
+
+impl Seen {
+    fn see(&mut self, class: Class) {
+        match class {
+            Class::ForwardedProto => self.proto = true,
+            Class::ForwardedHost => self.host = true,
+            Class::RequestId => self.id = true,
+            _ => {}
+        }
+    }
+}
+
+fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, forwarded: &Forwarded<'_>, seen: Seen) {
+    out.extend_from_slice(b"x-forwarded-for: ");
+    if forwarded.trusted {
+        for (field, class) in head.fields.iter().zip(&head.classes) {
+            if *class == Class::ForwardedFor && !field.value.is_empty() {
+                out.extend_from_slice(field.value);
+                out.extend_from_slice(b", ");
+            }
+        }
+    }
+    // Writing into a Vec cannot fail.
+    let _ = write!(out, "{}\r\n", forwarded.peer);
+    if !(forwarded.trusted && seen.proto) {
+        line(out, b"x-forwarded-proto", forwarded.proto.as_bytes());
+    }
+    if !(head.host.is_empty() || forwarded.trusted && seen.host) {
+        line(out, b"x-forwarded-host", head.host);
+    }
+    if !(forwarded.trusted && seen.id) {
+        line(out, b"x-request-id", forwarded.request_id.as_bytes());
+    }
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Copies the lines that `keep` names, each run of neighbours in one go.
+fn copy_runs(
+    out: &mut Vec<u8>,
+    bytes: &[u8],
+    count: usize,
+    start: impl Fn(usize) -> usize,
+    mut keep: impl FnMut(usize) -> bool,
+) {
+    let mut run = None;
+    for at in 0..count {
+        match (keep(at), run) {
+            (true, None) => run = Some(start(at)),
+            (false, Some(from)) => {
+                out.extend_from_slice(&bytes[from..start(at)]);
+                run = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some(from) = run {
+        out.extend_from_slice(&bytes[from..start(count)]);
+    }
+}
+
+/// How an answer goes to the client.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadOut<'a> {
+    /// The client's HTTP/1.x.
+    pub client_minor: u8,
+    /// Whether the connection goes on after the answer.
+    pub keep_alive: bool,
+    /// The time, for an answer that brings none.
+    pub date: &'a [u8],
+}
+
+/// Writes the head of an answer as it goes to the client, and says how its body is to be framed there.
+pub fn write_response_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Framing {
+    let upgraded = head.status == 101;
+    let framing = match head.framing {
+        Framing::Chunked | Framing::UntilClose if to.client_minor == 0 => Framing::UntilClose,
+        Framing::UntilClose => Framing::Chunked,
+        as_it_is => as_it_is,
+    };
+    write_status_line(out, head.status, head.phrase);
+    let may_frame = head.status >= 200 && head.status != 204;
+    let mut dated = false;
+    copy_runs(
+        out,
+        head.bytes,
+        head.fields.len(),
+        |at| head.line_start(at),
+        |at| match head.classes[at] {
+            Class::Connection | Class::HopByHop => false,
+            Class::Upgrade => upgraded,
+            Class::ContentLength => may_frame,
+            Class::TransferEncoding => may_frame && to.client_minor == 1,
+            Class::Date => {
+                dated = true;
+                true
+            }
+            _ => true,
+        },
+    );
+    if head.framing == Framing::UntilClose && framing == Framing::Chunked {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    // RFC 9110 §6.6.1: whoever has a clock dates an answer that it forwards undated.
+    if !dated && head.status >= 200 {
+        line(out, b"date", to.date);
+    }
+    write_connection(
+        out,
+        upgraded,
+        to.keep_alive && framing != Framing::UntilClose,
+        to.client_minor,
+        head.status,
+    );
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+fn write_connection(out: &mut Vec<u8>, upgraded: bool, keep_alive: bool, client_minor: u8, status: u16) {
+    match (upgraded, keep_alive, client_minor) {
+        (true, _, _) => out.extend_from_slice(b"connection: upgrade\r\n"),
+        _ if status < 200 => {}
+        (_, false, 1) => out.extend_from_slice(b"connection: close\r\n"),
+        (_, true, 0) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        _ => {}
+    }
+}
+
+fn write_status_line(out: &mut Vec<u8>, status: u16, phrase: &str) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(phrase.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of a reply of our own.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyHead<'a> {
+    /// The status.
+    pub status: u16,
+    /// Fields besides those that frame and date it.
+    pub fields: &'a [(&'a str, &'a str)],
+    /// Length of the body.
+    pub length: usize,
+    /// As in [`HeadOut`].
+    pub to: HeadOut<'a>,
+}
+
+/// Writes the head of a reply of our own.
+pub fn write_reply_head(out: &mut Vec<u8>, reply: &ReplyHead<'_>) {
+    write_status_line(out, reply.status, phrase(reply.status));
+    for (name, value) in reply.fields {
+        line(out, name.as_bytes(), value.as_bytes());
+    }
+    if reply.status != 204 && reply.status != 304 {
+        line(
+            out,
+            b"content-length",
+            itoa::Buffer::new().format(reply.length).as_bytes(),
+        );
+    }
+    line(out, b"date", reply.to.date);
+    write_connection(out, false, reply.to.keep_alive, reply.to.client_minor, reply.status);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The usual phrase for a status (RFC 9110 §15).
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        410 => "Gone",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        418 => "I'm a teapot",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Status",
+    }
+}

@@ -1,0 +1,128 @@
+//! The reuse cache: idle connections to backends, kept by one worker for its next request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plimsoll_core::backend::Backend;
+use plimsoll_core::name::BackendId;
+use plimsoll_core::rng::SeededState;
+use plimsoll_net::Socket;
+
+/// An unsafe request is not sent on a connection that has been idle for longer: its backend may be about to close it,
+/// and then nobody can tell whether the request was acted on. Servers close after 5 s (Node) and more.
+pub const UNSAFE_IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// Idle connections that a worker keeps for one backend.
+pub const IDLE_MAX: usize = 512;
+
+/// A connection to a backend; counted among the backend's connections while it lives.
+pub struct Upstream {
+    /// The socket.
+    pub socket: Socket,
+    backend: Arc<Backend>,
+    /// Requests that were answered on it.
+    pub served: u64,
+}
+
+impl Upstream {
+    /// A connection that was just made, already counted with [`plimsoll_core::load::Load::connect`].
+    pub fn new(socket: Socket, backend: Arc<Backend>) -> Self {
+        Upstream {
+            socket,
+            backend,
+            served: 0,
+        }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.backend.load.disconnect();
+    }
+}
+
+struct Idle {
+    upstream: Upstream,
+    since: Instant,
+    until: Instant,
+}
+
+/// One worker's idle connections, by backend; the last one in is the first one out, since it is the least likely to
+/// be closed, and the others may grow old and leave.
+pub struct ReuseCache {
+    idle: HashMap<BackendId, Vec<Idle>, SeededState>,
+}
+
+impl ReuseCache {
+    /// An empty cache; `seed` is for its table.
+    pub fn new(seed: u64) -> Self {
+        ReuseCache {
+            idle: HashMap::with_hasher(SeededState(seed)),
+        }
+    }
+
+    /// A connection to `backend` that is fit for a request now.
+    pub fn take(&mut self, backend: BackendId, now: Instant, idempotent: bool) -> Option<Upstream> {
+        let stack = self.idle.get_mut(&backend)?;
+        while let Some(idle) = stack.pop() {
+            if idle.until <= now || !idle.upstream.socket.is_silent() {
+                continue;
+            }
+            if idempotent {
+                return Some(idle.upstream);
+            }
+            if now.saturating_duration_since(idle.since) > UNSAFE_IDLE_MAX {
+                // The older ones below are no better; they stay for requests that may be repeated.
+                stack.push(idle);
+                return None;
+            }
+            if idle.upstream.socket.is_silent_now() {
+                return Some(idle.upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request, for `keep` at the most.
+    pub fn put(&mut self, mut upstream: Upstream, now: Instant, keep: Duration) {
+        upstream.served += 1;
+        let stack = self.idle.entry(upstream.backend.id).or_default();
+        if stack.len() < IDLE_MAX {
+            stack.push(Idle {
+                upstream,
+                since: now,
+                until: now + keep,
+            });
+        }
+    }
+
+    /// Closes what is too old or was closed by the other end; a worker calls it every second or so.
+    pub fn sweep(&mut self, now: Instant) {
+        self.idle.retain(|_, stack| {
+            stack.retain(|idle| idle.until > now && idle.upstream.socket.is_silent());
+            !stack.is_empty()
+        });
+    }
+
+    /// Closes one idle connection to `backend`, the oldest, so that somebody else may open one.
+    pub fn shed(&mut self, backend: BackendId) -> bool {
+        match self.idle.get_mut(&backend) {
+            Some(stack) if !stack.is_empty() => {
+                stack.remove(0);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.idle.values().map(Vec::len).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,168 @@
+//! Buffers that are taken when bytes are pending and given back when a connection goes idle.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Size of a fresh buffer, in bytes.
+pub const BLOCK: usize = 16 << 10;
+
+/// Size to which the buffer of a long body grows, in bytes. Larger ones gained nothing in measurements.
+pub const GROWN_MAX: usize = 256 << 10;
+
+/// Blocks of each size that a worker keeps for the next connection that needs one.
+const KEPT_MAX: usize = 256;
+const GROWN_KEPT_MAX: usize = 16;
+
+/// A worker's store of blocks that nobody uses now.
+#[derive(Default)]
+pub struct Blocks {
+    plain: RefCell<Vec<Vec<u8>>>,
+    grown: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Blocks {
+    /// An empty buffer of [`BLOCK`] bytes.
+    pub fn take(self: &Rc<Self>) -> Buffer {
+        let block = self.plain.borrow_mut().pop().unwrap_or_else(|| vec![0; BLOCK]);
+        Buffer {
+            blocks: self.clone(),
+            block,
+            start: 0,
+            end: 0,
+        }
+    }
+
+    fn take_grown(&self, size: usize) -> Vec<u8> {
+        if size == GROWN_MAX
+            && let Some(block) = self.grown.borrow_mut().pop()
+        {
+            return block;
+        }
+        vec![0; size]
+    }
+
+    fn give(&self, block: Vec<u8>) {
+        let (store, most) = match block.len() {
+            BLOCK => (&self.plain, KEPT_MAX),
+            GROWN_MAX => (&self.grown, GROWN_KEPT_MAX),
+            _ => return,
+        };
+        let mut store = store.borrow_mut();
+        if store.len() < most {
+            store.push(block);
+        }
+    }
+}
+
+/// Bytes that came in and were not used yet, with room for more behind them.
+pub struct Buffer {
+    blocks: Rc<Blocks>,
+    block: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// The bytes that were not used yet.
+    pub fn unread(&self) -> &[u8] {
+        &self.block[self.start..self.end]
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Counts the first `count` unread bytes as used.
+    pub fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.len());
+        self.start = (self.start + count).min(self.end);
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// The room behind the unread bytes, after these were moved to the front if there was none.
+    pub fn room(&mut self) -> &mut [u8] {
+        if self.end == self.block.len() && self.start > 0 {
+            self.block.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        &mut self.block[self.end..]
+    }
+
+    /// Counts the first `count` bytes of the room as unread bytes.
+    pub fn filled(&mut self, count: usize) {
+        debug_assert!(self.end + count <= self.block.len());
+        self.end = (self.end + count).min(self.block.len());
+    }
+
+    /// Whether there is no room, even after moving.
+    pub fn is_full(&self) -> bool {
+        self.len() == self.block.len()
+    }
+
+    /// The size of the block.
+    pub fn capacity(&self) -> usize {
+        self.block.len()
+    }
+
+    /// Makes the block four times as large, up to `most` bytes; false when it is that large already.
+    pub fn grow(&mut self, most: usize) -> bool {
+        let size = (self.block.len() * 4).min(most);
+        if size <= self.block.len() {
+            return false;
+        }
+        let mut block = self.blocks.take_grown(size);
+        let len = self.len();
+        block[..len].copy_from_slice(self.unread());
+        self.blocks.give(std::mem::replace(&mut self.block, block));
+        self.start = 0;
+        self.end = len;
+        true
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.blocks.give(std::mem::take(&mut self.block));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unread_bytes_survive_moving_and_growing() {
+        let blocks = Rc::new(Blocks::default());
+        let mut buffer = blocks.take();
+        let size = buffer.room().len();
+        buffer.room().fill(7);
+        buffer.filled(size);
+        assert!(buffer.is_full() && buffer.room().is_empty());
+        buffer.consume(size - 3);
+        assert_eq!(buffer.room().len(), size - 3);
+        assert_eq!(buffer.unread(), [7, 7, 7]);
+        assert!(buffer.grow(GROWN_MAX));
+        assert_eq!(buffer.unread(), [7, 7, 7]);
+        while buffer.grow(GROWN_MAX) {}
+        assert_eq!(buffer.capacity(), GROWN_MAX);
+    }
+
+    #[test]
+    fn blocks_are_used_again() {
+        let blocks = Rc::new(Blocks::default());
+        drop(blocks.take());
+        assert_eq!(blocks.plain.borrow().len(), 1);
+        let _buffer = blocks.take();
+        assert_eq!(blocks.plain.borrow().len(), 0);
+    }
+}

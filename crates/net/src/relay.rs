@@ -1,0 +1,144 @@
+//! Relaying bytes between two sockets, with half-close and an idle timeout.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::buffer::{Blocks, Buffer, GROWN_MAX};
+use crate::socket::Socket;
+use crate::timer::Timer;
+
+/// Reads in a row that one turn may make in a direction, so that one fast flow does not starve the worker's others.
+const TURN_MAX: usize = 16;
+
+/// How a relay ended.
+#[derive(Debug)]
+pub enum Relayed {
+    /// Both sides said all that they had to say.
+    Closed,
+    /// Neither side said anything for the idle timeout.
+    Idle,
+    /// Told to stop.
+    Stopped,
+    /// The first socket (the client's) failed.
+    FirstFailed(io::Error),
+    /// The second socket (the backend's) failed.
+    SecondFailed(io::Error),
+}
+
+/// Bytes on their way in one direction.
+struct Flow<'a> {
+    pending: Option<Buffer>,
+    ended: bool,
+    shut: bool,
+    moved: &'a Cell<u64>,
+}
+
+/// Which end of a flow failed.
+enum Broken {
+    Source(io::Error),
+    Sink(io::Error),
+}
+
+impl Flow<'_> {
+    /// Moves what can be moved now. Ready when the source has ended and all of it was passed on.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Socket,
+        sink: &mut Socket,
+        blocks: &Rc<Blocks>,
+    ) -> Poll<Result<(), Broken>> {
+        for _ in 0..TURN_MAX {
+            while let Some(buffer) = self.pending.as_mut().filter(|buffer| !buffer.is_empty()) {
+                match sink.poll_write(cx, buffer.unread()) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Broken::Sink(io::ErrorKind::WriteZero.into()))),
+                    Poll::Ready(Ok(count)) => {
+                        buffer.consume(count);
+                        self.moved.set(self.moved.get() + count as u64);
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Sink(error))),
+                }
+            }
+            if self.ended {
+                if !self.shut {
+                    sink.shutdown_write();
+                    self.shut = true;
+                }
+                self.pending = None;
+                return Poll::Ready(Ok(()));
+            }
+            let buffer = self.pending.get_or_insert_with(|| blocks.take());
+            match source.poll_fill(cx, buffer) {
+                Poll::Pending => {
+                    self.pending = None;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) => self.ended = true,
+                Poll::Ready(Ok(_)) if buffer.is_full() => {
+                    buffer.grow(GROWN_MAX);
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Relays between `first` and `second` until both have ended, one fails, nothing moves for `idle`, or `stop` is ready.
+/// `moved` counts the bytes from first to second and back while they move.
+pub async fn relay(
+    first: &mut Socket,
+    second: &mut Socket,
+    blocks: &Rc<Blocks>,
+    timer: &Timer,
+    idle: Duration,
+    moved: (&Cell<u64>, &Cell<u64>),
+    mut stop: impl FnMut(&mut Context<'_>) -> Poll<()>,
+) -> Relayed {
+    let mut forth = Flow {
+        pending: None,
+        ended: false,
+        shut: false,
+        moved: moved.0,
+    };
+    let mut back = Flow {
+        pending: None,
+        ended: false,
+        shut: false,
+        moved: moved.1,
+    };
+    let mut seen = (moved.0.get(), moved.1.get());
+    let mut deadline = Instant::now() + idle;
+    poll_fn(|cx| {
+        let forth_done = match forth.poll(cx, first, second, blocks) {
+            Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(Relayed::FirstFailed(error)),
+            Poll::Ready(Err(Broken::Sink(error))) => return Poll::Ready(Relayed::SecondFailed(error)),
+            polled => polled.is_ready(),
+        };
+        let back_done = match back.poll(cx, second, first, blocks) {
+            Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(Relayed::SecondFailed(error)),
+            Poll::Ready(Err(Broken::Sink(error))) => return Poll::Ready(Relayed::FirstFailed(error)),
+            polled => polled.is_ready(),
+        };
+        if forth_done && back_done {
+            return Poll::Ready(Relayed::Closed);
+        }
+        if stop(cx).is_ready() {
+            return Poll::Ready(Relayed::Stopped);
+        }
+        let now_moved = (moved.0.get(), moved.1.get());
+        if now_moved != seen {
+            seen = now_moved;
+            deadline = Instant::now() + idle;
+        }
+        timer.poll_elapsed(cx, deadline).map(|_| Relayed::Idle)
+    })
+    .await
+}

@@ -1,0 +1,125 @@
+//! A connected socket, polled by hand: one task drives both directions of two sockets.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::buffer::Buffer;
+
+/// A connected TCP socket.
+pub struct Socket(TcpStream);
+
+impl Socket {
+    /// Wraps a connected stream.
+    pub fn new(stream: TcpStream) -> Self {
+        Socket(stream)
+    }
+
+    /// The other end's address.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn peer(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+
+    /// Our own address.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Waits, without a buffer, until there is something to read (or the end).
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await
+    }
+
+    /// Reads what there is into the buffer's room; 0 is the end. The buffer must have room.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<usize>> {
+        let room = buffer.room();
+        debug_assert!(!room.is_empty(), "a read into no room would look like the end");
+        let mut read = ReadBuf::new(room);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
+        let count = read.filled().len();
+        buffer.filled(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// [`poll_fill`](Self::poll_fill), awaited.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn fill(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx, buffer)).await
+    }
+
+    /// Writes some of `bytes`.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    /// Writes some of `first`, and of `second` behind it, in one call.
+    pub fn poll_write_both(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
+        if second.is_empty() {
+            return self.poll_write(cx, first);
+        }
+        if first.is_empty() {
+            return self.poll_write(cx, second);
+        }
+        Pin::new(&mut self.0).poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = poll_fn(|cx| self.poll_write(cx, bytes)).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will be written.
+    pub fn shutdown_write(&mut self) {
+        // When it fails the connection is gone already, which the next read tells.
+        let _ = SockRef::from(&self.0).shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Makes the close an abort (RST), so that the other end does not take what it has for the whole.
+    pub fn abort(self) {
+        // When it fails the connection is gone already.
+        let _ = SockRef::from(&self.0).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// Whether a connection that should be silent still is, as far as the runtime has heard: false when the other
+    /// end closed it or sent something unasked.
+    pub fn is_silent(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.0.poll_read_ready(&mut cx).is_pending()
+    }
+
+    /// Like [`is_silent`](Self::is_silent), but asks the kernel.
+    pub fn is_silent_now(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        match SockRef::from(&self.0).peek(&mut byte) {
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            Ok(_) => false,
+        }
+    }
+}
