@@ -1,5 +1,7 @@
 //! Routing: which route a request takes. The most specific one wins, as in the Kubernetes Gateway API.
 
+pub mod path;
+
 use std::sync::Arc;
 
 use regex::Regex;
