@@ -1,5 +1,6 @@
 //! Routing: which route a request takes. The most specific one wins, as in the Kubernetes Gateway API.
 
+pub mod host;
 pub mod path;
 
 use std::sync::Arc;
