@@ -17,4 +17,6 @@ pub mod retry;
 pub mod rng;
 pub mod route;
 pub mod snapshot;
+pub mod telemetry;
 pub mod time;
+pub mod upcall;

@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Where we accept, and what is spoken there.
     pub listeners: Vec<Arc<Listener>>,
+    /// All routes of all listeners.
+    pub routes: Vec<Arc<Route>>,
     /// All pools; actions name them by position.
     pub pools: Vec<Arc<Pool>>,
     /// What holds for the whole node.
@@ -154,6 +156,8 @@ pub struct TcpService {
 pub struct Route {
     /// Its number.
     pub id: NameId,
+    /// Its position in [`Snapshot::routes`].
+    pub index: usize,
     /// Its name.
     pub name: Arc<str>,
     /// What is done.

@@ -101,8 +101,8 @@ impl Socket {
         let _ = SockRef::from(&self.0).shutdown(std::net::Shutdown::Write);
     }
 
-    /// Makes the close an abort (RST), so that the other end does not take what it has for the whole.
-    pub fn abort(self) {
+    /// Makes the coming close an abort (RST), so that the other end does not take what it has for the whole.
+    pub fn abort(&self) {
         // When it fails the connection is gone already.
         let _ = SockRef::from(&self.0).set_linger(Some(std::time::Duration::ZERO));
     }

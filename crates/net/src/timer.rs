@@ -72,6 +72,12 @@ impl Timers {
         }
     }
 
+    /// Wakes everything that waits, whatever its deadline, so that it looks again at how long it should.
+    pub fn wake_all(&self) {
+        let wakers: Vec<Waker> = self.wakers.borrow_mut().iter_mut().filter_map(Option::take).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     fn millis(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.origin).as_millis()).unwrap_or(NEVER - 1)
     }

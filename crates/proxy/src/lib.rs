@@ -1,1 +1,12 @@
+//! The data plane: workers that accept, route, acquire, forward and respond. It decides nothing that core could decide.
 
+mod client;
+mod clock;
+mod http;
+mod log;
+mod plane;
+mod tcp;
+mod worker;
+
+pub use clock::Clock;
+pub use plane::{Plane, Wiring};

@@ -7,10 +7,16 @@ use super::request::{Framing, RequestHead, Target};
 use super::response::ResponseHead;
 use crate::field::Class;
 
-/// What is said upstream about where a request came from.
+/// How a request goes upstream.
 #[derive(Clone, Copy, Debug)]
-pub struct Forwarded<'a> {
-    /// Whether what the sender said about it is believed.
+pub struct RequestOut<'a> {
+    /// The canonical path.
+    pub path: &'a str,
+    /// The query.
+    pub query: Option<&'a str>,
+    /// Whether it asks to become a WebSocket.
+    pub upgrade: bool,
+    /// Whether what the sender said about where it came from is believed.
     pub trusted: bool,
     /// The sender's address.
     pub peer: IpAddr,
@@ -22,11 +28,15 @@ pub struct Forwarded<'a> {
     pub default_host: &'a str,
 }
 
-/// Writes the head of `head` as it goes upstream, with `path` as its canonical path and query.
-pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, path: &[u8], forwarded: &Forwarded<'_>) {
+/// Writes the head of `head` as it goes upstream.
+pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_>) {
     out.extend_from_slice(head.method.as_bytes());
     out.push(b' ');
-    out.extend_from_slice(path);
+    out.extend_from_slice(to.path.as_bytes());
+    if let Some(query) = to.query {
+        out.push(b'?');
+        out.extend_from_slice(query.as_bytes());
+    }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let keep_host = matches!(head.target, Target::Origin(_) | Target::Asterisk) && !head.host.is_empty();
     if !keep_host {
@@ -34,7 +44,7 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, path: &[u8]
             out,
             b"host",
             if head.host.is_empty() {
-                forwarded.default_host.as_bytes()
+                to.default_host.as_bytes()
             } else {
                 head.host
             },
@@ -54,15 +64,13 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, path: &[u8]
                 Class::ContentLength | Class::TransferEncoding => true,
                 Class::Host => keep_host,
                 Class::Expect => head.expect_continue,
-                Class::ForwardedProto | Class::ForwardedHost | Class::RequestId | Class::TrustedOnly => {
-                    forwarded.trusted
-                }
+                Class::ForwardedProto | Class::ForwardedHost | Class::RequestId | Class::TrustedOnly => to.trusted,
                 Class::Connection | Class::Upgrade | Class::Te | Class::HopByHop | Class::ForwardedFor => false,
             }
         },
     );
-    write_forwarded(out, head, forwarded, seen);
-    match (head.upgrade_websocket, head.te_trailers) {
+    write_forwarded(out, head, to, seen);
+    match (to.upgrade, head.te_trailers) {
         (true, _) => out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
         (false, true) => out.extend_from_slice(b"connection: te\r\nte: trailers\r\n"),
         (false, false) => {}
@@ -89,9 +97,9 @@ impl Seen {
     }
 }
 
-fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, forwarded: &Forwarded<'_>, seen: Seen) {
+fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_>, seen: Seen) {
     out.extend_from_slice(b"x-forwarded-for: ");
-    if forwarded.trusted {
+    if to.trusted {
         for (field, class) in head.fields.iter().zip(&head.classes) {
             if *class == Class::ForwardedFor && !field.value.is_empty() {
                 out.extend_from_slice(field.value);
@@ -100,15 +108,15 @@ fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, forwarded: &Forwar
         }
     }
     // Writing into a Vec cannot fail.
-    let _ = write!(out, "{}\r\n", forwarded.peer);
-    if !(forwarded.trusted && seen.proto) {
-        line(out, b"x-forwarded-proto", forwarded.proto.as_bytes());
+    let _ = write!(out, "{}\r\n", to.peer);
+    if !(to.trusted && seen.proto) {
+        line(out, b"x-forwarded-proto", to.proto.as_bytes());
     }
-    if !(head.host.is_empty() || forwarded.trusted && seen.host) {
+    if !(head.host.is_empty() || to.trusted && seen.host) {
         line(out, b"x-forwarded-host", head.host);
     }
-    if !(forwarded.trusted && seen.id) {
-        line(out, b"x-request-id", forwarded.request_id.as_bytes());
+    if !(to.trusted && seen.id) {
+        line(out, b"x-request-id", to.request_id.as_bytes());
     }
 }
 

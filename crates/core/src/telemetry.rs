@@ -1,0 +1,304 @@
+//! What workers count: a shard each, taken and summed by the control plane when somebody asks.
+//!
+//! A worker locks its own shard once a request; only a scrape, which swaps the shard for an empty one, ever contends.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::name::{BackendId, NameId};
+use crate::outcome::Reason;
+use crate::rng::SeededState;
+
+/// Upper bounds of the buckets of durations, in microseconds: 0.5 ms to 60 s, about 2.5 times apart.
+pub const BUCKETS_US: [u64; 15] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000, 60_000_000,
+];
+
+/// Series of one name in a shard; what comes beyond is counted under a key without names.
+pub const SERIES_MAX: usize = 10_000;
+
+/// A distribution of durations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// How many fell into each bucket of [`BUCKETS_US`] (not cumulative); the last one is what is above all.
+    pub buckets: [u64; BUCKETS_US.len() + 1],
+    /// Their sum, in microseconds.
+    pub sum_us: u64,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn observe(&mut self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS_US
+            .iter()
+            .position(|bound| micros <= *bound)
+            .unwrap_or(BUCKETS_US.len());
+        self.buckets[bucket] += 1;
+        self.sum_us = self.sum_us.saturating_add(micros);
+    }
+
+    /// Adds another distribution.
+    pub fn add(&mut self, other: &Histogram) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine += theirs;
+        }
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+    }
+
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+/// The labels of `plimsoll_requests_total`. `None` is a request that got no such thing; the default is "other".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestKey {
+    /// Which listener; `None` is "other".
+    pub listener: Option<NameId>,
+    /// Which route.
+    pub route: Option<NameId>,
+    /// Which pool.
+    pub pool: Option<NameId>,
+    /// Which backend.
+    pub backend: Option<BackendId>,
+    /// The status.
+    pub code: u16,
+}
+
+/// What is counted of the requests of one [`RequestKey`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Requests {
+    /// How many; the histogram's count.
+    pub duration: Histogram,
+    /// Time that backends took to begin their answers.
+    pub backend_duration: Histogram,
+}
+
+/// What is counted of one listener.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListenerCounts {
+    /// Connections accepted.
+    pub opened: u64,
+    /// Connections closed.
+    pub closed: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+}
+
+/// How a retry went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RetryResult {
+    /// The request was answered in the end.
+    Success,
+    /// It was not.
+    Failure,
+    /// It was not tried, since the budget was spent.
+    BudgetSpent,
+}
+
+/// One worker's counts since they were last taken.
+#[derive(Debug)]
+pub struct Shard {
+    /// Requests.
+    pub requests: HashMap<RequestKey, Requests, SeededState>,
+    /// Listeners.
+    pub listeners: HashMap<NameId, ListenerCounts, SeededState>,
+    /// Connections to backends: by pool and backend, newly made and reused ones.
+    pub backend_connections: HashMap<(NameId, BackendId), [u64; 2], SeededState>,
+    /// Retries.
+    pub retries: HashMap<(NameId, RetryResult), u64, SeededState>,
+    /// Failures, by their place in [`Reason::ALL`].
+    pub failures: Vec<u64>,
+    /// Failures whose retry the budget refused.
+    pub retry_budget_spent: u64,
+}
+
+impl Shard {
+    /// An empty shard; `seed` is for its tables.
+    pub fn new(seed: u64) -> Self {
+        let state = SeededState(seed);
+        Shard {
+            requests: HashMap::with_hasher(state),
+            listeners: HashMap::with_hasher(state),
+            backend_connections: HashMap::with_hasher(state),
+            retries: HashMap::with_hasher(state),
+            failures: vec![0; Reason::ALL.len()],
+            retry_budget_spent: 0,
+        }
+    }
+
+    /// Counts a finished request.
+    pub fn request(&mut self, key: RequestKey, duration: Duration, backend_duration: Option<Duration>) {
+        let series = bounded(
+            &mut self.requests,
+            key,
+            RequestKey {
+                code: key.code,
+                ..RequestKey::default()
+            },
+        );
+        series.duration.observe(duration);
+        if let Some(duration) = backend_duration {
+            series.backend_duration.observe(duration);
+        }
+    }
+
+    /// The counts of a listener.
+    pub fn listener(&mut self, listener: NameId) -> &mut ListenerCounts {
+        self.listeners.entry(listener).or_default()
+    }
+
+    /// Counts a connection to a backend.
+    pub fn backend_connection(&mut self, pool: NameId, backend: BackendId, reused: bool) {
+        if self.backend_connections.len() < SERIES_MAX || self.backend_connections.contains_key(&(pool, backend)) {
+            self.backend_connections.entry((pool, backend)).or_default()[usize::from(reused)] += 1;
+        }
+    }
+
+    /// Counts a retry.
+    pub fn retry(&mut self, pool: NameId, result: RetryResult) {
+        *self.retries.entry((pool, result)).or_default() += 1;
+        if result == RetryResult::BudgetSpent {
+            self.retry_budget_spent += 1;
+        }
+    }
+
+    /// Counts a failure.
+    pub fn failure(&mut self, reason: Reason) {
+        self.failures[reason as usize] += 1;
+    }
+
+    /// Adds another shard's counts.
+    pub fn add(&mut self, other: Shard) {
+        for (key, theirs) in other.requests {
+            let mine = bounded(
+                &mut self.requests,
+                key,
+                RequestKey {
+                    code: key.code,
+                    ..RequestKey::default()
+                },
+            );
+            mine.duration.add(&theirs.duration);
+            mine.backend_duration.add(&theirs.backend_duration);
+        }
+        for (key, theirs) in other.listeners {
+            let mine = self.listeners.entry(key).or_default();
+            mine.opened += theirs.opened;
+            mine.closed += theirs.closed;
+            mine.bytes_in += theirs.bytes_in;
+            mine.bytes_out += theirs.bytes_out;
+        }
+        for (key, theirs) in other.backend_connections {
+            let mine = self.backend_connections.entry(key).or_default();
+            mine[0] += theirs[0];
+            mine[1] += theirs[1];
+        }
+        for (key, theirs) in other.retries {
+            *self.retries.entry(key).or_default() += theirs;
+        }
+        for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
+            *mine += theirs;
+        }
+        self.retry_budget_spent += other.retry_budget_spent;
+    }
+}
+
+/// The value of `key`, or of `other` when the table is full.
+fn bounded<K: Eq + Hash, V: Default>(table: &mut HashMap<K, V, SeededState>, key: K, other: K) -> &mut V {
+    let key = if table.len() < SERIES_MAX || table.contains_key(&key) {
+        key
+    } else {
+        other
+    };
+    table.entry(key).or_default()
+}
+
+/// The shards of all workers.
+#[derive(Debug)]
+pub struct Telemetry {
+    shards: Vec<Mutex<Shard>>,
+    seed: u64,
+}
+
+impl Telemetry {
+    /// Shards for so many workers.
+    pub fn new(workers: usize, seed: u64) -> Self {
+        Telemetry {
+            shards: (0..workers).map(|_| Mutex::new(Shard::new(seed))).collect(),
+            seed,
+        }
+    }
+
+    /// A worker's own shard.
+    pub fn shard(&self, worker: usize) -> MutexGuard<'_, Shard> {
+        // A panic while counting loses a count, not the counter.
+        self.shards[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes everything that was counted since the last take.
+    pub fn take(&self) -> Shard {
+        let mut sum = Shard::new(self.seed);
+        for worker in 0..self.shards.len() {
+            let taken = std::mem::replace(&mut *self.shard(worker), Shard::new(self.seed));
+            sum.add(taken);
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_sum_and_are_taken_once() {
+        let telemetry = Telemetry::new(2, 1);
+        let key = RequestKey {
+            listener: Some(NameId(1)),
+            code: 200,
+            ..RequestKey::default()
+        };
+        telemetry.shard(0).request(key, Duration::from_millis(3), None);
+        telemetry
+            .shard(1)
+            .request(key, Duration::from_secs(90), Some(Duration::from_millis(1)));
+        telemetry.shard(1).failure(Reason::NoRoute);
+        let sum = telemetry.take();
+        assert_eq!(sum.requests[&key].duration.count(), 2);
+        assert_eq!(sum.requests[&key].backend_duration.count(), 1);
+        assert_eq!(sum.failures[Reason::NoRoute as usize], 1);
+        assert!(telemetry.take().requests.is_empty());
+    }
+
+    #[test]
+    fn series_beyond_the_limit_count_as_other() {
+        let mut shard = Shard::new(1);
+        let limit = u32::try_from(SERIES_MAX).unwrap();
+        for backend in 0..limit + 5 {
+            let key = RequestKey {
+                backend: Some(BackendId(backend)),
+                code: 200,
+                ..RequestKey::default()
+            };
+            shard.request(key, Duration::ZERO, None);
+        }
+        assert_eq!(shard.requests.len(), SERIES_MAX + 1);
+        assert_eq!(
+            shard.requests[&RequestKey {
+                code: 200,
+                ..RequestKey::default()
+            }]
+                .duration
+                .count(),
+            5
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! A client's connection: the socket, its deadline, and its place in the counts.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use plimsoll_core::name::NameId;
+use plimsoll_net::{Buffer, Socket, Timer};
+
+use crate::worker::Worker;
+
+/// Bytes that are read and thrown away after we have said our last word, so that the client gets to read it: closing
+/// with unread bytes would reset the connection (RFC 9112 §9.6).
+const LINGER_BYTES_MAX: usize = 256 << 10;
+
+/// How long that may take.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// A client's connection.
+pub(crate) struct Client {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) socket: Socket,
+    pub(crate) peer: SocketAddr,
+    pub(crate) listener: NameId,
+    pub(crate) timer: Timer,
+    pub(crate) born: Instant,
+    /// Requests that were begun on it.
+    pub(crate) requests: u64,
+}
+
+impl Client {
+    pub(crate) fn new(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: NameId) -> Self {
+        worker.shared.carried[worker.index].fetch_add(1, Relaxed);
+        worker.shared.connections.fetch_add(1, Relaxed);
+        worker.shard().listener(listener).opened += 1;
+        let timer = worker.timers.timer();
+        Client {
+            socket: Socket::new(stream),
+            peer,
+            listener,
+            timer,
+            born: Instant::now(),
+            requests: 0,
+            worker,
+        }
+    }
+
+    /// Whether all workers together carry more connections than they may, this one included.
+    pub(crate) fn is_too_many(&self, most: u32) -> bool {
+        self.worker.shared.connections.load(Relaxed) > most
+    }
+
+    /// Says that nothing more will be written, and reads on for a moment, so that the client can read what was.
+    pub(crate) async fn linger(&mut self, buffer: &mut Buffer) {
+        self.socket.shutdown_write();
+        let deadline = Instant::now() + LINGER;
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            buffer.consume(buffer.len());
+            match self.timer.within(deadline, self.socket.fill(buffer)).await {
+                Ok(Ok(count)) if count > 0 => left = left.saturating_sub(count),
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.worker.shared.carried[self.worker.index].fetch_sub(1, Relaxed);
+        self.worker.shared.connections.fetch_sub(1, Relaxed);
+        self.worker.shard().listener(self.listener).closed += 1;
+    }
+}

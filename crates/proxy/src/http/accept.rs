@@ -1,0 +1,188 @@
+//! A client's HTTP/1.1 connection: idle without a buffer, busy with one, request after request.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::snapshot::{HttpService, Service};
+use plimsoll_http::h1::{HeadFault, HeadScan, Scanned};
+use plimsoll_net::{Buffer, GROWN_MAX};
+
+use super::respond::Reply;
+use super::{forward, respond, route};
+use crate::client::Client;
+use crate::worker::Pinned;
+
+/// What becomes of a connection after what was done on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It waits for another request.
+    Idle,
+    /// It is closed at once.
+    Close,
+    /// It is reset, so that the client does not take what it has for the whole.
+    Abort,
+    /// It is closed once the client has had time to read our last words.
+    Linger,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(mut client: Client) {
+    loop {
+        if !becomes_readable(&client).await {
+            return;
+        }
+        // Boxed, so that the state of a request does not swell every idle connection.
+        match Box::pin(busy(&mut client)).await {
+            Next::Idle => {}
+            Next::Abort => return client.socket.abort(),
+            Next::Close | Next::Linger => return,
+        }
+    }
+}
+
+/// Waits, without a buffer, for the next request; false when the connection has had its time.
+async fn becomes_readable(client: &Client) -> bool {
+    let worker = &client.worker;
+    let pinned = worker.pin();
+    let Some(service) = http_service(&pinned, client) else {
+        return false;
+    };
+    let patience = if client.requests == 0 {
+        service.timeouts.request_header
+    } else {
+        service.timeouts.idle
+    };
+    let age_limit = service.keepalive_age.map(|age| client.born + age);
+    drop(pinned);
+    let idle_until = Instant::now() + patience;
+    let share = worker.rng.borrow_mut().unit();
+    let mut readable = pin!(client.socket.readable());
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = readable.as_mut().poll(cx) {
+            return Poll::Ready(result.is_ok());
+        }
+        let limits = [Some(idle_until), age_limit, worker.drain_close(share)];
+        let until = limits.into_iter().flatten().min().unwrap_or(idle_until);
+        client.timer.poll_elapsed(cx, until).map(|_| false)
+    })
+    .await
+}
+
+fn http_service<'p>(pinned: &'p Pinned, client: &Client) -> Option<&'p HttpService> {
+    match &pinned.listener(client.listener)?.service {
+        Service::Http(service) => Some(service),
+        Service::Tcp(_) => None,
+    }
+}
+
+/// Serves requests until no byte of a next one is there.
+async fn busy(client: &mut Client) -> Next {
+    let mut input = client.worker.blocks.take();
+    loop {
+        let pinned = client.worker.pin();
+        let next = match http_service(&pinned, client) {
+            Some(service) => one_request(client, &mut input, &pinned, service).await,
+            None => Next::Close,
+        };
+        match next {
+            Next::Idle if input.is_empty() => return Next::Idle,
+            Next::Idle => {}
+            Next::Close | Next::Abort => return next,
+            Next::Linger => {
+                client.linger(&mut input).await;
+                return Next::Close;
+            }
+        }
+    }
+}
+
+async fn one_request(client: &mut Client, input: &mut Buffer, pinned: &Rc<Pinned>, service: &HttpService) -> Next {
+    let head = match read_head(client, input, service).await {
+        Ok(length) => length,
+        Err(HeadEnd::Closed) => return Next::Close,
+        Err(HeadEnd::Fault(reason)) => {
+            client.requests += 1;
+            return respond::refuse_unread(client, pinned, reason).await;
+        }
+    };
+    client.requests += 1;
+    let too_many = client.requests == 1 && client.is_too_many(pinned.snapshot.node.max_connections);
+    let mut upstream_head = Vec::with_capacity(head + 256);
+    let mut request = route::route(client, pinned, service, &input.unread()[..head], &mut upstream_head);
+    input.consume(head);
+    if too_many {
+        request.action = route::Routed::Reply(Reply::reason(Reason::Overloaded).closing());
+    }
+    match std::mem::replace(&mut request.action, route::Routed::Done) {
+        route::Routed::Pool(pool) => {
+            forward::forward(client, input, (pinned, service), &request, pool, upstream_head).await
+        }
+        route::Routed::Reply(reply) => respond::respond(client, pinned, &request, reply).await,
+        route::Routed::Done => Next::Close,
+    }
+}
+
+/// Why there is no head.
+enum HeadEnd {
+    /// The client closed, or never began.
+    Closed,
+    /// It sent what is no head, or not in time.
+    Fault(Reason),
+}
+
+/// Reads until a whole head stands at the front of `input`; its length.
+async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpService) -> Result<usize, HeadEnd> {
+    let limits = &service.limits;
+    let mut scan = HeadScan::default();
+    let mut deadline = None;
+    loop {
+        skip_empty_line(input);
+        if !input.is_empty() {
+            match scan.look(input.unread(), limits.request_line, limits.head_bytes) {
+                Ok(Scanned::Head(length)) => return Ok(length),
+                Ok(Scanned::More) => {}
+                Err(fault) => return Err(HeadEnd::Fault(reason_of(fault))),
+            }
+        }
+        if input.is_full() && !input.grow(GROWN_MAX) {
+            return Err(HeadEnd::Fault(Reason::HeaderTooLarge));
+        }
+        let until = *deadline.get_or_insert_with(|| Instant::now() + service.timeouts.request_header);
+        match client.timer.within(until, client.socket.fill(input)).await {
+            Ok(Ok(0)) | Ok(Err(_)) => return Err(HeadEnd::Closed),
+            Ok(Ok(_)) => {}
+            Err(_) if input.is_empty() => return Err(HeadEnd::Closed),
+            Err(_) => return Err(HeadEnd::Fault(Reason::RequestHeaderTimeout)),
+        }
+    }
+}
+
+/// RFC 9112 §2.2: an empty line before a request is ignored; old clients send one behind a body.
+fn skip_empty_line(input: &mut Buffer) {
+    if input.unread().starts_with(b"\r\n") {
+        input.consume(2);
+    }
+}
+
+pub(super) fn reason_of(fault: HeadFault) -> Reason {
+    match fault {
+        HeadFault::Malformed(_) => Reason::BadRequest,
+        HeadFault::TooLarge => Reason::HeaderTooLarge,
+        HeadFault::LineTooLong => Reason::UriTooLong,
+    }
+}
+
+/// The earlier of two deadlines.
+pub(super) fn sooner(a: Instant, b: Option<Instant>) -> Instant {
+    b.map_or(a, |b| a.min(b))
+}
+
+/// `from` + `span`, far away when that cannot be represented.
+pub(super) fn after(from: Instant, span: Duration) -> Instant {
+    from.checked_add(span)
+        .unwrap_or_else(|| from + Duration::from_secs(86_400 * 365))
+}

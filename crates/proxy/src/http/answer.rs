@@ -1,0 +1,189 @@
+//! The answer of a backend: its head and body passed on, or the connection relayed once it is upgraded.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use plimsoll_core::outcome::{Failure, Outcome, Reason};
+use plimsoll_core::pool::Lease;
+use plimsoll_http::h1::{Framing, Method};
+use plimsoll_http::reuse::Upstream;
+use plimsoll_net::{Relayed, relay};
+
+use super::accept::Next;
+use super::exchange::{Answer, Exchange, Fault};
+use super::forward::Forward;
+use super::respond::may_go_on;
+use super::route::Request;
+use crate::client::Client;
+use crate::log::{Attempt, Finished};
+use crate::worker::Pinned;
+
+/// How a forward ended.
+pub(super) enum Ended {
+    /// The client was answered, wholly or in part.
+    Answered(Next),
+    /// Nothing was sent to it yet, and this is why.
+    Refused(Reason),
+}
+
+/// Whether the client's connection goes on, for all that is known before the answer.
+#[derive(Clone, Copy)]
+pub(super) struct Goes {
+    on: bool,
+}
+
+impl Goes {
+    /// What is known from the request, the connection and the node.
+    pub(super) fn of(client: &Client, pinned: &Pinned, request: &Request) -> Self {
+        Goes {
+            on: request.keep_alive && may_go_on(client, pinned, request.started),
+        }
+    }
+}
+
+impl Forward<'_> {
+    /// Passes on the answer whose head of `length` bytes stands in the exchange.
+    pub(super) async fn answer(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        lease: Lease,
+        (upstream, length): (Upstream, usize),
+        goes: Goes,
+        begun: Instant,
+    ) -> Ended {
+        let now = Instant::now();
+        let latency = now.saturating_duration_since(begun);
+        let keep_alive = goes.on && !self.worker.is_draining();
+        let method = if self.request.is_head {
+            Method::Head
+        } else {
+            Method::Other
+        };
+        let written = {
+            let date = self.worker.date(now);
+            exchange.out.reserve(length + 256);
+            exchange.write_head(length, method, self.request.minor, keep_alive, &date.1)
+        };
+        let answer = match written {
+            Ok(answer) if answer.status != 101 || self.request.upgrade => answer,
+            _ => {
+                let failure = Failure::last(Reason::BackendProtocolError);
+                self.finished
+                    .attempts
+                    .push(Attempt::failed(&lease, failure.reason, begun));
+                self.conclude_after(lease, Outcome::Failed(failure), latency);
+                return Ended::Refused(failure.reason);
+            }
+        };
+        exchange.answer.consume(length);
+        self.finished.answered(answer.status, latency);
+        self.finished
+            .attempts
+            .push(Attempt::answered(&lease, answer.status, begun));
+        if answer.status == 101 {
+            return self.upgraded(exchange, lease, upstream, latency).await;
+        }
+        self.body(exchange, lease, (upstream, answer), latency, keep_alive)
+            .await
+    }
+
+    async fn body(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        lease: Lease,
+        (mut upstream, answer): (Upstream, Answer),
+        latency: std::time::Duration,
+        keep_alive: bool,
+    ) -> Ended {
+        let streamed = exchange.stream(&mut upstream.socket, &answer).await;
+        let clean = match streamed {
+            Ok(clean) => clean,
+            Err(fault) => return Ended::Answered(self.cut(lease, fault, latency)),
+        };
+        if clean && answer.reusable && exchange.upload.is_sent() {
+            let keep = self.pool.settings.idle_timeout;
+            self.worker.reuse.borrow_mut().put(upstream, Instant::now(), keep);
+        }
+        self.conclude_after(lease, Outcome::Answered(answer.status), latency);
+        if !exchange.upload.is_read() {
+            // What the client still sends is not wanted any more: it gets to read the answer, and then the end.
+            return Ended::Answered(Next::Linger);
+        }
+        Ended::Answered(
+            match (
+                keep_alive && answer.framing_out != Framing::UntilClose,
+                exchange.input.is_empty(),
+            ) {
+                (true, _) => Next::Idle,
+                (false, true) => Next::Close,
+                (false, false) => Next::Linger,
+            },
+        )
+    }
+
+    /// The answer cannot be completed. The client must not take what it has for the whole.
+    fn cut(&mut self, lease: Lease, fault: Fault, latency: std::time::Duration) -> Next {
+        let reason = match fault {
+            Fault::ClientGone => Reason::ClientClosed,
+            Fault::Client(reason) => reason,
+            Fault::Stale => Reason::BackendReset,
+            Fault::Backend(failure) => {
+                self.conclude_after(lease, Outcome::Failed(failure), latency);
+                failure.reason
+            }
+        };
+        self.finished.cut(reason);
+        Next::Abort
+    }
+
+    /// A WebSocket: bytes both ways until one side ends.
+    async fn upgraded(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        lease: Lease,
+        mut upstream: Upstream,
+        latency: std::time::Duration,
+    ) -> Ended {
+        // What either side sent behind its head goes first.
+        exchange.out.extend_from_slice(exchange.answer.unread());
+        exchange.answer.consume(exchange.answer.len());
+        let early = exchange.input.unread().to_vec();
+        exchange.input.consume(early.len());
+        let sent = exchange.flush().await.is_ok() && upstream.socket.write_all(&early).await.is_ok();
+        let (forth, back) = (Cell::new(early.len() as u64), Cell::new(0));
+        let relayed = if sent {
+            let idle = exchange.limits.timeouts.stream_idle;
+            let (client, blocks, timer) = (&mut *exchange.client, &self.worker.blocks, exchange.timer);
+            let never = |_: &mut std::task::Context<'_>| std::task::Poll::Pending;
+            relay(
+                client,
+                &mut upstream.socket,
+                blocks,
+                timer,
+                idle,
+                (&forth, &back),
+                never,
+            )
+            .await
+        } else {
+            Relayed::Closed
+        };
+        match relayed {
+            Relayed::Idle => self.finished.cut(Reason::IdleTimeout),
+            Relayed::FirstFailed(_) => self.finished.cut(Reason::ClientClosed),
+            Relayed::SecondFailed(_) => self.finished.cut(Reason::BackendReset),
+            Relayed::Closed | Relayed::Stopped => {}
+        }
+        exchange.upload.body_bytes += forth.get();
+        exchange.bytes_out += back.get();
+        self.conclude_after(lease, Outcome::Answered(101), latency);
+        Ended::Answered(Next::Close)
+    }
+}
+
+impl Finished {
+    fn answered(&mut self, status: u16, latency: std::time::Duration) {
+        self.status = status;
+        self.first_byte = Some(latency);
+    }
+}

@@ -1,0 +1,122 @@
+//! The answer on its way to the client: framed by us, small ones in one write, large ones from a buffer that grows.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Instant;
+
+use plimsoll_core::outcome::{Failure, Reason};
+use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head, write_last_chunk};
+use plimsoll_net::{GROWN_MAX, Socket};
+
+use super::accept::after;
+use super::exchange::{Answer, Exchange, Fault};
+
+/// Up to this size bytes are copied behind the head and written with it; above, two pieces go out in one call.
+const COPY_MAX: usize = 2 << 10;
+
+impl Exchange<'_> {
+    /// Passes the answer's body on; its head stands in `out`. True when the backend's connection is clean afterwards.
+    pub(crate) async fn stream(&mut self, backend: &mut Socket, answer: &Answer) -> Result<bool, Fault> {
+        let mut decoder = BodyDecoder::new(answer.framing);
+        let chunked = answer.framing_out == Framing::Chunked;
+        loop {
+            let step = decoder.step(self.answer.unread());
+            match step.map_err(|_| Fault::Backend(Failure::last(Reason::BackendProtocolError)))? {
+                Step::Skip(count) => self.answer.consume(count),
+                Step::Data(count) => {
+                    self.pass(backend, count, chunked).await?;
+                    decoder.used(count);
+                    self.answer.consume(count);
+                }
+                Step::More => {
+                    if !self.out.is_empty() {
+                        self.write_out(backend, 0).await?;
+                    }
+                    if !self.fill(backend).await? {
+                        decoder
+                            .ended()
+                            .map_err(|_| Fault::Backend(Failure::last(Reason::BackendReset)))?;
+                    }
+                }
+                Step::End => {
+                    if chunked {
+                        write_last_chunk(&mut self.out, decoder.trailers());
+                    }
+                    self.write_out(backend, 0).await?;
+                    return Ok(self.answer.is_empty());
+                }
+            }
+        }
+    }
+
+    /// Passes on the first `count` bytes of the answer, which stay for the caller to consume.
+    async fn pass(&mut self, backend: &mut Socket, count: usize, chunked: bool) -> Result<(), Fault> {
+        if chunked {
+            write_chunk_head(&mut self.out, count);
+        }
+        if self.out.len() + count <= COPY_MAX {
+            self.out.extend_from_slice(&self.answer.unread()[..count]);
+        } else {
+            self.write_out(backend, count).await?;
+        }
+        if chunked {
+            write_chunk_end(&mut self.out);
+        }
+        Ok(())
+    }
+
+    /// Writes `out`, and behind it the first `count` bytes of the answer.
+    async fn write_out(&mut self, backend: &mut Socket, count: usize) -> Result<(), Fault> {
+        let total = self.out.len() + count;
+        let mut written = 0;
+        let mut until = after(Instant::now(), self.limits.timeouts.stream_idle);
+        poll_fn(|cx| {
+            while written < total {
+                let head = self.out.get(written..).unwrap_or_default();
+                let body = &self.answer.unread()[written.saturating_sub(self.out.len()).min(count)..count];
+                match self.client.poll_write_both(cx, head, body) {
+                    Poll::Ready(Ok(more)) if more > 0 => {
+                        written += more;
+                        if written < total {
+                            until = after(Instant::now(), self.limits.timeouts.stream_idle);
+                        }
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(Fault::ClientGone)),
+                    Poll::Pending => {
+                        self.poll_beside(cx, backend)?;
+                        return self
+                            .timer
+                            .poll_elapsed(cx, until)
+                            .map(|_| Err(Fault::Client(Reason::IdleTimeout)));
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        self.bytes_out += total as u64;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Reads more of the answer; false at its end.
+    async fn fill(&mut self, backend: &mut Socket) -> Result<bool, Fault> {
+        if self.hungry {
+            self.answer.grow(GROWN_MAX);
+        }
+        let until = after(Instant::now(), self.limits.timeouts.stream_idle);
+        poll_fn(|cx| match backend.poll_fill(cx, &mut self.answer) {
+            Poll::Ready(Ok(count)) => {
+                self.hungry = self.answer.is_full();
+                Poll::Ready(Ok(count > 0))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Fault::Backend(Failure::last(Reason::BackendReset)))),
+            Poll::Pending => {
+                self.poll_beside(cx, backend)?;
+                let late = Fault::Backend(Failure::last(Reason::ResponseTimeout));
+                self.timer.poll_elapsed(cx, until).map(|_| Err(late))
+            }
+        })
+        .await
+    }
+}

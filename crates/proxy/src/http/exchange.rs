@@ -1,0 +1,289 @@
+//! One request and its answer between a client and a backend: both directions driven by one task.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use plimsoll_core::outcome::{Failure, Reason};
+use plimsoll_core::snapshot::{HttpLimits, HttpTimeouts};
+use plimsoll_http::h1::{
+    FIELDS_MAX, FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response,
+    write_response_head,
+};
+use plimsoll_net::{Buffer, GROWN_MAX, Socket, Timer};
+
+use super::accept::{after, sooner};
+use super::upload::{Upload, UploadFault};
+
+/// Interim answers (1xx) before the final one, beyond which the backend is not believed to come to an end.
+const INTERIM_MAX: usize = 16;
+
+/// One request and its answer.
+pub(crate) struct Exchange<'c> {
+    pub(crate) client: &'c mut Socket,
+    pub(crate) timer: &'c Timer,
+    /// What the client has sent and we have not used.
+    pub(crate) input: &'c mut Buffer,
+    pub(crate) upload: Upload,
+    /// What the backend has sent and we have not used.
+    pub(crate) answer: Buffer,
+    /// The last read filled the whole buffer: the next one is worth a larger one.
+    pub(crate) hungry: bool,
+    /// What the client is to be sent before what stands in `answer`.
+    pub(crate) out: Vec<u8>,
+    pub(crate) bytes_out: u64,
+    pub(crate) limits: Limits,
+}
+
+/// What bounds an exchange.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) timeouts: HttpTimeouts,
+    pub(crate) head: HttpLimits,
+    /// From the request's end to the head of the answer.
+    pub(crate) response_header: Duration,
+    /// One try, until the head of its answer.
+    pub(crate) per_try: Option<Duration>,
+    /// The whole request, until the head of the answer.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// Why an exchange came to no good end.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The client went away.
+    ClientGone,
+    /// The client sent something wrong, or too slowly.
+    Client(Reason),
+    /// The backend failed.
+    Backend(Failure),
+    /// A connection that was kept for reuse turned out to be closed: nothing of the answer came.
+    Stale,
+}
+
+/// The head of an answer, once it is written to [`Exchange::out`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// As the backend frames its body.
+    pub(crate) framing: Framing,
+    /// As we frame it for the client.
+    pub(crate) framing_out: Framing,
+    /// Whether the backend's connection may be used again.
+    pub(crate) reusable: bool,
+}
+
+impl Exchange<'_> {
+    /// Sends the request and waits for the final answer's head; it is left at the front of [`answer`](Self::answer).
+    /// Interim answers are passed on as they come.
+    pub(crate) async fn send(&mut self, backend: &mut Socket, reused: bool, client_minor: u8) -> Result<usize, Fault> {
+        let mut silent = true;
+        for _ in 0..INTERIM_MAX {
+            let length = self.await_head(backend, reused, &mut silent).await?;
+            let status = status_of(&self.answer.unread()[..length]);
+            if !(100..200).contains(&status) || status == 101 {
+                return Ok(length);
+            }
+            self.pass_interim(length, client_minor).await?;
+        }
+        Err(Fault::Backend(Failure::sent(Reason::BackendProtocolError)))
+    }
+
+    async fn await_head(&mut self, backend: &mut Socket, reused: bool, silent: &mut bool) -> Result<usize, Fault> {
+        let mut scan = HeadScan::default();
+        let begun = Instant::now();
+        let per_try = self.limits.per_try.map(|span| after(begun, span));
+        let mut sent_at = None;
+        poll_fn(|cx| {
+            if let Err(fault) = self.poll_request(cx, backend) {
+                return Poll::Ready(Err(fault));
+            }
+            loop {
+                if !self.answer.is_empty() {
+                    *silent = false;
+                    let head = &self.limits.head;
+                    match scan.look(self.answer.unread(), head.request_line, head.head_bytes) {
+                        Ok(Scanned::Head(length)) => return Poll::Ready(Ok(length)),
+                        Ok(Scanned::More) => {}
+                        Err(_) => return Poll::Ready(Err(self.broken(Reason::BackendProtocolError))),
+                    }
+                }
+                if self.answer.is_full() {
+                    self.answer.grow(GROWN_MAX);
+                }
+                match backend.poll_fill(cx, &mut self.answer) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(count)) if count > 0 => {}
+                    Poll::Ready(_) if reused && *silent => return Poll::Ready(Err(Fault::Stale)),
+                    Poll::Ready(_) => return Poll::Ready(Err(self.broken(Reason::BackendReset))),
+                }
+            }
+            let (until, fault) = self.head_deadline(&mut sent_at);
+            let until = sooner(sooner(until, per_try), self.limits.deadline);
+            self.timer.poll_elapsed(cx, until).map(|_| Err(self.late(fault)))
+        })
+        .await
+    }
+
+    /// While the request is on its way, its next part has to move in time; once it is sent, the answer has to come.
+    fn head_deadline(&self, sent_at: &mut Option<Instant>) -> (Instant, Reason) {
+        if self.upload.is_sent() || self.upload.broken {
+            let sent = *sent_at.get_or_insert_with(Instant::now);
+            return (after(sent, self.limits.response_header), Reason::ResponseTimeout);
+        }
+        (
+            after(self.upload.progress, self.limits.timeouts.request_body),
+            Reason::RequestBodyTimeout,
+        )
+    }
+
+    /// The fault of a deadline that has passed.
+    fn late(&self, fault: Reason) -> Fault {
+        if self.limits.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Fault::Backend(Failure::last(Reason::RequestTimeout));
+        }
+        // The body waits for the client unless there is some that the backend does not take.
+        if fault == Reason::RequestBodyTimeout && self.upload.is_starved() {
+            return Fault::Client(Reason::RequestBodyTimeout);
+        }
+        Fault::Backend(Failure::sent(Reason::ResponseTimeout))
+    }
+
+    /// The backend's failure, with what it means for a retry.
+    fn broken(&self, reason: Reason) -> Fault {
+        Fault::Backend(if self.upload.is_begun() {
+            Failure::sent(reason)
+        } else {
+            Failure::unsent(reason)
+        })
+    }
+
+    /// Moves the request on, and watches whether the client is still there once all of it was read.
+    fn poll_request(&mut self, cx: &mut Context<'_>, backend: &mut Socket) -> Result<(), Fault> {
+        if !self.upload.broken && !self.upload.is_sent() {
+            match self.upload.poll(cx, self.client, self.input, backend) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(UploadFault::ClientGone)) => return Err(Fault::ClientGone),
+                Poll::Ready(Err(UploadFault::ClientBody)) => return Err(Fault::Client(Reason::BadRequest)),
+                // It may have answered before it closed: that answer is read first.
+                Poll::Ready(Err(UploadFault::Backend(_))) => self.upload.broken = true,
+            }
+        }
+        if self.upload.broken && !self.upload.is_read() {
+            return Ok(());
+        }
+        self.poll_client(cx)
+    }
+
+    /// Sees whether the client is still there.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        // Requests that the client sends ahead are read, up to a buffer full, to see its end behind them.
+        while !self.input.is_full() {
+            match self.client.poll_fill(cx, self.input) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Err(Fault::ClientGone),
+            }
+        }
+        Ok(())
+    }
+
+    async fn pass_interim(&mut self, length: usize, client_minor: u8) -> Result<(), Fault> {
+        // RFC 9110 §15.2: an HTTP/1.0 client is not sent any.
+        if client_minor == 1 {
+            self.write_head(length, Method::Other, 1, true, "")?;
+            self.flush().await.map_err(|_| Fault::ClientGone)?;
+        }
+        self.answer.consume(length);
+        Ok(())
+    }
+
+    /// Reads the head of `length` bytes at the front of the answer and writes it for the client, behind what is in
+    /// `out`. The answer's bytes stay until the caller consumes them.
+    pub(crate) fn write_head(
+        &mut self,
+        length: usize,
+        method: Method,
+        client_minor: u8,
+        keep_alive: bool,
+        date: &str,
+    ) -> Result<Answer, Fault> {
+        let mut room: FieldRoom<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let head: ResponseHead<'_> = parse_response(&self.answer.unread()[..length], &mut room, method)
+            .map_err(|_| Fault::Backend(Failure::sent(Reason::BackendProtocolError)))?;
+        let to = HeadOut {
+            client_minor,
+            keep_alive,
+            date: date.as_bytes(),
+        };
+        let framing_out = write_response_head(&mut self.out, &head, &to);
+        Ok(Answer {
+            status: head.status,
+            framing: head.framing,
+            framing_out,
+            reusable: head.keep_alive,
+        })
+    }
+
+    /// The status of the head of `length` bytes at the front of the answer.
+    pub(crate) fn status(&self, length: usize) -> u16 {
+        status_of(&self.answer.unread()[..length])
+    }
+
+    /// Connects to a backend, while the client is watched: it may go away meanwhile.
+    pub(crate) async fn connect(
+        &mut self,
+        address: SocketAddr,
+        until: Instant,
+    ) -> Result<Result<Socket, Reason>, Fault> {
+        let mut connecting = pin!(plimsoll_net::connect(address));
+        poll_fn(|cx| {
+            match connecting.as_mut().poll(cx) {
+                Poll::Ready(Ok(socket)) => return Poll::Ready(Ok(Ok(socket))),
+                Poll::Ready(Err(_)) => return Poll::Ready(Ok(Err(Reason::ConnectFailed))),
+                Poll::Pending => {}
+            }
+            if self.upload.is_read() {
+                self.poll_client(cx)?;
+            }
+            self.timer
+                .poll_elapsed(cx, until)
+                .map(|_| Ok(Err(Reason::ConnectTimeout)))
+        })
+        .await
+    }
+
+    /// Writes all of `out` to the client.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        let until = after(Instant::now(), self.limits.timeouts.stream_idle);
+        let written = self.timer.within(until, self.client.write_all(&self.out)).await;
+        self.bytes_out += self.out.len() as u64;
+        self.out.clear();
+        written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Moves the request on beside the answer; its faults end it quietly, since the answer has begun.
+    pub(super) fn poll_beside(&mut self, cx: &mut Context<'_>, backend: &mut Socket) -> Result<(), Fault> {
+        match self.poll_request(cx, backend) {
+            Err(Fault::Client(_)) => {
+                self.upload.broken = true;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// The status of a head whose first line may be anything.
+fn status_of(head: &[u8]) -> u16 {
+    let digits = head.get(9..12).unwrap_or_default();
+    std::str::from_utf8(digits)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,306 @@
+//! Forwarding: acquire a backend, reuse a connection or make one, send, stream; try another backend when that is safe.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plimsoll_core::name::BackendId;
+use plimsoll_core::outcome::{Failure, Outcome, Reason};
+use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, TRIES_MAX};
+use plimsoll_core::retry::RetryPolicy;
+use plimsoll_core::snapshot::{HttpService, PoolIndex};
+use plimsoll_core::telemetry::RetryResult;
+use plimsoll_http::reuse::Upstream;
+use plimsoll_net::Buffer;
+
+use super::accept::{Next, after, sooner};
+use super::answer::{Ended, Goes};
+use super::exchange::{Exchange, Fault, Limits};
+use super::respond::{self, Reply};
+use super::route::{self, Request};
+use super::upload::Upload;
+use crate::client::Client;
+use crate::log::{self, Attempt, Finished};
+use crate::worker::{Pinned, Worker};
+
+/// Pause between looks at whether a place among a backend's connections has become free.
+const PLACE_POLL: Duration = Duration::from_millis(5);
+
+/// A request that is being forwarded.
+pub(super) struct Forward<'f> {
+    pub(super) worker: Rc<Worker>,
+    pub(super) pinned: &'f Rc<Pinned>,
+    pub(super) request: &'f Request,
+    pub(super) pool: &'f Arc<Pool>,
+    pool_at: PoolIndex,
+    retry: RetryPolicy,
+    deadline: Option<Instant>,
+    tried: [BackendId; TRIES_MAX],
+    tries: usize,
+    retries: u32,
+    pub(super) finished: Finished,
+}
+
+/// Forwards `request` to a backend of the pool at `pool_at`, and its answer to the client.
+pub(super) async fn forward(
+    client: &mut Client,
+    input: &mut Buffer,
+    (pinned, service): (&Rc<Pinned>, &HttpService),
+    request: &Request,
+    pool_at: PoolIndex,
+    head: Vec<u8>,
+) -> Next {
+    let worker = client.worker.clone();
+    let pool = &pinned.snapshot.pools[pool_at];
+    let chosen = route::route_at(pinned, request.route);
+    let retry = chosen.map(|route| route.retry.clone()).unwrap_or_default();
+    let deadline = route::request_deadline(request, chosen);
+    pool.retry_budget.deposit(worker.now(request.started));
+    let goes = Goes::of(client, pinned, request);
+    let mut exchange = Exchange {
+        timer: &client.timer,
+        input,
+        upload: Upload::new(head, request.framing, request.started),
+        answer: worker.blocks.take(),
+        hungry: false,
+        out: Vec::new(),
+        bytes_out: 0,
+        limits: Limits {
+            timeouts: service.timeouts,
+            head: service.limits,
+            response_header: pool.settings.response_header_timeout,
+            per_try: retry.per_try_timeout,
+            deadline,
+        },
+        client: &mut client.socket,
+    };
+    let mut forward = Forward {
+        worker,
+        pinned,
+        request,
+        pool,
+        pool_at,
+        retry,
+        deadline,
+        tried: [BackendId(0); TRIES_MAX],
+        tries: 0,
+        retries: 0,
+        finished: Finished {
+            pool: Some(pool.id),
+            ..Finished::new()
+        },
+    };
+    let ended = forward.run(&mut exchange, goes).await;
+    forward.finished.bytes_in = exchange.upload.body_bytes + request.head_bytes as u64;
+    forward.finished.bytes_out = exchange.bytes_out;
+    let read = exchange.upload.is_read();
+    drop(exchange);
+    let finished = forward.finished;
+    match ended {
+        Ended::Answered(next) => {
+            log::request(client, pinned, request, &finished);
+            next
+        }
+        Ended::Refused(reason) => {
+            let reply = Reply::reason(reason);
+            let reply = if read { reply } else { reply.closing() };
+            respond::respond_after(client, pinned, request, &reply, finished).await
+        }
+    }
+}
+
+impl Forward<'_> {
+    async fn run(&mut self, exchange: &mut Exchange<'_>, goes: Goes) -> Ended {
+        loop {
+            let begun = Instant::now();
+            let lease = match self.acquire(begun) {
+                Ok(lease) => lease,
+                Err(reason) => return self.give_up(reason),
+            };
+            self.finished.backend = Some((lease.backend().id, lease.name().clone()));
+            let fault = match self.attempt(exchange, &lease).await {
+                Ok((upstream, length)) => {
+                    let status = exchange.status(length);
+                    let again = self.retry.covers_status(status, self.request.idempotent);
+                    if !(again && self.may_retry(exchange, &lease, begun)) {
+                        self.count_retries(true);
+                        return self.answer(exchange, lease, (upstream, length), goes, begun).await;
+                    }
+                    self.finished.attempts.push(Attempt::answered(&lease, status, begun));
+                    exchange.answer.consume(exchange.answer.len());
+                    self.conclude(lease, Outcome::Answered(status), begun);
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            let failure = match fault {
+                Fault::ClientGone => return self.gone(exchange),
+                Fault::Client(reason) => return Ended::Refused(reason),
+                Fault::Stale => Failure::sent(Reason::BackendReset),
+                Fault::Backend(failure) => failure,
+            };
+            self.finished
+                .attempts
+                .push(Attempt::failed(&lease, failure.reason, begun));
+            let again = self.retry.covers_failure(failure, self.request.idempotent);
+            let again = again && self.may_retry(exchange, &lease, begun);
+            self.conclude(lease, Outcome::Failed(failure), begun);
+            if !again {
+                return self.give_up(failure.reason);
+            }
+            exchange.answer.consume(exchange.answer.len());
+        }
+    }
+
+    fn acquire(&mut self, now: Instant) -> Result<Lease, Reason> {
+        let mut rng = self.worker.rng.borrow_mut();
+        let key = self.request.key.unwrap_or_else(|| rng.bits());
+        let now = self.worker.now(now);
+        let tried = &self.tried[..self.tries];
+        let mut cx = AcquireCx {
+            now,
+            rng: &mut rng,
+            key,
+            tried,
+            record: None,
+        };
+        match self.pinned.acquire(self.pool_at, &mut cx) {
+            Ok(lease) => Ok(lease),
+            // Another try on a backend that was tried is better than none, when there is no other.
+            Err(_) if self.tries > 0 => {
+                cx.tried = &[];
+                self.pinned
+                    .acquire(self.pool_at, &mut cx)
+                    .map_err(plimsoll_core::pool::Refusal::reason)
+            }
+            Err(refusal) => Err(refusal.reason()),
+        }
+    }
+
+    /// Whether another attempt is allowed: by the route's count, the deadline, the budget, and what can be sent again.
+    fn may_retry(&mut self, exchange: &mut Exchange<'_>, lease: &Lease, begun: Instant) -> bool {
+        let now = Instant::now();
+        if self.retries >= self.retry.attempts || self.deadline.is_some_and(|deadline| deadline <= now) {
+            return false;
+        }
+        if !exchange.upload.is_replayable() {
+            return false;
+        }
+        if !self.pool.retry_budget.withdraw(self.worker.now(begun)) {
+            self.worker.shard().retry(self.pool.id, RetryResult::BudgetSpent);
+            return false;
+        }
+        exchange.upload.restart(now);
+        self.retries += 1;
+        if self.tries < TRIES_MAX {
+            self.tried[self.tries] = lease.backend().id;
+            self.tries += 1;
+        }
+        true
+    }
+
+    /// One attempt on the leased backend: on a connection that is kept, or a new one. The stale-connection race is
+    /// handled here: a kept connection that dies before a byte of the answer is no failure of the backend.
+    async fn attempt(&mut self, exchange: &mut Exchange<'_>, lease: &Lease) -> Result<(Upstream, usize), Fault> {
+        let now = Instant::now();
+        let kept = self
+            .worker
+            .reuse
+            .borrow_mut()
+            .take(lease.backend().id, now, self.request.idempotent);
+        if let Some(mut upstream) = kept {
+            self.worker
+                .shard()
+                .backend_connection(self.pool.id, lease.backend().id, true);
+            match exchange.send(&mut upstream.socket, true, self.request.minor).await {
+                Err(Fault::Stale) if self.request.idempotent && exchange.upload.restart(Instant::now()) => {}
+                other => return other.map(|length| (upstream, length)),
+            }
+        }
+        let mut upstream = self.connect(exchange, lease).await?;
+        exchange
+            .send(&mut upstream.socket, false, self.request.minor)
+            .await
+            .map(|length| (upstream, length))
+    }
+
+    async fn connect(&mut self, exchange: &mut Exchange<'_>, lease: &Lease) -> Result<Upstream, Fault> {
+        let begun = Instant::now();
+        let until = sooner(after(begun, self.pool.settings.connect_timeout), self.deadline);
+        let backend = lease.backend();
+        self.await_place(lease, until).await?;
+        // From here on the place is given back when the connection ends, or is never made.
+        let place = Place(backend);
+        let connected = exchange.connect(backend.address, until).await;
+        match connected? {
+            Ok(socket) => {
+                std::mem::forget(place);
+                self.finished.connect = Some(begun.elapsed());
+                self.worker.shard().backend_connection(self.pool.id, backend.id, false);
+                Ok(Upstream::new(socket, backend.clone()))
+            }
+            Err(reason) => Err(Fault::Backend(Failure::unsent(reason))),
+        }
+    }
+
+    /// Takes a place among the backend's connections. When all are taken, idle ones of other workers make room.
+    async fn await_place(&self, lease: &Lease, until: Instant) -> Result<(), Fault> {
+        let load = &lease.backend().load;
+        let most = lease.limits().connections;
+        if load.connect(most) {
+            return Ok(());
+        }
+        self.worker.shared.ask_to_shed(self.worker.index, lease.backend().id);
+        while Instant::now() < until {
+            tokio::time::sleep(PLACE_POLL).await;
+            if load.connect(most) {
+                return Ok(());
+            }
+        }
+        Err(Fault::Backend(Failure::unsent(Reason::PoolFull)))
+    }
+
+    /// Records how an attempt ended, and tells control when the backend looks ill.
+    pub(super) fn conclude(&self, lease: Lease, outcome: Outcome, begun: Instant) {
+        self.conclude_after(lease, outcome, begun.elapsed());
+    }
+
+    /// [`conclude`](Self::conclude) with the time that the backend took to begin its answer.
+    pub(super) fn conclude_after(&self, lease: Lease, outcome: Outcome, latency: Duration) {
+        let backend = lease.backend().id;
+        if lease.finish(outcome, latency, self.worker.now(Instant::now())) == Alarm::Suspect {
+            self.worker.shared.wiring.alarms.suspect(self.pool.id, backend);
+        }
+    }
+
+    fn give_up(&mut self, reason: Reason) -> Ended {
+        self.count_retries(false);
+        Ended::Refused(reason)
+    }
+
+    fn gone(&mut self, exchange: &mut Exchange<'_>) -> Ended {
+        exchange.out.clear();
+        self.finished.fail(Reason::ClientClosed);
+        Ended::Answered(Next::Close)
+    }
+
+    fn count_retries(&self, success: bool) {
+        if self.retries > 0 {
+            let result = if success {
+                RetryResult::Success
+            } else {
+                RetryResult::Failure
+            };
+            self.worker.shard().retry(self.pool.id, result);
+        }
+    }
+}
+
+/// A place among a backend's connections, given back unless it is forgotten.
+struct Place<'l>(&'l plimsoll_core::backend::Backend);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.load.disconnect();
+    }
+}

@@ -1,0 +1,12 @@
+//! HTTP: accept → route → forward → respond, a file each.
+
+pub(crate) mod accept;
+mod answer;
+mod download;
+mod exchange;
+mod forward;
+mod respond;
+mod route;
+mod upload;
+
+pub(crate) use route::Request;

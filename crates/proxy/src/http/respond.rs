@@ -1,0 +1,191 @@
+//! Replies of our own: errors with their reasons, redirects, configured answers, the health path.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::route::host::Authority;
+use plimsoll_core::snapshot::{Redirect, Respond};
+use plimsoll_http::h1::{HeadOut, ReplyHead, write_reply_head};
+
+use super::accept::{Next, after};
+use super::route::Request;
+use crate::client::Client;
+use crate::log::Finished;
+use crate::worker::Pinned;
+
+/// A reply of our own.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) reason: Option<Reason>,
+    headers: Vec<(String, String)>,
+    body: String,
+    close: bool,
+}
+
+impl Reply {
+    /// The reply for a reason.
+    pub(crate) fn reason(reason: Reason) -> Self {
+        let body = format!("{} {}: {}\n", reason.status(), reason.word(), reason.says());
+        let headers = vec![("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())];
+        Reply {
+            status: reason.status(),
+            reason: Some(reason),
+            headers,
+            body,
+            close: false,
+        }
+    }
+
+    /// The reply that a route is configured with.
+    pub(crate) fn configured(respond: &Respond) -> Self {
+        let mut headers = respond.headers.clone();
+        if !respond.body.is_empty()
+            && !headers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        {
+            headers.push(("content-type".into(), "text/plain; charset=utf-8".into()));
+        }
+        Reply {
+            status: respond.status,
+            reason: None,
+            headers,
+            body: respond.body.clone(),
+            close: false,
+        }
+    }
+
+    /// The connection ends with it.
+    pub(crate) fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+/// The answer at a listener's health path.
+pub(crate) fn health(draining: bool) -> Reply {
+    if draining {
+        return Reply::reason(Reason::Draining);
+    }
+    Reply {
+        status: 200,
+        reason: None,
+        headers: Vec::new(),
+        body: "ready\n".into(),
+        close: false,
+    }
+}
+
+/// The reply that sends a client elsewhere. A path of our own making begins with one slash, so that nobody is sent to
+/// another host by `//`.
+pub(crate) fn redirect(to: &Redirect, from: Option<&Authority<'_>>, path: &str, query: Option<&str>) -> Reply {
+    let scheme = to.scheme.as_deref().unwrap_or("http");
+    let host = to.host.as_deref().or(from.map(|from| &*from.host)).unwrap_or_default();
+    // Another scheme or host is another server: the old port means nothing there.
+    let kept = if to.scheme.is_none() && to.host.is_none() {
+        from.and_then(|from| from.port)
+    } else {
+        None
+    };
+    let port = to.port.or(kept).map(|port| format!(":{port}")).unwrap_or_default();
+    let path = to.path.as_deref().unwrap_or(path);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let location = if host.is_empty() {
+        format!("{path}{query}")
+    } else {
+        format!("{scheme}://{host}{port}{path}{query}")
+    };
+    Reply {
+        status: to.status,
+        reason: None,
+        headers: vec![("location".into(), location)],
+        body: String::new(),
+        close: false,
+    }
+}
+
+/// Sends `reply` and counts the request.
+pub(crate) async fn respond(client: &mut Client, pinned: &Rc<Pinned>, request: &Request, reply: Reply) -> Next {
+    // A body that was not read is in the way of the next request.
+    let closing = if request.is_bodiless() { reply } else { reply.closing() };
+    respond_after(client, pinned, request, &closing, Finished::new()).await
+}
+
+/// Sends `reply` after what `finished` says was tried, and counts the request.
+pub(crate) async fn respond_after(
+    client: &mut Client,
+    pinned: &Rc<Pinned>,
+    request: &Request,
+    reply: &Reply,
+    mut finished: Finished,
+) -> Next {
+    let now = Instant::now();
+    let close = reply.close;
+    let keep_alive = request.keep_alive && !close && may_go_on(client, pinned, now);
+    let mut out = Vec::with_capacity(512);
+    write_reply(&mut out, client, pinned, request, reply, keep_alive);
+    let timeout = after(now, std::time::Duration::from_secs(10));
+    let written = client.timer.within(timeout, client.socket.write_all(&out)).await;
+    finished.status = reply.status;
+    finished.reason = reply.reason;
+    finished.bytes_out += out.len() as u64;
+    crate::log::request(client, pinned, request, &finished);
+    match written {
+        Ok(Ok(())) if keep_alive => Next::Idle,
+        Ok(Ok(())) if close => Next::Linger,
+        _ => Next::Close,
+    }
+}
+
+/// Answers what never became a request; the connection ends with it.
+pub(crate) async fn refuse_unread(client: &mut Client, pinned: &Rc<Pinned>, reason: Reason) -> Next {
+    let request = Request::unread(0);
+    respond(client, pinned, &request, Reply::reason(reason).closing()).await
+}
+
+fn write_reply(
+    out: &mut Vec<u8>,
+    client: &Client,
+    pinned: &Pinned,
+    request: &Request,
+    reply: &Reply,
+    keep_alive: bool,
+) {
+    let date = client.worker.date(Instant::now());
+    let mut fields: Vec<(&str, &str)> = reply.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    if let Some(reason) = reply.reason.filter(|_| pinned.snapshot.node.expose_reason) {
+        fields.push(("x-plimsoll-reason", reason.word()));
+    }
+    let head = ReplyHead {
+        status: reply.status,
+        fields: &fields,
+        length: reply.body.len(),
+        to: HeadOut {
+            client_minor: request.minor,
+            keep_alive,
+            date: date.1.as_bytes(),
+        },
+    };
+    write_reply_head(out, &head);
+    if !request.is_head && reply.status != 204 && reply.status != 304 {
+        out.extend_from_slice(reply.body.as_bytes());
+    }
+}
+
+/// Whether the connection may serve another request, for all that we know.
+pub(crate) fn may_go_on(client: &Client, pinned: &Pinned, now: Instant) -> bool {
+    let Some(listener) = pinned.listener(client.listener) else {
+        return false;
+    };
+    match &listener.service {
+        plimsoll_core::snapshot::Service::Http(service) => {
+            !client.worker.is_draining()
+                && client.requests < service.keepalive_requests
+                && service
+                    .keepalive_age
+                    .is_none_or(|age| now.saturating_duration_since(client.born) < age)
+        }
+        plimsoll_core::snapshot::Service::Tcp(_) => false,
+    }
+}

@@ -1,0 +1,300 @@
+//! From a head's bytes to a decision: read strictly, made canonical, matched, and written as it goes upstream.
+
+use std::mem::MaybeUninit;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use plimsoll_core::balance::{HashKey, hash_bytes, hash_client, hash_flow};
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::retry::is_idempotent;
+use plimsoll_core::route::{RequestHead as RouteView, cookie, host, path, query};
+use plimsoll_core::snapshot::{Action, HttpService, PoolIndex, Route};
+use plimsoll_http::field::list;
+use plimsoll_http::h1::{
+    FIELDS_MAX, FieldRoom, Framing, RequestHead, RequestOut, Target, parse_request, write_request_head,
+};
+
+use super::accept::reason_of;
+use super::respond::{self, Reply};
+use crate::client::Client;
+use crate::log::RequestLog;
+use crate::worker::Pinned;
+
+/// What is kept of a request once its head is gone.
+pub(crate) struct Request {
+    /// When its head was complete.
+    pub(crate) started: Instant,
+    /// What is to be done.
+    pub(crate) action: Routed,
+    /// Position of its route in the snapshot.
+    pub(crate) route: Option<usize>,
+    /// The client speaks HTTP/1.x.
+    pub(crate) minor: u8,
+    /// The client wants to go on.
+    pub(crate) keep_alive: bool,
+    pub(crate) framing: Framing,
+    pub(crate) is_head: bool,
+    pub(crate) idempotent: bool,
+    pub(crate) expect_continue: bool,
+    pub(crate) upgrade: bool,
+    /// The hash of the policy's key, when the request has it.
+    pub(crate) key: Option<u64>,
+    pub(crate) head_bytes: usize,
+    /// What the access log wants to know, when there is one.
+    pub(crate) log: Option<Box<RequestLog>>,
+}
+
+/// What is to be done with a request.
+pub(crate) enum Routed {
+    /// Forward it to this pool.
+    Pool(PoolIndex),
+    /// Answer it ourselves.
+    Reply(Reply),
+    /// It is being done.
+    Done,
+}
+
+/// Reads, matches and prepares the request whose head fills `bytes`; writes its head as it goes upstream to `out`.
+pub(crate) fn route(
+    client: &Client,
+    pinned: &Pinned,
+    service: &HttpService,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Request {
+    let mut request = Request::unread(bytes.len());
+    let mut room: FieldRoom<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let head = match parse_request(bytes, &mut room, service.limits.fields) {
+        Ok(head) => head,
+        Err(fault) => return request.refused(reason_of(fault)),
+    };
+    request.note_head(&head);
+    if pinned.snapshot.node.access_log.is_some() {
+        request.log = Some(Box::new(RequestLog::of(
+            &head,
+            client_address(pinned, client.peer.ip(), &head),
+        )));
+    }
+    match decide(client, pinned, service, &head, &mut request, out) {
+        Ok(action) => request.action = action,
+        Err(reason) => return request.refused(reason),
+    }
+    request
+}
+
+impl Request {
+    /// A request of which nothing is known but that it began.
+    pub(super) fn unread(head_bytes: usize) -> Self {
+        Request {
+            started: Instant::now(),
+            action: Routed::Done,
+            route: None,
+            minor: 1,
+            keep_alive: false,
+            framing: Framing::None,
+            is_head: false,
+            idempotent: false,
+            expect_continue: false,
+            upgrade: false,
+            key: None,
+            head_bytes,
+            log: None,
+        }
+    }
+
+    fn note_head(&mut self, head: &RequestHead<'_>) {
+        self.minor = head.minor;
+        self.keep_alive = head.keep_alive;
+        self.framing = head.framing;
+        self.is_head = head.method == "HEAD";
+        self.idempotent = is_idempotent(head.method);
+        self.expect_continue = head.expect_continue;
+        self.upgrade = head.upgrade_websocket;
+    }
+
+    /// Malformed: nobody can say where the next request would begin, so the connection ends.
+    fn refused(mut self, reason: Reason) -> Self {
+        self.action = Routed::Reply(Reply::reason(reason).closing());
+        self
+    }
+
+    /// Whether the whole request was read with its head.
+    pub(super) fn is_bodiless(&self) -> bool {
+        matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+}
+
+fn decide(
+    client: &Client,
+    pinned: &Pinned,
+    service: &HttpService,
+    head: &RequestHead<'_>,
+    request: &mut Request,
+    out: &mut Vec<u8>,
+) -> Result<Routed, Reason> {
+    let bad = Reason::BadRequest;
+    let authority = host::normalise(head.host).map_err(|_| bad)?;
+    let host = authority.as_ref().map_or("", |authority| &*authority.host);
+    let target = match head.target {
+        Target::Origin(target) => path::split(target).map_err(|_| bad)?,
+        Target::Absolute(b"") => path::Target {
+            path: b"/",
+            query: None,
+        },
+        Target::Absolute(rest) if rest[0] == b'?' => {
+            let query = path::split(rest).map_err(|_| bad)?.query;
+            path::Target { path: b"/", query }
+        }
+        Target::Absolute(rest) => path::split(rest).map_err(|_| bad)?,
+        Target::Asterisk => path::Target {
+            path: b"*",
+            query: None,
+        },
+    };
+    let path = match head.target {
+        Target::Asterisk => "*".into(),
+        _ => path::canonical(target.path, service.allow_encoded_slash).map_err(|_| bad)?,
+    };
+    if service.health_path.as_deref().is_some_and(|health| health == path) {
+        return Ok(Routed::Reply(respond::health(client.worker.is_draining())));
+    }
+    let query = target.query.unwrap_or_default();
+    let view = RouteView {
+        method: head.method,
+        host,
+        path: &path,
+        query,
+        fields: head,
+    };
+    let Some(route) = service.routes.find(&view, None) else {
+        return Ok(Routed::Reply(Reply::reason(Reason::NoRoute)));
+    };
+    request.route = Some(route.index);
+    let pool = match &route.action {
+        Action::Pool(pool) => *pool,
+        Action::Respond(respond) => return Ok(Routed::Reply(Reply::configured(respond))),
+        Action::Redirect(redirect) => {
+            let authority = authority.as_ref();
+            return Ok(Routed::Reply(respond::redirect(
+                redirect,
+                authority,
+                &path,
+                target.query,
+            )));
+        }
+    };
+    request.upgrade &= route.upgrade_websocket;
+    prepare_upstream(client, pinned, head, (&path, target.query), request, out);
+    if let Some(key) = pinned.snapshot.pools[pool].key() {
+        let from = client_address(pinned, client.peer.ip(), head);
+        request.key = key_hash(key, client, from, &view);
+    }
+    Ok(Routed::Pool(pool))
+}
+
+fn prepare_upstream(
+    client: &Client,
+    pinned: &Pinned,
+    head: &RequestHead<'_>,
+    (path, query): (&str, Option<&str>),
+    request: &mut Request,
+    out: &mut Vec<u8>,
+) {
+    let trusted = pinned.snapshot.node.trusts(client.peer.ip());
+    let id = request_id(client);
+    // Only an HTTP/1.0 client may leave it out; then the address that it reached us at has to do.
+    let local = if head.host.is_empty() {
+        client.socket.local().map(|a| a.to_string())
+    } else {
+        Ok(String::new())
+    };
+    let to = RequestOut {
+        path,
+        query,
+        upgrade: request.upgrade,
+        trusted,
+        peer: client.peer.ip().to_canonical(),
+        proto: "http",
+        request_id: std::str::from_utf8(&id).unwrap_or_default(),
+        default_host: local.as_deref().unwrap_or_default(),
+    };
+    if let Some(log) = &mut request.log {
+        let brought = if trusted { head.first("x-request-id") } else { None };
+        log.request_id = String::from_utf8_lossy(brought.unwrap_or(&id)).into_owned();
+    }
+    write_request_head(out, head, &to);
+}
+
+/// 128 random bits in hexadecimal.
+fn request_id(client: &Client) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut rng = client.worker.rng.borrow_mut();
+    let bytes = (u128::from(rng.bits()) << 64 | u128::from(rng.bits())).to_be_bytes();
+    let mut text = [0; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
+}
+
+/// The client's address: the peer's, or, behind trusted proxies, the right-most entry of `x-forwarded-for` that is not
+/// one of them.
+fn client_address(pinned: &Pinned, peer: IpAddr, head: &RequestHead<'_>) -> IpAddr {
+    let node = &pinned.snapshot.node;
+    let mut address = peer.to_canonical();
+    if !node.trusts(peer) {
+        return address;
+    }
+    let lines = head
+        .fields
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case("x-forwarded-for"));
+    let entries: Vec<&[u8]> = lines.flat_map(|field| list(field.value)).collect();
+    for entry in entries.iter().rev() {
+        let Some(parsed) = std::str::from_utf8(entry)
+            .ok()
+            .and_then(|text| text.parse::<IpAddr>().ok())
+        else {
+            break;
+        };
+        address = parsed.to_canonical();
+        if !node.trusts(address) {
+            break;
+        }
+    }
+    address
+}
+
+/// The hash of what the policy goes by; `None` when the request does not have it.
+fn key_hash(key: &HashKey, client: &Client, from: IpAddr, view: &RouteView<'_>) -> Option<u64> {
+    match key {
+        HashKey::ClientIp => Some(hash_client(from)),
+        HashKey::Header(name) => {
+            let mut hash = None;
+            view.fields.each(name, &mut |value| {
+                hash = Some(hash_bytes(value));
+                false
+            });
+            hash
+        }
+        HashKey::Cookie(name) => cookie(view.fields, name).map(|value| hash_bytes(&value)),
+        HashKey::Query(name) => query(view.query, name).map(|value| hash_bytes(value.as_bytes())),
+        HashKey::Path => Some(hash_bytes(view.path.as_bytes())),
+        HashKey::Host => Some(hash_bytes(view.host.as_bytes())),
+        HashKey::Sni => None,
+        HashKey::FiveTuple => client.socket.local().ok().map(|local| hash_flow(client.peer, local, 6)),
+    }
+}
+
+/// The route at `at`, in the generation that the request began on.
+pub(crate) fn route_at(pinned: &Rc<Pinned>, at: Option<usize>) -> Option<&Route> {
+    at.and_then(|at| pinned.snapshot.routes.get(at)).map(|route| &**route)
+}
+
+/// The whole request's deadline.
+pub(crate) fn request_deadline(request: &Request, route: Option<&Route>) -> Option<Instant> {
+    let timeout: Option<Duration> = route.and_then(|route| route.timeout);
+    timeout.and_then(|timeout| request.started.checked_add(timeout))
+}

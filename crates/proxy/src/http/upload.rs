@@ -1,0 +1,181 @@
+//! The request on its way to a backend: its head and body, framed by us, kept for a retry while that is possible.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head, write_last_chunk};
+use plimsoll_net::{Buffer, Socket};
+
+/// The most bytes of a request that are kept to be sent again; a longer request is sent and not retried.
+pub(crate) const REPLAY_MAX: usize = 64 << 10;
+
+/// Bytes that are framed before they are written.
+const BATCH: usize = 64 << 10;
+
+/// A request on its way.
+pub(crate) struct Upload {
+    decoder: BodyDecoder,
+    chunked: bool,
+    sending: Vec<u8>,
+    written: usize,
+    head: usize,
+    replayable: bool,
+    complete: bool,
+    /// Nothing more can be sent: the backend does not take it. Its answer may still come.
+    pub(crate) broken: bool,
+    /// When a byte last moved.
+    pub(crate) progress: Instant,
+    /// Bytes of the body that came from the client.
+    pub(crate) body_bytes: u64,
+}
+
+/// Why a request cannot be sent on.
+#[derive(Debug)]
+pub(crate) enum UploadFault {
+    /// The client went away.
+    ClientGone,
+    /// The client's body is malformed.
+    ClientBody,
+    /// The backend does not take it.
+    Backend(io::Error),
+}
+
+impl Upload {
+    /// A request with this head, and a body framed so.
+    pub(crate) fn new(head: Vec<u8>, framing: Framing, now: Instant) -> Self {
+        let decoder = BodyDecoder::new(framing);
+        Upload {
+            chunked: framing == Framing::Chunked,
+            complete: decoder.is_done(),
+            decoder,
+            head: head.len(),
+            sending: head,
+            written: 0,
+            replayable: true,
+            broken: false,
+            progress: now,
+            body_bytes: 0,
+        }
+    }
+
+    /// Whether all of the client's request has been taken from it.
+    pub(crate) fn is_read(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether it waits for the client to send more of it.
+    pub(crate) fn is_starved(&self) -> bool {
+        !self.complete && self.written == self.sending.len()
+    }
+
+    /// Whether all of it has been sent.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.complete && self.written == self.sending.len()
+    }
+
+    /// Whether the backend may have seen any of it.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.written > 0 || !self.replayable
+    }
+
+    /// Whether all that was sent is still there.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.replayable
+    }
+
+    /// Begins again for another backend; false when what was sent is no longer there.
+    pub(crate) fn restart(&mut self, now: Instant) -> bool {
+        self.written = 0;
+        self.broken = false;
+        self.progress = now;
+        self.replayable
+    }
+
+    /// Moves what can be moved now; ready once all is sent.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Socket,
+        input: &mut Buffer,
+        backend: &mut Socket,
+    ) -> Poll<Result<(), UploadFault>> {
+        loop {
+            // What is at hand goes into the same write as the head.
+            let starved = match self.gather(input) {
+                Ok(starved) => starved,
+                Err(fault) => return Poll::Ready(Err(fault)),
+            };
+            while self.written < self.sending.len() {
+                match backend.poll_write(cx, &self.sending[self.written..]) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0)) => {
+                        return Poll::Ready(Err(UploadFault::Backend(io::ErrorKind::WriteZero.into())));
+                    }
+                    Poll::Ready(Ok(count)) => {
+                        self.written += count;
+                        self.progress = Instant::now();
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(UploadFault::Backend(error))),
+                }
+            }
+            if self.complete {
+                return Poll::Ready(Ok(()));
+            }
+            self.make_room();
+            if starved {
+                if input.is_full() {
+                    input.grow(plimsoll_net::GROWN_MAX);
+                }
+                match client.poll_fill(cx, input) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Err(UploadFault::ClientGone)),
+                    Poll::Ready(Ok(_)) => self.progress = Instant::now(),
+                }
+            }
+        }
+    }
+
+    /// Frames what is in `input` into what is to be sent; true when it needs more from the client.
+    fn gather(&mut self, input: &mut Buffer) -> Result<bool, UploadFault> {
+        while !self.complete && self.sending.len() - self.written < BATCH {
+            match self.decoder.step(input.unread()).map_err(|_| UploadFault::ClientBody)? {
+                Step::Skip(count) => input.consume(count),
+                Step::More => return Ok(true),
+                Step::Data(count) => {
+                    let count = count.min(BATCH);
+                    if self.chunked {
+                        write_chunk_head(&mut self.sending, count);
+                    }
+                    self.sending.extend_from_slice(&input.unread()[..count]);
+                    if self.chunked {
+                        write_chunk_end(&mut self.sending);
+                    }
+                    self.decoder.used(count);
+                    self.body_bytes += count as u64;
+                    input.consume(count);
+                }
+                Step::End => {
+                    if self.chunked {
+                        write_last_chunk(&mut self.sending, self.decoder.trailers());
+                    }
+                    self.complete = true;
+                }
+            }
+            // A body of a known length ends with its last byte, and one more step would wait for another.
+            if !self.chunked && self.decoder.is_done() {
+                self.complete = true;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Drops what was sent once there is too much of it to be kept for a retry.
+    fn make_room(&mut self) {
+        if self.sending.len() - self.head.min(self.sending.len()) > REPLAY_MAX || !self.replayable {
+            self.replayable = false;
+            self.sending.clear();
+            self.written = 0;
+        }
+    }
+}

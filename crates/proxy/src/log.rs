@@ -1,0 +1,291 @@
+//! What is counted and written of a request or connection once it has ended.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use plimsoll_core::name::{BackendId, NameId};
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::pool::Lease;
+use plimsoll_core::snapshot::AccessFormat;
+use plimsoll_core::telemetry::RequestKey;
+use plimsoll_http::h1::{RequestHead, Target};
+use serde_json::{Map, Value, json};
+
+use crate::client::Client;
+use crate::http::Request;
+use crate::worker::Pinned;
+
+/// What the access log keeps of a request's head.
+pub(crate) struct RequestLog {
+    pub(crate) client: IpAddr,
+    pub(crate) request_id: String,
+    method: String,
+    host: String,
+    path: String,
+    minor: u8,
+    user_agent: Option<String>,
+    referer: Option<String>,
+}
+
+impl RequestLog {
+    /// Query values may hold secrets and stay out (the path ends at the question mark).
+    pub(crate) fn of(head: &RequestHead<'_>, client: IpAddr) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let path = match head.target {
+            Target::Origin(target) | Target::Absolute(target) => {
+                text(target.split(|byte| *byte == b'?').next().unwrap_or_default())
+            }
+            Target::Asterisk => "*".into(),
+        };
+        RequestLog {
+            client,
+            request_id: String::new(),
+            method: head.method.into(),
+            host: text(head.host),
+            path,
+            minor: head.minor,
+            user_agent: head.first("user-agent").map(text),
+            referer: head.first("referer").map(text),
+        }
+    }
+}
+
+/// One attempt on one backend.
+pub(crate) struct Attempt {
+    backend: Arc<str>,
+    result: Result<u16, Reason>,
+    took: Duration,
+}
+
+impl Attempt {
+    pub(crate) fn answered(lease: &Lease, status: u16, begun: Instant) -> Self {
+        Attempt {
+            backend: lease.name().clone(),
+            result: Ok(status),
+            took: begun.elapsed(),
+        }
+    }
+
+    pub(crate) fn failed(lease: &Lease, reason: Reason, begun: Instant) -> Self {
+        Attempt {
+            backend: lease.name().clone(),
+            result: Err(reason),
+            took: begun.elapsed(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("backend".into(), (*self.backend).into());
+        match self.result {
+            Ok(status) => object.insert("status".into(), status.into()),
+            Err(reason) => object.insert("error".into(), reason.word().into()),
+        };
+        object.insert("ms".into(), millis(self.took));
+        Value::Object(object)
+    }
+}
+
+/// How a request or connection ended.
+pub(crate) struct Finished {
+    pub(crate) status: u16,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) pool: Option<NameId>,
+    pub(crate) backend: Option<(BackendId, Arc<str>)>,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) connect: Option<Duration>,
+    /// From the last attempt's begin to the head of its answer.
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+impl Finished {
+    pub(crate) fn new() -> Self {
+        Finished {
+            status: 0,
+            reason: None,
+            pool: None,
+            backend: None,
+            attempts: Vec::new(),
+            connect: None,
+            first_byte: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// It ended before anything was answered.
+    pub(crate) fn fail(&mut self, reason: Reason) {
+        self.status = reason.status();
+        self.reason = Some(reason);
+    }
+
+    /// It ended in the middle of its answer, whose status stands.
+    pub(crate) fn cut(&mut self, reason: Reason) {
+        self.reason = Some(reason);
+    }
+
+    fn closed_by(&self) -> &'static str {
+        match self.reason {
+            Some(Reason::ClientClosed) => "client",
+            Some(reason) if reason.side() == plimsoll_core::outcome::Side::Backend => "backend",
+            _ => "proxy",
+        }
+    }
+}
+
+/// Counts a finished request, and writes it to the access log when there is one.
+pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finished: &Finished) {
+    let worker = &client.worker;
+    let duration = request.started.elapsed();
+    let route = request.route.and_then(|at| pinned.snapshot.routes.get(at));
+    {
+        let mut shard = worker.shard();
+        let key = RequestKey {
+            listener: Some(client.listener),
+            route: route.map(|route| route.id),
+            pool: finished.pool,
+            backend: finished.backend.as_ref().map(|(id, _)| *id),
+            code: finished.status,
+        };
+        shard.request(key, duration, finished.first_byte);
+        let counts = shard.listener(client.listener);
+        counts.bytes_in += finished.bytes_in.max(request.head_bytes as u64);
+        counts.bytes_out += finished.bytes_out;
+        if let Some(reason) = finished.reason {
+            shard.failure(reason);
+        }
+    }
+    let Some(format) = pinned.snapshot.node.access_log else {
+        return;
+    };
+    let line = match format {
+        AccessFormat::Json => json_line(client, pinned, request, finished, duration),
+        AccessFormat::Combined => combined_line(client, request, finished),
+    };
+    worker.shared.wiring.access.write(line);
+}
+
+fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Finished, duration: Duration) -> Vec<u8> {
+    let log = request.log.as_deref();
+    let name = |id: Option<usize>| {
+        id.and_then(|at| pinned.snapshot.routes.get(at))
+            .map(|route| &*route.name)
+    };
+    let pool = finished
+        .pool
+        .and_then(|id| pinned.snapshot.pools.iter().find(|pool| pool.id == id));
+    let last = finished.attempts.last().map(|attempt| attempt.took);
+    let value = json!({
+        "time": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        "request_id": log.map(|log| &log.request_id),
+        "listener": pinned.listener(client.listener).map(|listener| &*listener.name),
+        "protocol": log.map(|log| format!("HTTP/1.{}", log.minor)),
+        "client": log.map_or(client.peer.ip(), |log| log.client).to_string(),
+        "method": log.map(|log| &log.method),
+        "host": log.map(|log| &log.host),
+        "path": log.map(|log| &log.path),
+        "status": finished.status,
+        "reason": finished.reason.map(Reason::word),
+        "route": name(request.route),
+        "pool": pool.map(|pool| &*pool.name),
+        "backend": finished.backend.as_ref().map(|(_, name)| &**name),
+        "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
+        "bytes_in": finished.bytes_in.max(request.head_bytes as u64),
+        "bytes_out": finished.bytes_out,
+        "duration_ms": millis(duration),
+        "queue_ms": 0.0,
+        "connect_ms": finished.connect.map(millis),
+        "tls_ms": Value::Null,
+        "first_byte_ms": finished.first_byte.map(millis),
+        "upstream_ms": last.map(millis),
+        "closed_by": finished.closed_by(),
+        "tls": Value::Null,
+        "user_agent": log.and_then(|log| log.user_agent.as_deref()),
+    });
+    line_of(&value)
+}
+
+/// The line of a layer 4 connection.
+pub(crate) fn connection_line(client: &Client, pinned: &Pinned, finished: &Finished) -> Vec<u8> {
+    let pool = finished
+        .pool
+        .and_then(|id| pinned.snapshot.pools.iter().find(|pool| pool.id == id));
+    let value = json!({
+        "time": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        "listener": pinned.listener(client.listener).map(|listener| &*listener.name),
+        "protocol": "TCP",
+        "client": client.peer.ip().to_canonical().to_string(),
+        "reason": finished.reason.map(Reason::word),
+        "pool": pool.map(|pool| &*pool.name),
+        "backend": finished.backend.as_ref().map(|(_, name)| &**name),
+        "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
+        "bytes_in": finished.bytes_in,
+        "bytes_out": finished.bytes_out,
+        "duration_ms": millis(client.born.elapsed()),
+        "connect_ms": finished.connect.map(millis),
+        "closed_by": finished.closed_by(),
+    });
+    line_of(&value)
+}
+
+fn line_of(value: &Value) -> Vec<u8> {
+    let mut line = value.to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
+fn millis(duration: Duration) -> Value {
+    // Three places: microseconds.
+    json!((duration.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+/// Apache's combined format: `host - - [date] "request" status bytes "referer" "agent"`.
+fn combined_line(client: &Client, request: &Request, finished: &Finished) -> Vec<u8> {
+    let log = request.log.as_deref();
+    let address = log.map_or(client.peer.ip(), |log| log.client);
+    let first = log.map_or("-".into(), |log| {
+        format!("{} {} HTTP/1.{}", log.method, log.path, log.minor)
+    });
+    let part = |text: Option<&str>| quoted(text.unwrap_or("-"));
+    let mut line = Vec::with_capacity(256);
+    // Writing into a Vec cannot fail.
+    let _ = writeln!(
+        line,
+        "{address} - - [{}] \"{}\" {} {} \"{}\" \"{}\"",
+        combined_date(),
+        quoted(&first),
+        finished.status,
+        finished.bytes_out,
+        part(log.and_then(|log| log.referer.as_deref())),
+        part(log.and_then(|log| log.user_agent.as_deref())),
+    );
+    line
+}
+
+/// `20/Nov/2026:12:00:00 +0000`, cut out of `Fri, 20 Nov 2026 12:00:00 GMT`.
+fn combined_date() -> String {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    format!(
+        "{}/{}/{}:{} +0000",
+        &date[5..7],
+        &date[8..11],
+        &date[12..16],
+        &date[17..25]
+    )
+}
+
+/// Quotes, backslashes and control characters escaped, so that no client can write a line of its own.
+fn quoted(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => out.push(c),
+        }
+        out
+    })
+}

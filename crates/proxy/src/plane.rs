@@ -1,0 +1,239 @@
+//! The data plane as a whole: its workers' threads, and what they share.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use plimsoll_core::name::BackendId;
+use plimsoll_core::snapshot::Snapshot;
+use plimsoll_core::telemetry::Telemetry;
+use plimsoll_core::upcall::{AccessLog, Alarms};
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::worker::{self, Handed};
+
+/// Messages that may wait for a worker; beyond it, what was to be handed over stays where it is.
+const INBOX_MAX: usize = 1024;
+
+/// What the data plane is given to work with.
+pub struct Wiring {
+    /// The configuration to serve, swapped by the control plane.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Where workers count; it has a shard for each.
+    pub telemetry: Arc<Telemetry>,
+    /// Where failing backends are told.
+    pub alarms: Arc<dyn Alarms>,
+    /// Where finished requests are written.
+    pub access: Arc<dyn AccessLog>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// From which all randomness of the data plane follows.
+    pub seed: u64,
+    /// How many workers there shall be.
+    pub workers: usize,
+}
+
+/// What a worker is told.
+pub(crate) enum Message {
+    /// There is another snapshot.
+    Reconcile,
+    /// Finish what is under way, until this point at the latest.
+    Drain(Instant),
+    /// Serve this connection.
+    Serve(Handed),
+    /// Close an idle connection to this backend: another worker needs the place.
+    Shed(BackendId),
+}
+
+/// What the workers share.
+pub(crate) struct Shared {
+    pub(crate) wiring: Wiring,
+    /// Client connections of each worker.
+    pub(crate) carried: Vec<AtomicU32>,
+    /// Client connections of all workers.
+    pub(crate) connections: AtomicU32,
+    pub(crate) draining: AtomicBool,
+    inboxes: Vec<mpsc::Sender<Message>>,
+    /// Sockets that were bound and not yet fetched by their worker.
+    sockets: Mutex<HashMap<(usize, SocketAddr), TcpListener>>,
+    bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
+}
+
+/// The running data plane.
+pub struct Plane {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Plane {
+    /// Binds what the snapshot names and starts the workers.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound, or a thread that cannot be started.
+    pub fn start(wiring: Wiring) -> io::Result<Plane> {
+        let workers = wiring.workers.max(1);
+        let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(INBOX_MAX)).unzip();
+        let snapshot = wiring.snapshot.load_full();
+        let shared = Arc::new(Shared {
+            wiring,
+            carried: (0..workers).map(|_| AtomicU32::new(0)).collect(),
+            connections: AtomicU32::new(0),
+            draining: AtomicBool::new(false),
+            inboxes,
+            sockets: Mutex::default(),
+            bound: Mutex::default(),
+        });
+        let plane = Plane {
+            shared: shared.clone(),
+            threads: Vec::new(),
+        };
+        plane.bind(&snapshot)?;
+        let threads = outlets
+            .into_iter()
+            .enumerate()
+            .map(|(index, outlet)| {
+                let shared = shared.clone();
+                let name = format!("worker-{index}");
+                std::thread::Builder::new()
+                    .name(name)
+                    .spawn(move || worker::run(index, shared, outlet))
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(Plane { threads, ..plane })
+    }
+
+    /// Binds the addresses of `snapshot` that are not bound yet, one socket a worker. It comes before the snapshot is
+    /// published, so that a port that is taken refuses the change and not half of it.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound, with its name in the message.
+    pub fn bind(&self, snapshot: &Snapshot) -> io::Result<()> {
+        let mut bound = self.shared.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        for listener in &snapshot.listeners {
+            for wanted in listener
+                .bind
+                .iter()
+                .filter(|wanted| !bound.contains_key(wanted))
+                .collect::<Vec<_>>()
+            {
+                let explain = |error: io::Error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("listener \"{}\" cannot bind {wanted}: {error}", listener.name),
+                    )
+                };
+                // A port 0 is chosen by the first socket, and the others have to follow it.
+                let mut address = *wanted;
+                for worker in 0..self.shared.inboxes.len() {
+                    let socket = plimsoll_net::listen(address).map_err(explain)?;
+                    address = socket.local_addr().map_err(explain)?;
+                    let mut sockets = self.shared.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+                    sockets.insert((worker, *wanted), socket);
+                }
+                bound.insert(*wanted, address);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the address `wanted` is really bound: another port when it asked for port 0.
+    pub fn local_address(&self, wanted: SocketAddr) -> Option<SocketAddr> {
+        self.shared
+            .bound
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&wanted)
+            .copied()
+    }
+
+    /// Tells the workers that there is another snapshot.
+    pub fn reconcile(&self) {
+        self.tell(|| Message::Reconcile);
+    }
+
+    /// Stops accepting and lets what is under way go on for `timeout`. [`join`](Self::join) returns when it is over.
+    pub fn drain(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        self.shared.draining.store(true, Relaxed);
+        self.tell(|| Message::Drain(deadline));
+    }
+
+    /// Client connections that are open.
+    pub fn connections(&self) -> u32 {
+        self.shared.connections.load(Relaxed)
+    }
+
+    /// Waits until every worker has ended.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A worker that panicked has said so in the log; there is nobody else to tell.
+            let _ = thread.join();
+        }
+    }
+
+    fn tell(&self, message: impl Fn() -> Message) {
+        for inbox in &self.shared.inboxes {
+            // Called from the control thread, which has no runtime of the workers' to await in.
+            let _ = inbox.blocking_send(message());
+        }
+    }
+}
+
+impl Shared {
+    /// The socket that was bound for `worker` at `address`.
+    pub(crate) fn fetch_socket(&self, worker: usize, address: SocketAddr) -> Option<TcpListener> {
+        self.sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&(worker, address))
+    }
+
+    /// Forgets an address, so that it can be bound again.
+    pub(crate) fn forget(&self, address: SocketAddr) {
+        self.bound
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&address);
+    }
+
+    /// Sends `message` to `worker`, or gives it back when its inbox is full.
+    pub(crate) fn send(&self, worker: usize, message: Message) -> Result<(), Message> {
+        self.inboxes[worker]
+            .try_send(message)
+            .map_err(mpsc::error::TrySendError::into_inner)
+    }
+
+    /// The worker that should serve a connection that `worker` accepted: itself, unless it carries more than 1.25
+    /// times the mean, when it is the least loaded one.
+    pub(crate) fn place(&self, worker: usize) -> usize {
+        let mine = u64::from(self.carried[worker].load(Relaxed));
+        let total: u64 = self.carried.iter().map(|count| u64::from(count.load(Relaxed))).sum();
+        // Few connections are never worth a move; 4 × mine > 5 × mean.
+        if mine < HANDOVER_MIN || 4 * mine * self.carried.len() as u64 <= 5 * total {
+            return worker;
+        }
+        let least = self
+            .carried
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, count)| count.load(Relaxed));
+        least.map_or(worker, |(least, _)| least)
+    }
+
+    /// Asks the other workers to close an idle connection to `backend`.
+    pub(crate) fn ask_to_shed(&self, asking: usize, backend: BackendId) {
+        for worker in (0..self.inboxes.len()).filter(|worker| *worker != asking) {
+            // A full inbox belongs to a worker that is busy, whose idle connections are few.
+            let _ = self.send(worker, Message::Shed(backend));
+        }
+    }
+}
+
+/// Connections that a worker carries before any is handed over.
+const HANDOVER_MIN: u64 = 4;

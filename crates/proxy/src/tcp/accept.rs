@@ -1,0 +1,42 @@
+//! A client's TCP connection.
+
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::snapshot::Service;
+
+use super::forward::forward;
+use crate::client::Client;
+use crate::log::{self, Finished};
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(mut client: Client) {
+    let worker = client.worker.clone();
+    let pinned = worker.pin();
+    let Some(listener) = pinned.listener(client.listener) else {
+        return;
+    };
+    let Service::Tcp(service) = &listener.service else {
+        return;
+    };
+    let mut finished = Finished::new();
+    if client.is_too_many(pinned.snapshot.node.max_connections) {
+        finished.fail(Reason::Overloaded);
+    } else {
+        forward(&mut client, &pinned, service, &mut finished).await;
+    }
+    {
+        let mut shard = worker.shard();
+        let counts = shard.listener(client.listener);
+        counts.bytes_in += finished.bytes_in;
+        counts.bytes_out += finished.bytes_out;
+        if let Some(reason) = finished.reason {
+            shard.failure(reason);
+        }
+    }
+    if pinned.snapshot.node.access_log.is_some() {
+        worker
+            .shared
+            .wiring
+            .access
+            .write(log::connection_line(&client, &pinned, &finished));
+    }
+}

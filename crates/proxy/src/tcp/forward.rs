@@ -1,0 +1,148 @@
+//! Forwarding a TCP connection: a backend that takes it, then bytes both ways.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use plimsoll_core::balance::{HashKey, hash_client, hash_flow};
+use plimsoll_core::name::BackendId;
+use plimsoll_core::outcome::{Failure, Outcome, Reason};
+use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, Refusal};
+use plimsoll_core::snapshot::TcpService;
+use plimsoll_net::{Relayed, Socket, connect, relay};
+
+use crate::client::Client;
+use crate::log::{Attempt, Finished};
+use crate::worker::Pinned;
+
+/// Backends that a connection is tried on: nothing was sent to those that refused it, so trying is always safe.
+const CONNECT_TRIES_MAX: usize = 3;
+
+/// Connects `client` to a backend and relays until either side ends.
+pub(super) async fn forward(client: &mut Client, pinned: &Rc<Pinned>, service: &TcpService, finished: &mut Finished) {
+    let pool = pinned.snapshot.pools[service.pool].clone();
+    finished.pool = Some(pool.id);
+    let Some((lease, mut backend, latency)) = reach(client, pinned, service, &pool, finished).await else {
+        return;
+    };
+    let (forth, back) = (Cell::new(0), Cell::new(0));
+    let worker = client.worker.clone();
+    let never = |_: &mut Context<'_>| Poll::Pending;
+    let moved = (&forth, &back);
+    let ended = relay(
+        &mut client.socket,
+        &mut backend,
+        &worker.blocks,
+        &client.timer,
+        service.idle_timeout,
+        moved,
+        never,
+    )
+    .await;
+    (finished.bytes_in, finished.bytes_out) = (forth.get(), back.get());
+    let mut outcome = Outcome::Answered(0);
+    match ended {
+        Relayed::Closed | Relayed::Stopped => {}
+        Relayed::Idle => finished.cut(Reason::IdleTimeout),
+        Relayed::FirstFailed(_) => finished.cut(Reason::ClientClosed),
+        Relayed::SecondFailed(_) => {
+            finished.cut(Reason::BackendReset);
+            outcome = Outcome::Failed(Failure::last(Reason::BackendReset));
+            // The client learns that its connection did not end well.
+            client.socket.abort();
+        }
+    }
+    lease.backend().load.disconnect();
+    conclude(client, &pool, lease, outcome, latency);
+}
+
+/// A connection to the first backend that takes it.
+async fn reach(
+    client: &mut Client,
+    pinned: &Rc<Pinned>,
+    service: &TcpService,
+    pool: &Pool,
+    finished: &mut Finished,
+) -> Option<(Lease, Socket, Duration)> {
+    let mut tried = [BackendId(0); CONNECT_TRIES_MAX];
+    for tries in 0..CONNECT_TRIES_MAX {
+        let begun = Instant::now();
+        let lease = match acquire(client, pinned, service, pool, &tried[..tries]) {
+            Ok(lease) => lease,
+            Err(refusal) if tries == 0 => {
+                finished.fail(refusal.reason());
+                return None;
+            }
+            Err(_) => return None,
+        };
+        finished.backend = Some((lease.backend().id, lease.name().clone()));
+        let reason = if lease.backend().load.connect(lease.limits().connections) {
+            let until = begun + pool.settings.connect_timeout;
+            match client.timer.within(until, connect(lease.backend().address)).await {
+                Ok(Ok(socket)) => {
+                    let latency = begun.elapsed();
+                    finished.connect = Some(latency);
+                    finished.attempts.push(Attempt::answered(&lease, 0, begun));
+                    client
+                        .worker
+                        .shard()
+                        .backend_connection(pool.id, lease.backend().id, false);
+                    return Some((lease, socket, latency));
+                }
+                Ok(Err(_)) => Reason::ConnectFailed,
+                Err(_) => Reason::ConnectTimeout,
+            }
+        } else {
+            Reason::PoolFull
+        };
+        if reason != Reason::PoolFull {
+            lease.backend().load.disconnect();
+        }
+        finished.attempts.push(Attempt::failed(&lease, reason, begun));
+        finished.fail(reason);
+        tried[tries] = lease.backend().id;
+        conclude(
+            client,
+            pool,
+            lease,
+            Outcome::Failed(Failure::unsent(reason)),
+            begun.elapsed(),
+        );
+    }
+    None
+}
+
+fn acquire(
+    client: &Client,
+    pinned: &Pinned,
+    service: &TcpService,
+    pool: &Pool,
+    tried: &[BackendId],
+) -> Result<Lease, Refusal> {
+    let mut rng = client.worker.rng.borrow_mut();
+    let key = match pool.key() {
+        Some(HashKey::ClientIp) => Some(hash_client(client.peer.ip())),
+        Some(HashKey::FiveTuple) => client.socket.local().ok().map(|local| hash_flow(client.peer, local, 6)),
+        _ => None,
+    };
+    let key = key.unwrap_or_else(|| rng.bits());
+    let now = client.worker.now(Instant::now());
+    pinned.acquire(
+        service.pool,
+        &mut AcquireCx {
+            now,
+            rng: &mut rng,
+            key,
+            tried,
+            record: None,
+        },
+    )
+}
+
+fn conclude(client: &Client, pool: &Pool, lease: Lease, outcome: Outcome, latency: Duration) {
+    let backend = lease.backend().id;
+    if lease.finish(outcome, latency, client.worker.now(Instant::now())) == Alarm::Suspect {
+        client.worker.shared.wiring.alarms.suspect(pool.id, backend);
+    }
+}

@@ -1,0 +1,316 @@
+//! A worker: a thread that owns its connections, from accept to close.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::{ArcSwap, Cache};
+use plimsoll_core::name::NameId;
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::pool::{AcquireCx, Lease, Refusal, ViewReader};
+use plimsoll_core::rng::Rng;
+use plimsoll_core::snapshot::{Listener, PoolIndex, Service, Snapshot};
+use plimsoll_core::telemetry::Shard;
+use plimsoll_core::time::Now;
+use plimsoll_http::reuse::ReuseCache;
+use plimsoll_net::{Blocks, Timers};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::client::Client;
+use crate::plane::{Message, Shared};
+use crate::{http, tcp};
+
+/// How often idle connections to backends are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often a draining worker looks whether it is done.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// Time that the loop rests when accepting fails (out of descriptors): it would fail again at once.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// A worker's own state. Nothing of it is shared with another thread but through [`Shared`].
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) blocks: Rc<Blocks>,
+    pub(crate) reuse: RefCell<ReuseCache>,
+    pub(crate) rng: RefCell<Rng>,
+    snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    pinned: RefCell<Rc<Pinned>>,
+    drain: Cell<Option<Drain>>,
+    date: RefCell<(Instant, String)>,
+    accepting: RefCell<HashMap<SocketAddr, JoinHandle<()>>>,
+}
+
+/// A snapshot as one worker uses it; whoever holds it goes on with its generation.
+pub(crate) struct Pinned {
+    pub(crate) snapshot: Arc<Snapshot>,
+    readers: RefCell<Vec<ViewReader>>,
+}
+
+/// The end of a worker's work.
+#[derive(Clone, Copy)]
+struct Drain {
+    begun: Instant,
+    deadline: Instant,
+}
+
+/// A connection on its way from the worker that accepted it to the one that will serve it.
+pub(crate) struct Handed {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) listener: NameId,
+}
+
+/// The body of a worker's thread.
+pub(crate) fn run(index: usize, shared: Arc<Shared>, inbox: mpsc::Receiver<Message>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default());
+    match runtime {
+        Ok(runtime) => runtime.block_on(Rc::new(Worker::new(index, shared)).work(inbox)),
+        Err(error) => tracing::error!(worker = index, %error, "a worker cannot start its runtime"),
+    }
+}
+
+impl Worker {
+    fn new(index: usize, shared: Arc<Shared>) -> Self {
+        let mut rng = Rng::seeded(shared.wiring.seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let snapshot = shared.wiring.snapshot.load_full();
+        Worker {
+            index,
+            timers: Timers::new(),
+            blocks: Rc::default(),
+            reuse: RefCell::new(ReuseCache::new(rng.bits())),
+            pinned: RefCell::new(Rc::new(Pinned::new(snapshot, &mut rng))),
+            snapshot: RefCell::new(Cache::new(shared.wiring.snapshot.clone())),
+            rng: RefCell::new(rng),
+            drain: Cell::new(None),
+            date: RefCell::new((Instant::now(), httpdate::fmt_http_date(SystemTime::now()))),
+            accepting: RefCell::default(),
+            shared,
+        }
+    }
+
+    async fn work(self: Rc<Self>, mut inbox: mpsc::Receiver<Message>) {
+        tokio::task::spawn_local(self.timers.clone().run());
+        tokio::task::spawn_local(self.clone().sweep());
+        self.reconcile();
+        loop {
+            match inbox.recv().await {
+                None => return,
+                Some(Message::Reconcile) => self.reconcile(),
+                Some(Message::Serve(handed)) => self.serve_handed(handed),
+                Some(Message::Shed(backend)) => {
+                    self.reuse.borrow_mut().shed(backend);
+                }
+                Some(Message::Drain(deadline)) => {
+                    self.begin_drain(deadline);
+                    break;
+                }
+            }
+        }
+        self.finish(inbox).await;
+    }
+
+    /// Serves until nothing is left or the deadline has come; what is left then is cut and counted.
+    async fn finish(&self, mut inbox: mpsc::Receiver<Message>) {
+        let deadline = self.drain.get().map_or_else(Instant::now, |drain| drain.deadline);
+        while self.carried() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_POLL).await;
+            while let Ok(Message::Serve(_)) = inbox.try_recv() {
+                // Accepted just before the drain began: closed unserved, so that a client tries the next node.
+            }
+        }
+        for _ in 0..self.carried() {
+            self.shard().failure(Reason::DrainDeadline);
+        }
+    }
+
+    fn begin_drain(&self, deadline: Instant) {
+        self.drain.set(Some(Drain {
+            begun: Instant::now(),
+            deadline,
+        }));
+        for (address, accepting) in self.accepting.borrow_mut().drain() {
+            accepting.abort();
+            self.shared.forget(address);
+        }
+        self.timers.wake_all();
+    }
+
+    /// Listens where the newest snapshot says, and nowhere else.
+    fn reconcile(self: &Rc<Self>) {
+        let pinned = self.pin();
+        let wanted: HashMap<SocketAddr, NameId> = (pinned.snapshot.listeners.iter())
+            .flat_map(|listener| listener.bind.iter().map(|address| (*address, listener.id)))
+            .collect();
+        let mut accepting = self.accepting.borrow_mut();
+        accepting.retain(|address, task| {
+            let keep = wanted.contains_key(address);
+            if !keep {
+                task.abort();
+                self.shared.forget(*address);
+            }
+            keep
+        });
+        for (address, listener) in wanted {
+            let Some(socket) = self.shared.fetch_socket(self.index, address) else {
+                continue;
+            };
+            match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    let task = tokio::task::spawn_local(self.clone().accept(socket, listener));
+                    accepting.insert(address, task);
+                }
+                Err(error) => tracing::error!(%address, %error, "a listening socket cannot be used"),
+            }
+        }
+    }
+
+    async fn accept(self: Rc<Self>, socket: tokio::net::TcpListener, listener: NameId) {
+        loop {
+            match socket.accept().await {
+                Ok((stream, peer)) => self.place(stream, peer, listener),
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "accepting failed");
+                    self.shard().failure(Reason::Overloaded);
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
+        }
+    }
+
+    /// Serves an accepted connection here, or hands it to a worker that carries less.
+    fn place(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: NameId) {
+        let worker = self.shared.place(self.index);
+        if worker == self.index {
+            return self.serve(stream, peer, listener);
+        }
+        let Ok(stream) = stream.into_std() else { return };
+        if let Err(Message::Serve(handed)) = self
+            .shared
+            .send(worker, Message::Serve(Handed { stream, peer, listener }))
+        {
+            self.serve_handed(handed);
+        }
+    }
+
+    fn serve_handed(self: &Rc<Self>, handed: Handed) {
+        match tokio::net::TcpStream::from_std(handed.stream) {
+            Ok(stream) => self.serve(stream, handed.peer, handed.listener),
+            Err(error) => tracing::warn!(%error, "a connection that was handed over cannot be served"),
+        }
+    }
+
+    fn serve(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: NameId) {
+        let pinned = self.pin();
+        let Some(found) = pinned.listener(listener) else { return };
+        let client = Client::new(self.clone(), stream, peer, listener);
+        match found.service {
+            Service::Http(_) => {
+                tokio::task::spawn_local(http::accept::serve(client));
+            }
+            Service::Tcp(_) => {
+                tokio::task::spawn_local(tcp::accept::serve(client));
+            }
+        }
+    }
+
+    async fn sweep(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            self.reuse.borrow_mut().sweep(Instant::now());
+        }
+    }
+
+    /// The newest snapshot, to be kept for as long as a request lasts.
+    pub(crate) fn pin(&self) -> Rc<Pinned> {
+        let mut cache = self.snapshot.borrow_mut();
+        let newest = cache.load();
+        let mut pinned = self.pinned.borrow_mut();
+        if !Arc::ptr_eq(newest, &pinned.snapshot) {
+            *pinned = Rc::new(Pinned::new(newest.clone(), &mut self.rng.borrow_mut()));
+        }
+        pinned.clone()
+    }
+
+    /// This worker's counts.
+    pub(crate) fn shard(&self) -> MutexGuard<'_, Shard> {
+        self.shared.wiring.telemetry.shard(self.index)
+    }
+
+    /// The time, for core.
+    pub(crate) fn now(&self, instant: Instant) -> Now {
+        self.shared.wiring.clock.at(instant)
+    }
+
+    /// The value of a `Date` field; made anew once a second.
+    pub(crate) fn date(&self, now: Instant) -> std::cell::Ref<'_, (Instant, String)> {
+        if now.saturating_duration_since(self.date.borrow().0) >= Duration::from_secs(1) {
+            *self.date.borrow_mut() = (now, httpdate::fmt_http_date(SystemTime::now()));
+        }
+        self.date.borrow()
+    }
+
+    /// Whether this node is being shut down.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.get().is_some()
+    }
+
+    /// When an idle connection is to be closed because of a drain: spread over its first half by `share` in `[0, 1)`,
+    /// so that the clients do not all come to the other nodes at once.
+    pub(crate) fn drain_close(&self, share: f64) -> Option<Instant> {
+        self.drain.get().map(|drain| {
+            let half = drain.deadline.saturating_duration_since(drain.begun) / 2;
+            drain.begun + half.mul_f64(share)
+        })
+    }
+
+    /// The end of a drain, when one has begun.
+    pub(crate) fn drain_deadline(&self) -> Option<Instant> {
+        self.drain.get().map(|drain| drain.deadline)
+    }
+
+    /// Client connections that this worker carries.
+    pub(crate) fn carried(&self) -> u32 {
+        self.shared.carried[self.index].load(Relaxed)
+    }
+}
+
+impl Pinned {
+    fn new(snapshot: Arc<Snapshot>, rng: &mut Rng) -> Self {
+        let readers = snapshot.pools.iter().map(|pool| pool.reader(rng)).collect();
+        Pinned {
+            snapshot,
+            readers: RefCell::new(readers),
+        }
+    }
+
+    /// The listener `id`, unless this generation has none such.
+    pub(crate) fn listener(&self, id: NameId) -> Option<&Arc<Listener>> {
+        self.snapshot.listeners.iter().find(|listener| listener.id == id)
+    }
+
+    /// A lease on a backend of the pool at `pool`.
+    pub(crate) fn acquire(&self, pool: PoolIndex, cx: &mut AcquireCx<'_>) -> Result<Lease, Refusal> {
+        self.readers.borrow_mut()[pool].acquire(cx)
+    }
+}
+
+/// Errors of accept that concern the connection and not the socket (accept(2)).
+fn is_about_one_connection(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::Interrupted
+    )
+}
