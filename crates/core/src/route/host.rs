@@ -49,7 +49,7 @@ pub enum HostFault {
 ///
 /// A host is made of letters, digits and `-._~`: RFC 3986's reg-name without percent-encoding and without sub-delims,
 /// since a comma or semicolon in a `Host` means that somebody joined two of them. The host is borrowed unless it has
-/// upper-case letters or is an IPv6 address in another spelling than RFC 5952's.
+/// upper-case letters or is an IPv6 address.
 ///
 /// # Errors
 /// See [`HostFault`].
@@ -64,12 +64,20 @@ pub fn normalise(raw: &[u8]) -> Result<Option<Authority<'_>>, HostFault> {
         return Ok(Some(Authority { host, port }));
     }
     let end = raw.iter().position(|byte| *byte == b':').unwrap_or(raw.len());
-    if raw.contains(&b'@') {
-        return Err(HostFault::UserInfo);
-    }
-    let host = name(&raw[..end])?;
-    let port = port(&raw[end..])?;
-    Ok(Some(Authority { host, port }))
+    let found = name(&raw[..end]).and_then(|host| {
+        Ok(Some(Authority {
+            host,
+            port: port(&raw[end..])?,
+        }))
+    });
+    // No `@` comes this far without a fault; what it means is the better answer.
+    found.map_err(|fault| {
+        if raw.contains(&b'@') {
+            HostFault::UserInfo
+        } else {
+            fault
+        }
+    })
 }
 
 fn name(raw: &[u8]) -> Result<Cow<'_, str>, HostFault> {

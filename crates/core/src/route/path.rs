@@ -137,11 +137,11 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
-/// Whether `raw` is its own canonical form, without a doubt; false sends it the long way.
+/// Whether `raw`, which begins with a slash, is its own canonical form, without a doubt; false sends it the long way.
 fn is_canonical(raw: &[u8]) -> bool {
-    let mut after_slash = false;
-    let mut at = 0;
+    let mut at = 1;
     while let Some(&byte) = raw.get(at) {
+        let after_slash = raw[at - 1] == b'/';
         match CLASSES[usize::from(byte)] {
             Class::Plain => {}
             Class::Slash if !after_slash => {}
@@ -150,7 +150,6 @@ fn is_canonical(raw: &[u8]) -> bool {
             Class::Percent if is_canonical_escape(&raw[at..]) => at += 2,
             _ => return false,
         }
-        after_slash = byte == b'/';
         at += 1;
     }
     true

@@ -135,8 +135,8 @@ proptest! {
     ) {
         if let Ok(path) = canonical(raw.as_bytes(), allow) {
             prop_assert_eq!(canonical(path.as_bytes(), allow), Ok(Cow::Borrowed(&*path)));
-            prop_assert!(path.starts_with('/') && !path.contains("//") && !path.contains("/../") && !path.contains("/./"));
-            prop_assert!(!path.ends_with("/..") && !path.ends_with("/."));
+            prop_assert!(path.starts_with('/') && !path.contains("//"));
+            prop_assert!(!path.split('/').any(|segment| matches!(segment, "." | "..")));
             prop_assert!(allow || !(path.contains("%2F") || path.contains("%5C")));
         }
     }
