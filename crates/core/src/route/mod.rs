@@ -1,14 +1,27 @@
 //! Routing: which route a request takes. The most specific one wins, as in the Kubernetes Gateway API.
+//!
+//! A request's target and host are first given their one spelling ([`path`], [`host`]); [`RouteTable`] then finds the
+//! route, and can tell why it was that one.
 
 pub mod host;
 pub mod path;
 
-use std::sync::Arc;
+mod hosts;
+mod paths;
+mod pattern;
+mod rule;
+mod table;
+mod tell;
+mod values;
+
+#[cfg(test)]
+mod fixtures;
 
 use regex::Regex;
 
-use crate::decision::Record;
-use crate::snapshot::Route;
+pub use pattern::{PatternFault, REGEX_BYTES_MAX};
+pub use table::RouteTable;
+pub use tell::TOLD_MAX;
 
 /// The host of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +30,13 @@ pub enum HostMatch {
     Any,
     /// This one, in lower case.
     Exact(String),
-    /// Any name that ends in this, which begins with a dot: `*.example.com` is `.example.com`.
+    /// Any name that ends in this, which begins with a dot: `*.example.com` is `.example.com`. One or more labels
+    /// stand to its left; `example.com` itself is not meant.
     Suffix(String),
 }
 
-/// The path of a rule.
+/// The path of a rule. All texts are canonical paths; a target that is no path, as in `OPTIONS *`, is matched by `Any`
+/// and expressions alone.
 #[derive(Clone, Debug)]
 pub enum PathMatch {
     /// Any path.
@@ -34,14 +49,15 @@ pub enum PathMatch {
     Regex(Regex),
 }
 
-/// A value of a header, query parameter or cookie.
+/// A value of a header, query parameter or cookie. When there are several of one name, any of them may match; of a
+/// header also all of them, joined by `", "` (RFC 9110 §5.3).
 #[derive(Clone, Debug)]
 pub enum ValueMatch {
     /// This value.
     Exact(String),
     /// It begins so.
     Prefix(String),
-    /// A regular expression over the whole value.
+    /// A regular expression over the whole value; one that is no UTF-8 never matches.
     Regex(Regex),
     /// Any value (`true`), or none at all (`false`).
     Present(bool),
@@ -82,22 +98,4 @@ pub struct RequestHead<'a> {
 pub trait Fields {
     /// Calls `visit` with each value of the field `name` (in lower case) in order, until it returns false.
     fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8]) -> bool);
-}
-
-/// The routes of one listener, arranged for a quick answer.
-pub struct RouteTable {
-    routes: Vec<(Rule, Arc<Route>)>,
-}
-
-impl RouteTable {
-    /// Arranges `routes`, which come in the order of the file; one route may stand there with several rules.
-    pub fn build(routes: Vec<(Rule, Arc<Route>)>) -> Self {
-        RouteTable { routes }
-    }
-
-    /// The route that `head` takes.
-    pub fn find(&self, head: &RequestHead<'_>, record: Record<'_>) -> Option<&Arc<Route>> {
-        let _ = (head.path, record);
-        self.routes.first().map(|(_, route)| route)
-    }
 }
