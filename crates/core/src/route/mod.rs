@@ -10,6 +10,7 @@ mod hosts;
 mod paths;
 mod pattern;
 mod rule;
+mod shadow;
 mod table;
 mod tell;
 mod values;
@@ -20,6 +21,7 @@ mod fixtures;
 use regex::Regex;
 
 pub use pattern::{PatternFault, REGEX_BYTES_MAX};
+pub use shadow::Shadowed;
 pub use table::RouteTable;
 pub use tell::TOLD_MAX;
 

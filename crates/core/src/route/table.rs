@@ -83,6 +83,11 @@ impl RouteTable {
         taken.map(|entry| &entry.route)
     }
 
+    /// The entries in the order of the file.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Hands `visit` each entry whose host and path are those of the request, by precedence, until it breaks off.
     pub(super) fn search<'t>(
         &'t self,

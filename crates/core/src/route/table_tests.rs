@@ -295,6 +295,7 @@ proptest! {
         requests in proptest::collection::vec(any_request(), 1..20),
     ) {
         let table = table(rules.iter().cloned());
+        let shadowed = table.shadowed();
         for (host, path, is_get, value) in &requests {
             let headers = [("h", value.as_str()), ("i", "1")];
             let fields = Headers(&headers);
@@ -304,6 +305,9 @@ proptest! {
             let expected = naive(&rules, &head, &headers);
             let found = taken(&table, &head);
             prop_assert_eq!(&found, &expected.map(|at| format!("r{at}")));
+            if path.starts_with('/') {
+                prop_assert!(shadowed.iter().all(|rule| Some(rule.rule) != expected));
+            }
             let mut decision = Decision::default();
             table.find(&head, Some(&mut decision));
             prop_assert_eq!(&decision.route, &found);
