@@ -16,7 +16,7 @@ use crate::time::Now;
 mod hash_key;
 #[macro_use]
 mod registry;
-mod round_robin;
+mod turns;
 
 pub use hash_key::{HashKey, hash_bytes, hash_client, hash_flow};
 

@@ -1,8 +1,11 @@
-//! The list of policies, and what is made of it: the configuration enum, its decoder, and the match that builds.
+//! The list of policies, and what is made of it: the modules, the configuration enum, its decoder, and the match that
+//! builds. rustfmt does not look inside macros: format a policy's file by its name.
 
 /// `policies! { "name" => module::Type, "other" | "alias" => … }` makes `PolicyConfig`, `NAMES` and their impls.
 macro_rules! policies {
     ($( $name:literal $(| $alias:literal)* => $module:ident :: $type:ident ),* $(,)?) => {
+        $( mod $module; )*
+
         /// Every policy's name, without aliases.
         pub const NAMES: &[&str] = &[$($name),*];
 

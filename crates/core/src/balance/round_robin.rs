@@ -1,15 +1,23 @@
 //! Smooth weighted round robin: each member in turn, as often as its weight says, its turns spread evenly.
 //!
-//! The order is nginx's smooth one, computed once into a table; a pick is `table[seq % n]`. Each worker counts from
-//! its own random start, so nothing is shared and a rebuild loses nothing.
+//! The order is computed once into a table; a pick is `table[seq % n]`. Each worker counts from its own random start,
+//! so nothing is shared and a rebuild loses nothing.
 
+use super::turns::Turns;
 use super::{PickCx, Picker, Policy};
 use crate::decision::Verdict;
 use crate::document;
-use crate::members::{Members, Slot};
+use crate::members::{Member, Members, Slot};
 
-/// The longest table; weights that would need a longer one are rounded to it.
+/// The longest table of a small set; weights that would need a longer one are rounded to it.
 const TABLE_MAX: u64 = 16_384;
+
+/// Turns for each member, on average, that a large set's table may have beyond [`TABLE_MAX`]: rounding then takes or
+/// gives at most half a turn of about 16, 3 % of an average member's share.
+const TURNS_PER_MEMBER_MAX: u64 = 16;
+
+/// Turns that a pick skips before it takes the next open member by its slot.
+const WALK_MAX: u64 = 64;
 
 document! {
     /// Each member in turn, as often as its weight says.
@@ -18,52 +26,72 @@ document! {
 
 impl Policy for RoundRobin {
     fn build(&self, members: &Members) -> Box<dyn Picker> {
-        Box::new(Turns {
-            table: turns(&reduced(members)),
+        let weights = reduced(members);
+        let total = weights.iter().sum::<u64>();
+        let turns = Turns::new(weights.into_iter().enumerate());
+        Box::new(Table {
+            turns: turns
+                .take(usize::try_from(total).unwrap_or(usize::MAX))
+                .map(|slot| u32::try_from(slot).expect("fewer than 2^32 members"))
+                .collect(),
         })
     }
 }
 
-struct Turns {
-    table: Box<[u32]>,
+struct Table {
+    turns: Box<[u32]>,
 }
 
-impl Picker for Turns {
+impl Picker for Table {
     fn pick(&self, members: &Members, cx: &mut PickCx<'_>) -> Option<Slot> {
-        let len = self.table.len() as u64;
-        for step in 0..len {
-            let turn = (cx.seq.wrapping_add(step)) % len;
+        let len = self.turns.len() as u64;
+        if len == 0 {
+            return None;
+        }
+        for step in 0..len.min(WALK_MAX) {
+            let turn = cx.seq.wrapping_add(step) % len;
             #[expect(clippy::cast_possible_truncation, reason = "below the table's length")]
-            let slot = self.table[turn as usize] as Slot;
+            let slot = self.turns[turn as usize] as Slot;
             let member = &members[slot];
             if cx.is_open(member) {
-                cx.note(member, Verdict::Taken, || format!("its turn: {turn} of {len}"));
+                cx.note(member, Verdict::Taken, || {
+                    format!("turn {turn} of {len} is its; weight {}", member.weight)
+                });
                 return Some(slot);
             }
             cx.note(member, Verdict::Refused, || {
-                "its turn, but it was tried or is full".into()
+                format!("turn {turn} of {len} is its, but it was tried or is full")
             });
         }
-        None
+        next_open(members, cx)
     }
 }
 
-/// The weights over their greatest common divisor, scaled down when their sum passes [`TABLE_MAX`].
+/// The next open member by its slot, for when the turns at hand are all of members that were tried.
+fn next_open(members: &Members, cx: &mut PickCx<'_>) -> Option<Slot> {
+    let len = members.len();
+    #[expect(clippy::cast_possible_truncation, reason = "below the number of members")]
+    let first = (cx.seq % len as u64) as usize;
+    let slot = (first..len).chain(0..first).find(|slot| cx.is_open(&members[*slot]))?;
+    cx.note(&members[slot], Verdict::Taken, || {
+        format!("the next {WALK_MAX} turns are of members that were tried; it is the next in the list")
+    });
+    Some(slot)
+}
+
+/// The weights over their greatest common divisor (slow start gives multiples of 10), scaled down and rounded when
+/// their sum passes the table's limit. Each keeps one turn at least.
 fn reduced(members: &Members) -> Vec<u64> {
-    let weights: Vec<u64> = members
-        .as_slice()
-        .iter()
-        .map(|member| u64::from(member.weight))
-        .collect();
-    let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let total: u64 = weights.iter().sum::<u64>() / divisor;
-    let room = TABLE_MAX.max(weights.len() as u64);
+    let weight = |member: &Member| u64::from(member.weight);
+    let weights = members.as_slice().iter().map(weight);
+    let divisor = weights.clone().fold(0, gcd).max(1);
+    let total = members.total_weight() / divisor;
+    let room = TABLE_MAX.max(members.len() as u64 * TURNS_PER_MEMBER_MAX);
     weights
-        .iter()
         .map(|weight| weight / divisor)
         .map(|weight| {
             if total > room {
-                (weight * room / total).max(1)
+                ((weight * room + total / 2) / total).max(1)
             } else {
                 weight
             }
@@ -73,28 +101,4 @@ fn reduced(members: &Members) -> Vec<u64> {
 
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// nginx's smooth order: each round every member gains its weight, the highest serves and pays the total.
-fn turns(weights: &[u64]) -> Box<[u32]> {
-    let total: i64 = weights.iter().sum::<u64>().cast_signed();
-    if weights.iter().all(|weight| *weight == 1) {
-        return (0..weights.len())
-            .map(|slot| u32::try_from(slot).unwrap_or(u32::MAX))
-            .collect();
-    }
-    let mut credit = vec![0i64; weights.len()];
-    (0..total)
-        .map(|_| {
-            let mut best = 0;
-            for (slot, weight) in weights.iter().enumerate() {
-                credit[slot] += weight.cast_signed();
-                if credit[slot] > credit[best] {
-                    best = slot;
-                }
-            }
-            credit[best] -= total;
-            u32::try_from(best).expect("fewer than 2^32 members")
-        })
-        .collect()
 }
