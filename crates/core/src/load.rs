@@ -156,6 +156,16 @@ impl Load {
         (packed != 0).then(|| unpack(packed, Now::START).0)
     }
 
+    /// [`latency_ms`](Self::latency_ms), fading towards 0 while no answer comes: a policy that avoids the slow would
+    /// otherwise never learn that one of them is fast again (Finagle's `PeakEwma` fades on reading, too).
+    pub fn latency_ms_at(&self, now: Now) -> Option<f32> {
+        let packed = self.latency.load(Relaxed);
+        (packed != 0).then(|| {
+            let (estimate, age) = unpack(packed, now);
+            decayed(estimate, age, LATENCY_DECAY)
+        })
+    }
+
     /// Failures of late, each counted as one request in hand that fades over [`DEBT_DECAY`]: a backend that fails
     /// fast looks idle, and without this the emptiest backend would be the broken one.
     pub fn debt(&self, now: Now) -> f32 {
@@ -289,6 +299,17 @@ mod tests {
             (180.0..200.0).contains(&estimate),
             "1/e of the way is left after the decay time: {estimate}"
         );
+    }
+
+    #[test]
+    fn an_estimate_fades_while_nobody_asks() {
+        let load = Load::default();
+        assert_eq!(load.latency_ms_at(at(0)), None);
+        load.record(Sign::Success, Duration::from_millis(500), TAIL, at(0));
+        assert_eq!(load.latency_ms_at(at(0)), Some(500.0));
+        let faded = load.latency_ms_at(at(10_000)).unwrap();
+        assert!((183.0..185.0).contains(&faded), "500 / e: {faded}");
+        assert_eq!(load.latency_ms(), Some(500.0));
     }
 
     #[test]

@@ -13,15 +13,30 @@ use crate::name::BackendId;
 use crate::rng::Rng;
 use crate::time::Now;
 
+mod draw;
 mod hash_key;
+mod latency;
 #[macro_use]
 mod registry;
+mod scan;
 mod turns;
 
 pub use hash_key::{HashKey, hash_bytes, hash_client, hash_flow};
 
 policies! {
+    "least-connections" => least_connections::LeastConnections,
+    "least-response-time" => least_response_time::LeastResponseTime,
     "round-robin" => round_robin::RoundRobin,
+    "power-of-two" => power_of_two::PowerOfTwo,
+    "peak-ewma" => peak_ewma::PeakEwma,
+    "random" => random::Random,
+}
+
+impl Default for PolicyConfig {
+    /// `least-connections`: unlike round robin it notices a backend that has become slow.
+    fn default() -> Self {
+        PolicyConfig::LeastConnections(least_connections::LeastConnections {})
+    }
 }
 
 /// A balancing algorithm as configured.

@@ -105,6 +105,10 @@ impl Decode for PolicyConfig {
         }
     }
 
+    fn absent() -> Option<Self> {
+        Some(Self::default())
+    }
+
     fn schema() -> Json {
         let mut forms = vec![serde_json::json!({ "type": "string", "enum": Self::WORDS })];
         for (name, schema) in Self::table_schemas() {
