@@ -100,14 +100,26 @@ pub fn hash_client(address: IpAddr) -> u64 {
 /// The hash of a flow's two ends.
 pub fn hash_flow(source: SocketAddr, destination: SocketAddr, protocol: u8) -> u64 {
     let mut bytes = [0u8; 37];
-    for (at, end) in [(0, source), (18, destination)] {
-        let octets = match end.ip() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-            IpAddr::V6(v6) => v6.octets(),
-        };
-        bytes[at..at + 16].copy_from_slice(&octets);
-        bytes[at + 16..at + 18].copy_from_slice(&end.port().to_be_bytes());
-    }
+    bytes[..18].copy_from_slice(&address_bytes(source));
+    bytes[18..36].copy_from_slice(&address_bytes(destination));
     bytes[36] = protocol;
     xxh3_64(&bytes)
+}
+
+/// The hash of a backend's address and port: what it is to every hash policy, on every node and after every restart,
+/// wherever it stands in the list.
+pub fn hash_address(address: SocketAddr) -> u64 {
+    xxh3_64(&address_bytes(address))
+}
+
+/// The address as IPv6 and the port, in network order.
+fn address_bytes(end: SocketAddr) -> [u8; 18] {
+    let octets = match end.ip() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    let mut bytes = [0u8; 18];
+    bytes[..16].copy_from_slice(&octets);
+    bytes[16..].copy_from_slice(&end.port().to_be_bytes());
+    bytes
 }

@@ -13,15 +13,19 @@ use crate::name::BackendId;
 use crate::rng::Rng;
 use crate::time::Now;
 
+mod bounded_load;
 mod draw;
 mod hash_key;
+mod hashed;
 mod latency;
 #[macro_use]
 mod registry;
+mod ring;
 mod scan;
 mod turns;
 
-pub use hash_key::{HashKey, hash_bytes, hash_client, hash_flow};
+pub use bounded_load::LoadFactor;
+pub use hash_key::{HashKey, hash_address, hash_bytes, hash_client, hash_flow};
 
 policies! {
     "least-connections" => least_connections::LeastConnections,
@@ -30,6 +34,10 @@ policies! {
     "power-of-two" => power_of_two::PowerOfTwo,
     "peak-ewma" => peak_ewma::PeakEwma,
     "random" => random::Random,
+    "ip-hash" => ip_hash::IpHash,
+    "ring-hash" | "consistent-hash" => ring_hash::RingHash,
+    "maglev" => maglev::Maglev,
+    "rendezvous" => rendezvous::Rendezvous,
 }
 
 impl Default for PolicyConfig {
