@@ -15,7 +15,8 @@ document! {
     pub struct IpHash {
         /// What is sent alike: always `client-ip`.
         pub key: ClientIp = ClientIp,
-        /// The factor over its fair share to which a member may be filled before the next on the circle is taken; 1.5 is 150 %.
+        /// The factor over its fair share to which a member may be filled before the next on the circle is taken;
+        /// 1.5 is 150 %.
         pub load_factor: Option<LoadFactor>,
     }
 }

@@ -67,3 +67,33 @@ pub(super) fn wait_in_words(estimate_ms: f32, member: &Member, now: Now) -> Stri
         expected_wait(estimate_ms, member, now),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::conformance::members;
+    use super::*;
+    use crate::load::Sign;
+
+    fn answer(member: &Member, millis: u64) {
+        let latency = Duration::from_millis(millis);
+        member.backend.load.record(Sign::Success, latency, latency, Now::START);
+    }
+
+    #[test]
+    fn a_newcomer_starts_at_the_median_then_at_a_rivals_then_level() {
+        let set = members(&[1, 1, 1, 1]);
+        let fresh = Newcomers::new(&set);
+        let estimate = |newcomers: &Newcomers, slot: Slot| {
+            newcomers.estimate_ms(&set[slot], Now::START, || any_rival_ms(&set, 5, Now::START))
+        };
+        assert_eq!(estimate(&fresh, 0), 1.0);
+        answer(&set[2], 40);
+        assert_eq!(estimate(&fresh, 0), 40.0);
+        answer(&set[1], 10);
+        answer(&set[3], 70);
+        assert_eq!(estimate(&Newcomers::new(&set), 0), 40.0);
+        assert_eq!(estimate(&fresh, 3), 70.0, "its own, when it has one");
+    }
+}

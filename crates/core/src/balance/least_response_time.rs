@@ -40,3 +40,37 @@ impl Picker for Soonest {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::PolicyConfig;
+    use super::super::conformance::{Worker, members};
+    use super::*;
+    use crate::load::Sign;
+
+    #[test]
+    fn the_fastest_is_taken_until_its_queue_outweighs_its_speed() {
+        let mut worker = Worker::new(
+            &PolicyConfig::LeastResponseTime(LeastResponseTime {}),
+            members(&[1, 1]),
+            1,
+        );
+        for (slot, millis) in [(0, 30), (1, 10)] {
+            let latency = Duration::from_millis(millis);
+            worker.members[slot]
+                .backend
+                .load
+                .record(Sign::Success, latency, latency, worker.now);
+        }
+        // 10 × 1, 10 × 2 against 30 × 1; at 10 × 4 the slower one would answer sooner.
+        for expected in [1, 1] {
+            let slot = worker.pick(None, &[]).unwrap();
+            assert_eq!(slot, expected);
+            assert!(worker.members[slot].backend.load.enter(u32::MAX));
+        }
+        assert!(worker.members[1].backend.load.enter(u32::MAX));
+        assert_eq!(worker.pick(None, &[]), Some(0));
+    }
+}

@@ -27,7 +27,8 @@ document! {
     pub struct Maglev {
         /// What is sent alike.
         pub key: HashKey = HashKey::ClientIp,
-        /// The factor over its fair share to which a member may be filled before the next in the table is taken; 1.5 is 150 %.
+        /// The factor over its fair share to which a member may be filled before the next in the table is taken;
+        /// 1.5 is 150 %.
         pub load_factor: Option<LoadFactor>,
         /// How long the table is: a prime. Pools with more than a hundredth as many members get a longer one.
         pub table_size: TableSize = TableSize(TABLE_SIZE),

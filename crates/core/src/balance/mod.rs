@@ -14,6 +14,8 @@ use crate::rng::Rng;
 use crate::time::Now;
 
 mod bounded_load;
+#[cfg(test)]
+mod conformance;
 mod draw;
 mod hash_key;
 mod hashed;

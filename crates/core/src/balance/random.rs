@@ -35,3 +35,31 @@ impl Picker for Chance {
         Some(slot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn an_exact_draw_is_made_when_the_heavy_one_was_tried() {
+        let members = super::super::conformance::members(&[1_000_000, 3, 1]);
+        let picker = Random {}.build(&members);
+        let tried = [members[0].backend.id];
+        let mut counts = [0; 3];
+        let mut rng = Rng::seeded(1);
+        for _ in 0..4_000 {
+            let cx = &mut PickCx {
+                now: crate::time::Now::START,
+                rng: &mut rng,
+                seq: 0,
+                key: 0,
+                tried: &tried,
+                record: None,
+            };
+            counts[picker.pick(&members, cx).unwrap()] += 1;
+        }
+        // A standard deviation is √(4000 · ¾ · ¼) = 27.
+        assert!(counts[0] == 0 && (2_890..3_110).contains(&counts[1]), "{counts:?}");
+    }
+}

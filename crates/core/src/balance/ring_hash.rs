@@ -1,7 +1,7 @@
 //! Ring hash: keys and members on one circle; a key goes to the next member's point (Karger et al. 1997, ketama).
 //!
-//! A change of members moves only the keys that have to move. Less even than maglev (a member's share varies by 8 %
-//! over the root of its weight), but for changes of the weights and of many members at once it moves the least of all tables.
+//! A change of members moves only the keys that have to move. A member's share varies by 8 % over the root of
+//! its weight, where maglev's varies by 1 %; in return nothing strays, as long as the ring is not full.
 
 use super::bounded_load::LoadFactor;
 use super::hashed::Hashed;
@@ -15,7 +15,8 @@ document! {
     pub struct RingHash {
         /// What is sent alike.
         pub key: HashKey = HashKey::ClientIp,
-        /// The factor over its fair share to which a member may be filled before the next on the circle is taken; 1.5 is 150 %.
+        /// The factor over its fair share to which a member may be filled before the next on the circle is taken;
+        /// 1.5 is 150 %.
         pub load_factor: Option<LoadFactor>,
     }
 }
