@@ -117,3 +117,24 @@ pub(super) fn pressure_in_words(member: &Member, cx: &PickCx<'_>) -> String {
         member.weight
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::members;
+    use super::*;
+
+    #[test]
+    fn the_columns_hold_each_weight_exactly() {
+        let weights = [7, 1, 10_000, 3, 3, 999];
+        let Draw::Alias { columns, total_weight } = Draw::new(&members(&weights)) else {
+            panic!("unlike weights need columns");
+        };
+        let mut held = vec![0; weights.len()];
+        for (slot, column) in columns.iter().enumerate() {
+            held[slot] += column.own;
+            held[column.other as usize] += total_weight - column.own;
+        }
+        let expected: Vec<u64> = weights.iter().map(|weight| u64::from(*weight) * 6).collect();
+        assert_eq!(held, expected);
+    }
+}
