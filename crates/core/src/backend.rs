@@ -29,4 +29,26 @@ impl Backend {
             load: Load::default(),
         }
     }
+
+    /// A place among the backend's connections, unless `most` are taken.
+    pub fn place(self: &Arc<Self>, most: u32) -> Option<Place> {
+        self.load.connect(most).then(|| Place(self.clone()))
+    }
+}
+
+/// One connection's place among its backend's, counted while it lives.
+#[derive(Debug)]
+pub struct Place(Arc<Backend>);
+
+impl Place {
+    /// The backend.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.load.disconnect();
+    }
 }

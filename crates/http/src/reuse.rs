@@ -1,10 +1,9 @@
 //! The reuse cache: idle connections to backends, kept by one worker for its next request.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll_core::backend::Backend;
+use plimsoll_core::backend::Place;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::rng::SeededState;
 use plimsoll_net::Socket;
@@ -16,30 +15,12 @@ pub const UNSAFE_IDLE_MAX: Duration = Duration::from_secs(1);
 /// Idle connections that a worker keeps for one backend.
 pub const IDLE_MAX: usize = 512;
 
-/// A connection to a backend; counted among the backend's connections while it lives.
+/// A connection to a backend, with its place among the backend's connections.
 pub struct Upstream {
     /// The socket.
     pub socket: Socket,
-    backend: Arc<Backend>,
-    /// Requests that were answered on it.
-    pub served: u64,
-}
-
-impl Upstream {
-    /// A connection that was just made, already counted with [`plimsoll_core::load::Load::connect`].
-    pub fn new(socket: Socket, backend: Arc<Backend>) -> Self {
-        Upstream {
-            socket,
-            backend,
-            served: 0,
-        }
-    }
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        self.backend.load.disconnect();
-    }
+    /// Its place.
+    pub place: Place,
 }
 
 struct Idle {
@@ -85,9 +66,8 @@ impl ReuseCache {
     }
 
     /// Keeps a connection for the next request, for `keep` at the most.
-    pub fn put(&mut self, mut upstream: Upstream, now: Instant, keep: Duration) {
-        upstream.served += 1;
-        let stack = self.idle.entry(upstream.backend.id).or_default();
+    pub fn put(&mut self, upstream: Upstream, now: Instant, keep: Duration) {
+        let stack = self.idle.entry(upstream.place.backend().id).or_default();
         if stack.len() < IDLE_MAX {
             stack.push(Idle {
                 upstream,

@@ -276,11 +276,6 @@ impl Worker {
         })
     }
 
-    /// The end of a drain, when one has begun.
-    pub(crate) fn drain_deadline(&self) -> Option<Instant> {
-        self.drain.get().map(|drain| drain.deadline)
-    }
-
     /// Client connections that this worker carries.
     pub(crate) fn carried(&self) -> u32 {
         self.shared.carried[self.index].load(Relaxed)

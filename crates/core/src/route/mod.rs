@@ -24,6 +24,7 @@ pub use pattern::{PatternFault, REGEX_BYTES_MAX};
 pub use shadow::Shadowed;
 pub use table::RouteTable;
 pub use tell::TOLD_MAX;
+pub use values::{cookie_value, query_value};
 
 /// The host of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

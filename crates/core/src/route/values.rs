@@ -63,6 +63,31 @@ pub(super) fn cookie(fields: &dyn Fields, name: &str, wanted: &ValueMatch) -> Op
     seen.misfit()
 }
 
+/// The first value of the parameter `name` of `query`, decoded.
+pub fn query_value(query: &str, name: &str) -> Option<Vec<u8>> {
+    query
+        .as_bytes()
+        .split(|byte| *byte == b'&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| split_once(pair, b'=').unwrap_or((pair, b"")))
+        .find(|(key, _)| decoded(key).eq(name.bytes()))
+        .map(|(_, value)| decoded(value).collect())
+}
+
+/// The first value of the cookie `name`.
+pub fn cookie_value(fields: &dyn Fields, name: &str) -> Option<Vec<u8>> {
+    let mut found = None;
+    fields.each("cookie", &mut |line| {
+        found = line
+            .split(|byte| *byte == b';')
+            .filter_map(|pair| split_once(pair, b'='))
+            .find(|(key, _)| key.trim_ascii() == name.as_bytes())
+            .map(|(_, value)| value.trim_ascii().to_vec());
+        found.is_none()
+    });
+    found
+}
+
 impl ValueMatch {
     fn accepts(&self, value: &[u8]) -> bool {
         match self {

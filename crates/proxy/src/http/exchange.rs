@@ -53,7 +53,7 @@ pub(crate) struct Limits {
 }
 
 /// Why an exchange came to no good end.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     /// The client went away.
     ClientGone,
@@ -171,7 +171,7 @@ impl Exchange<'_> {
                 Poll::Ready(Err(UploadFault::ClientGone)) => return Err(Fault::ClientGone),
                 Poll::Ready(Err(UploadFault::ClientBody)) => return Err(Fault::Client(Reason::BadRequest)),
                 // It may have answered before it closed: that answer is read first.
-                Poll::Ready(Err(UploadFault::Backend(_))) => self.upload.broken = true,
+                Poll::Ready(Err(UploadFault::Backend)) => self.upload.broken = true,
             }
         }
         if self.upload.broken && !self.upload.is_read() {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use plimsoll_core::backend::Place;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, TRIES_MAX};
@@ -228,33 +229,28 @@ impl Forward<'_> {
         let begun = Instant::now();
         let until = sooner(after(begun, self.pool.settings.connect_timeout), self.deadline);
         let backend = lease.backend();
-        self.await_place(lease, until).await?;
-        // From here on the place is given back when the connection ends, or is never made.
-        let place = Place(backend);
-        let connected = exchange.connect(backend.address, until).await;
-        match connected? {
+        let place = self.await_place(lease, until).await?;
+        match exchange.connect(backend.address, until).await? {
             Ok(socket) => {
-                std::mem::forget(place);
                 self.finished.connect = Some(begun.elapsed());
                 self.worker.shard().backend_connection(self.pool.id, backend.id, false);
-                Ok(Upstream::new(socket, backend.clone()))
+                Ok(Upstream { socket, place })
             }
             Err(reason) => Err(Fault::Backend(Failure::unsent(reason))),
         }
     }
 
-    /// Takes a place among the backend's connections. When all are taken, idle ones of other workers make room.
-    async fn await_place(&self, lease: &Lease, until: Instant) -> Result<(), Fault> {
-        let load = &lease.backend().load;
+    /// A place among the backend's connections. When all are taken, idle ones of other workers make room.
+    async fn await_place(&self, lease: &Lease, until: Instant) -> Result<Place, Fault> {
         let most = lease.limits().connections;
-        if load.connect(most) {
-            return Ok(());
+        if let Some(place) = lease.backend().place(most) {
+            return Ok(place);
         }
         self.worker.shared.ask_to_shed(self.worker.index, lease.backend().id);
         while Instant::now() < until {
             tokio::time::sleep(PLACE_POLL).await;
-            if load.connect(most) {
-                return Ok(());
+            if let Some(place) = lease.backend().place(most) {
+                return Ok(place);
             }
         }
         Err(Fault::Backend(Failure::unsent(Reason::PoolFull)))
@@ -293,14 +289,5 @@ impl Forward<'_> {
             };
             self.worker.shard().retry(self.pool.id, result);
         }
-    }
-}
-
-/// A place among a backend's connections, given back unless it is forgotten.
-struct Place<'l>(&'l plimsoll_core::backend::Backend);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.load.disconnect();
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use plimsoll_core::balance::{HashKey, hash_bytes, hash_client, hash_flow};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::retry::is_idempotent;
-use plimsoll_core::route::{RequestHead as RouteView, cookie, host, path, query};
+use plimsoll_core::route::{RequestHead as RouteView, cookie_value, host, path, query_value};
 use plimsoll_core::snapshot::{Action, HttpService, PoolIndex, Route};
 use plimsoll_http::field::list;
 use plimsoll_http::h1::{
@@ -279,8 +279,8 @@ fn key_hash(key: &HashKey, client: &Client, from: IpAddr, view: &RouteView<'_>) 
             });
             hash
         }
-        HashKey::Cookie(name) => cookie(view.fields, name).map(|value| hash_bytes(&value)),
-        HashKey::Query(name) => query(view.query, name).map(|value| hash_bytes(value.as_bytes())),
+        HashKey::Cookie(name) => cookie_value(view.fields, name).map(|value| hash_bytes(&value)),
+        HashKey::Query(name) => query_value(view.query, name).map(|value| hash_bytes(&value)),
         HashKey::Path => Some(hash_bytes(view.path.as_bytes())),
         HashKey::Host => Some(hash_bytes(view.host.as_bytes())),
         HashKey::Sni => None,

@@ -1,6 +1,5 @@
 //! The request on its way to a backend: its head and body, framed by us, kept for a retry while that is possible.
 
-use std::io;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -38,7 +37,7 @@ pub(crate) enum UploadFault {
     /// The client's body is malformed.
     ClientBody,
     /// The backend does not take it.
-    Backend(io::Error),
+    Backend,
 }
 
 impl Upload {
@@ -110,13 +109,13 @@ impl Upload {
                 match backend.poll_write(cx, &self.sending[self.written..]) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(0)) => {
-                        return Poll::Ready(Err(UploadFault::Backend(io::ErrorKind::WriteZero.into())));
+                        return Poll::Ready(Err(UploadFault::Backend));
                     }
                     Poll::Ready(Ok(count)) => {
                         self.written += count;
                         self.progress = Instant::now();
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(UploadFault::Backend(error))),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(UploadFault::Backend)),
                 }
             }
             if self.complete {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use plimsoll_core::backend::Place;
 use plimsoll_core::balance::{HashKey, hash_client, hash_flow};
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
@@ -23,7 +24,7 @@ const CONNECT_TRIES_MAX: usize = 3;
 pub(super) async fn forward(client: &mut Client, pinned: &Rc<Pinned>, service: &TcpService, finished: &mut Finished) {
     let pool = pinned.snapshot.pools[service.pool].clone();
     finished.pool = Some(pool.id);
-    let Some((lease, mut backend, latency)) = reach(client, pinned, service, &pool, finished).await else {
+    let Some((lease, (mut backend, place), latency)) = reach(client, pinned, service, &pool, finished).await else {
         return;
     };
     let (forth, back) = (Cell::new(0), Cell::new(0));
@@ -53,7 +54,7 @@ pub(super) async fn forward(client: &mut Client, pinned: &Rc<Pinned>, service: &
             client.socket.abort();
         }
     }
-    lease.backend().load.disconnect();
+    drop(place);
     conclude(client, &pool, lease, outcome, latency);
 }
 
@@ -64,7 +65,7 @@ async fn reach(
     service: &TcpService,
     pool: &Pool,
     finished: &mut Finished,
-) -> Option<(Lease, Socket, Duration)> {
+) -> Option<(Lease, (Socket, Place), Duration)> {
     let mut tried = [BackendId(0); CONNECT_TRIES_MAX];
     for tries in 0..CONNECT_TRIES_MAX {
         let begun = Instant::now();
@@ -77,7 +78,7 @@ async fn reach(
             Err(_) => return None,
         };
         finished.backend = Some((lease.backend().id, lease.name().clone()));
-        let reason = if lease.backend().load.connect(lease.limits().connections) {
+        let reason = if let Some(place) = lease.backend().place(lease.limits().connections) {
             let until = begun + pool.settings.connect_timeout;
             match client.timer.within(until, connect(lease.backend().address)).await {
                 Ok(Ok(socket)) => {
@@ -88,7 +89,7 @@ async fn reach(
                         .worker
                         .shard()
                         .backend_connection(pool.id, lease.backend().id, false);
-                    return Some((lease, socket, latency));
+                    return Some((lease, (socket, place), latency));
                 }
                 Ok(Err(_)) => Reason::ConnectFailed,
                 Err(_) => Reason::ConnectTimeout,
@@ -96,9 +97,6 @@ async fn reach(
         } else {
             Reason::PoolFull
         };
-        if reason != Reason::PoolFull {
-            lease.backend().load.disconnect();
-        }
         finished.attempts.push(Attempt::failed(&lease, reason, begun));
         finished.fail(reason);
         tried[tries] = lease.backend().id;
