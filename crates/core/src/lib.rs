@@ -7,6 +7,7 @@ pub mod backend;
 pub mod balance;
 pub mod decision;
 pub mod document;
+pub mod health;
 pub mod load;
 pub mod members;
 pub mod name;

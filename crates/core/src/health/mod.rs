@@ -1,0 +1,15 @@
+//! Health: what a backend's checks and answers say about it, as pure state machines without a clock.
+//!
+//! [`Check`] turns the results of active checks into healthy and unhealthy; [`Ejection`] takes a backend out for a time
+//! because of how it answers real work, judged against the rest of its pool by [`stands_out`]. How these and an
+//! operator's wishes add up to one [`State`] is decided in [`membership`](crate::membership).
+
+mod check;
+mod evidence;
+mod outlier;
+mod state;
+
+pub use check::{Check, CheckRules, Initial};
+pub use evidence::stands_out;
+pub use outlier::{EJECTION_MAX, Ejection, Offence, Outlier};
+pub use state::{Cause, State};

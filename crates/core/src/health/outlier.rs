@@ -1,0 +1,259 @@
+//! Outlier ejection: a backend that answers badly is out for a time that grows with every relapse.
+
+use std::time::Duration;
+
+use super::CheckRules;
+use crate::rng::Rng;
+use crate::time::Now;
+
+/// The longest ejection (Envoy's `max_ejection_time`); a longer `eject_for` is its own maximum.
+pub const EJECTION_MAX: Duration = Duration::from_secs(300);
+
+/// An ejection's length varies by this share up and down, so that what failed together does not return together.
+const JITTER: f64 = 0.1;
+
+crate::document! {
+    /// When a backend is taken out because of how it answers.
+    pub struct Outlier {
+        /// Failures in a row that take a backend out: connections refused, reset or timed out, answers that make no
+        /// sense; and 5xx answers, when the backend gives many more of them than the rest of its pool. 0: never.
+        pub consecutive_errors: u32 = 5,
+        /// How long the first time; the n-th time n times as long, up to 5 minutes, give or take a tenth.
+        pub eject_for: Duration = Duration::from_secs(30),
+        /// The most of a pool's backends, in percent, that may be out at once. The last usable one never is.
+        pub max_ejected_percent: u8 = 50,
+    }
+}
+
+impl Default for Outlier {
+    fn default() -> Self {
+        Outlier {
+            consecutive_errors: 5,
+            eject_for: Duration::from_secs(30),
+            max_ejected_percent: 50,
+        }
+    }
+}
+
+impl Outlier {
+    /// Whether `ejected` of `pool` backends may be out at once.
+    pub fn allows(&self, ejected: usize, pool: usize) -> bool {
+        ejected * 100 <= pool * usize::from(self.max_ejected_percent.min(100))
+    }
+}
+
+/// What a backend was ejected for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offence {
+    /// Failures in a row: it did not answer, or not as a working backend does.
+    Failures,
+    /// 5xx in a row, where the rest of its pool answers better.
+    ServerErrors,
+}
+
+/// The ejections of one backend: whether it is out now, and how often it was of late.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Ejection {
+    current: Option<Current>,
+    /// How often it was ejected, less what good behaviour has made good.
+    times: u32,
+    /// When it was last let back, and its requests and errors until then.
+    back: Now,
+    totals: (u64, u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Current {
+    until: Now,
+    offence: Offence,
+    row: u32,
+    /// Whether a check has failed since: then the checks see what is wrong, and their passing means something.
+    check_failed: bool,
+    checks_passed: u32,
+}
+
+impl Ejection {
+    /// When it will be over, while there is one.
+    pub fn until(&self) -> Option<Now> {
+        self.current.map(|current| current.until)
+    }
+
+    /// What for, and how many in a row, while there is one.
+    pub fn offence(&self) -> Option<(Offence, u32)> {
+        self.current.map(|current| (current.offence, current.row))
+    }
+
+    /// How many times `eject_for` the last one lasted.
+    pub fn times(&self) -> u32 {
+        self.times
+    }
+
+    /// Begins one. `totals` are the backend's finished requests and errors.
+    pub fn begin(&mut self, offence: Offence, row: u32, totals: (u64, u64), rules: &Outlier, now: Now, rng: &mut Rng) {
+        self.times = self.times_left(totals, rules, now) + 1;
+        let longest = EJECTION_MAX.max(rules.eject_for);
+        let length = rules.eject_for.saturating_mul(self.times).min(longest);
+        let factor = 1.0 - JITTER + 2.0 * JITTER * rng.unit();
+        self.current = Some(Current {
+            until: now + length.mul_f64(factor),
+            offence,
+            row,
+            check_failed: false,
+            checks_passed: 0,
+        });
+    }
+
+    /// Ends it, whatever its time.
+    pub fn end(&mut self, totals: (u64, u64), now: Now) {
+        if self.current.take().is_some() {
+            (self.back, self.totals) = (now, totals);
+        }
+    }
+
+    /// Takes in a check's result. Returns whether it proves the backend well, so that the ejection may end.
+    ///
+    /// A check that passes says little about a backend whose `/healthz` is fine while it answers 500 to everything, or
+    /// that accepts connections and hangs. So a row of `rise` passes counts only when it can be a change: when a check
+    /// has failed since the ejection, or when a backend that could not be reached is out for the first time (it was
+    /// restarted between two checks). Relapsed, it serves its time.
+    pub fn observe_check(&mut self, passed: bool, rules: &CheckRules) -> bool {
+        let Some(current) = &mut self.current else {
+            return false;
+        };
+        if !passed {
+            current.check_failed = true;
+            current.checks_passed = 0;
+            return false;
+        }
+        current.checks_passed += 1;
+        let telling = current.check_failed || (current.offence == Offence::Failures && self.times == 1);
+        telling && current.checks_passed >= rules.rise.max(1)
+    }
+
+    /// One time less for every `eject_for` that it has been back and behaved: answered more often than failed.
+    fn times_left(&self, totals: (u64, u64), rules: &Outlier, now: Now) -> u32 {
+        let results = totals.0.saturating_sub(self.totals.0);
+        let errors = totals.1.saturating_sub(self.totals.1);
+        if errors * 2 > results {
+            return self.times;
+        }
+        let unit = rules.eject_for.max(Duration::from_millis(1));
+        let calm = now.since(self.back).as_millis() / unit.as_millis();
+        self.times.saturating_sub(u32::try_from(calm).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: CheckRules = CheckRules {
+        fall: 3,
+        rise: 2,
+        initial: super::super::Initial::Unhealthy,
+    };
+
+    fn secs(at: u64) -> Now {
+        Now::from_millis(at * 1000)
+    }
+
+    fn begin(ejection: &mut Ejection, offence: Offence, totals: (u64, u64), now: Now) -> f64 {
+        ejection.begin(
+            offence,
+            5,
+            totals,
+            &Outlier::default(),
+            now,
+            &mut Rng::seeded(now.nanos()),
+        );
+        ejection.until().expect("just begun").since(now).as_secs_f64()
+    }
+
+    #[test]
+    fn each_relapse_lasts_longer_up_to_five_minutes() {
+        let mut ejection = Ejection::default();
+        let mut now = secs(0);
+        for time in 1..=15u64 {
+            let lasted = begin(&mut ejection, Offence::Failures, (time * 5, time * 5), now);
+            #[expect(clippy::cast_precision_loss, reason = "small")]
+            let expected = (30.0 * time as f64).min(300.0);
+            assert!(
+                (expected * 0.9..=expected * 1.1).contains(&lasted),
+                "{time}: {lasted} s"
+            );
+            now = now + Duration::from_secs_f64(lasted);
+            ejection.end((time * 5, time * 5), now);
+        }
+    }
+
+    #[test]
+    fn the_jitter_differs_between_backends() {
+        let mut rng = Rng::seeded(1);
+        let mut lengths: Vec<_> = (0..10)
+            .map(|_| {
+                let mut ejection = Ejection::default();
+                ejection.begin(Offence::Failures, 5, (5, 5), &Outlier::default(), secs(0), &mut rng);
+                ejection.until()
+            })
+            .collect();
+        lengths.sort();
+        lengths.dedup();
+        assert_eq!(lengths.len(), 10);
+    }
+
+    #[test]
+    fn good_behaviour_is_forgotten_as_slowly_as_it_was_earned() {
+        let mut ejection = Ejection::default();
+        for _ in 0..4 {
+            begin(&mut ejection, Offence::Failures, (5, 5), secs(0));
+            ejection.end((5, 5), secs(100));
+        }
+        assert_eq!(ejection.times(), 4);
+        begin(&mut ejection, Offence::Failures, (1_000, 10), secs(165));
+        assert_eq!(ejection.times(), 3, "two made good in 65 s, one added");
+        ejection.end((1_000, 10), secs(200));
+        begin(&mut ejection, Offence::Failures, (1_010, 20), secs(800));
+        assert_eq!(ejection.times(), 4, "failing for ten minutes is not behaving");
+        ejection.end((1_010, 20), secs(900));
+        begin(&mut ejection, Offence::Failures, (9_000, 25), secs(10_000));
+        assert_eq!(ejection.times(), 1);
+    }
+
+    #[test]
+    fn checks_end_an_ejection_only_when_they_can_tell() {
+        use Offence::{Failures, ServerErrors};
+        for (offence, relapsed, checks, ends, why) in [
+            (ServerErrors, false, "++++++++", false, "its check cannot see it"),
+            (ServerErrors, false, "-+", false, "rise is 2"),
+            (ServerErrors, false, "-++", true, "its check saw it, and sees it well"),
+            (Failures, false, "+", false, "rise is 2"),
+            (Failures, false, "++", true, "restarted between two checks"),
+            (Failures, true, "++++++++", false, "the check was wrong before"),
+            (Failures, true, "+-++", true, "the check sees it"),
+        ] {
+            let mut ejection = Ejection::default();
+            begin(&mut ejection, offence, (5, 5), secs(0));
+            if relapsed {
+                ejection.end((5, 5), secs(4));
+                begin(&mut ejection, offence, (10, 10), secs(5));
+            }
+            let ended = checks
+                .chars()
+                .map(|check| ejection.observe_check(check == '+', &RULES))
+                .last();
+            assert_eq!(ended, Some(ends), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_share_of_the_ejected_is_bounded() {
+        let rules = Outlier::default();
+        assert!(rules.allows(1, 2) && rules.allows(1, 3) && rules.allows(2, 4));
+        assert!(!rules.allows(1, 1) && !rules.allows(2, 3));
+        let boundless = Outlier {
+            max_ejected_percent: 255,
+            ..rules
+        };
+        assert!(boundless.allows(3, 3) && !boundless.allows(4, 3));
+    }
+}
