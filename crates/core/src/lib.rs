@@ -10,6 +10,7 @@ pub mod document;
 pub mod health;
 pub mod load;
 pub mod members;
+pub mod membership;
 pub mod name;
 pub mod network;
 pub mod outcome;

@@ -12,7 +12,8 @@ use crate::rng::Rng;
 /// Those who may be chosen now.
 #[derive(Default)]
 pub struct View {
-    /// The tiers that get work, the preferred one first. Their shares sum to 1.
+    /// The tiers that get work, the preferred one first. Their shares sum to 1. A share of 0 is for what the tiers
+    /// before it cannot take.
     pub tiers: Box<[Tier]>,
     /// Whether health is being ignored because too few are healthy.
     pub panicking: bool,
@@ -22,7 +23,7 @@ pub struct View {
 
 /// Members that share one picker: a priority, or a zone within one.
 pub struct Tier {
-    /// The share of the pool's work that this tier gets, in `(0, 1]`.
+    /// The share of the pool's work that this tier gets, in `[0, 1]`.
     pub share: f64,
     /// Who is in it.
     pub members: Members,
@@ -36,7 +37,7 @@ impl View {
         match self.tiers.len() {
             0 => None,
             1 => Some(0),
-            len => {
+            _ => {
                 let mut point = rng.unit();
                 for (at, tier) in self.tiers.iter().enumerate() {
                     point -= tier.share;
@@ -44,7 +45,8 @@ impl View {
                         return Some(at);
                     }
                 }
-                Some(len - 1)
+                // Rounding: the shares may sum to a little less than 1.
+                self.tiers.iter().rposition(|tier| tier.share > 0.0)
             }
         }
     }

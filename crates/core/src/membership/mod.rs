@@ -1,0 +1,230 @@
+//! Membership: who of a pool may be chosen now.
+//!
+//! [`Membership`] takes in whole sets of backends, check results, suspicions and operators' wishes, and computes a
+//! [`View`](crate::pool::View) from them: health decides membership here, and the policy chooses among the members
+//! later. It is pure; the control plane owns one for each pool, drives it and publishes its views.
+//!
+//! The order is: state of each backend ([`State`]) → who of each priority is used (healthy, or all in a panic) → how
+//! work is shared among priorities → how each priority's share is split among zones → effective weights in each tier.
+
+mod arrange;
+mod ejections;
+mod levels;
+mod memory;
+mod notes;
+mod slow_start;
+mod spec;
+mod standing;
+#[cfg(test)]
+mod tests;
+mod zones;
+
+pub use levels::OVERPROVISIONING;
+pub use memory::MEMORY_MAX;
+pub use spec::{Action, Condition, Event, MemberStatus, Operator, Rules, Spec, Transition};
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use self::ejections::Evidence;
+use self::memory::Memory;
+use self::standing::Standing;
+use crate::health::{Cause, Check, State};
+use crate::name::BackendId;
+use crate::rng::Rng;
+use crate::time::Now;
+
+/// The backends of one pool and how each stands.
+pub struct Membership {
+    rules: Rules,
+    standings: Vec<Standing>,
+    places: HashMap<BackendId, usize>,
+    memory: Memory,
+    revision: u64,
+    evidence: Option<Evidence>,
+}
+
+impl Membership {
+    /// A pool without backends.
+    pub fn new(rules: Rules) -> Self {
+        Membership {
+            rules,
+            standings: Vec::new(),
+            places: HashMap::new(),
+            memory: Memory::default(),
+            revision: 0,
+            evidence: None,
+        }
+    }
+
+    /// The rules that hold.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// One more for every change that a view shows; while it stays the same, no view has to be computed.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// How many backends with an operator's setting or an ejection had left and were forgotten, since [`MEMORY_MAX`] was
+    /// reached.
+    pub fn forgotten(&self) -> u64 {
+        self.memory.forgotten
+    }
+
+    /// Other rules, after a reload. States are kept: checks that are new judge backends that count as healthy.
+    pub fn set_rules(&mut self, rules: Rules, now: Now) -> Vec<Transition> {
+        if rules == self.rules {
+            return Vec::new();
+        }
+        self.rules = rules;
+        self.revision += 1;
+        let mut transitions = Vec::new();
+        for at in 0..self.standings.len() {
+            let standing = &mut self.standings[at];
+            if self.rules.checks.is_none() {
+                standing.check = Check::new(None);
+            }
+            if self.rules.outlier.is_none() {
+                standing.ejection.end(standing.spec.backend.load.totals(), now);
+            }
+            self.settle(at, Cause::NoChecks, now, &mut transitions);
+        }
+        self.readmit(now, &mut transitions);
+        transitions
+    }
+
+    /// The whole set of backends. What is there already, by identity, keeps its state; what is new joins, unchecked;
+    /// what is missing leaves. Of two with one identity the first counts.
+    pub fn set(&mut self, specs: Vec<Spec>, now: Now) -> Vec<Transition> {
+        let mut before: HashMap<BackendId, Standing> = std::mem::take(&mut self.standings)
+            .into_iter()
+            .map(|standing| (standing.spec.backend.id, standing))
+            .collect();
+        // Work cannot wait for the first check of newcomers when nobody who stays can take it.
+        let serves = |standing: &Standing| standing.in_rotation() && standing.state == State::Healthy;
+        let founding = !specs
+            .iter()
+            .any(|spec| before.get(&spec.backend.id).is_some_and(serves));
+        let mut transitions = Vec::new();
+        self.places.clear();
+        for spec in specs {
+            let (id, at) = (spec.backend.id, self.standings.len());
+            if self.places.contains_key(&id) {
+                continue;
+            }
+            self.places.insert(id, at);
+            if let Some(mut standing) = before.remove(&id) {
+                standing.spec = spec;
+                self.standings.push(standing);
+                self.settle(at, Cause::Ready, now, &mut transitions);
+            } else {
+                let (operator, mut ejection) = self.memory.recall(id);
+                if self.rules.outlier.is_none() || ejection.until().is_some_and(|until| until <= now) {
+                    ejection.end(spec.backend.load.totals(), now);
+                }
+                let standing = Standing::new(spec, operator, ejection, founding, &self.rules, now);
+                self.standings.push(standing);
+            }
+        }
+        for (id, standing) in before {
+            self.memory.keep(id, standing.operator, standing.ejection);
+        }
+        self.revision += 1;
+        self.evidence = None;
+        self.readmit(now, &mut transitions);
+        transitions
+    }
+
+    /// Takes in something that happened. Costs nothing to speak of unless a state changes, and then time in proportion
+    /// to the pool. `rng` is for the jitter of ejections.
+    pub fn apply(&mut self, event: Event, now: Now, rng: &mut Rng) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        match event {
+            Event::Check { backend, passed, cause } => {
+                if let Some(at) = self.places.get(&backend).copied() {
+                    self.checked(at, passed, &cause, now, &mut transitions);
+                }
+            }
+            Event::Suspect { backend } => {
+                if let Some(at) = self.places.get(&backend).copied() {
+                    self.suspected(at, now, rng, &mut transitions);
+                }
+            }
+            Event::Operator { backend, action } => {
+                if let Some(at) = self.places.get(&backend).copied() {
+                    self.standings[at].operator.apply(action);
+                    self.revision += 1;
+                    self.settle(at, Cause::Operator, now, &mut transitions);
+                    self.readmit(now, &mut transitions);
+                }
+            }
+        }
+        if !transitions.is_empty() {
+            self.readmit(now, &mut transitions);
+        }
+        transitions
+    }
+
+    /// Lets time pass: ends ejections whose time is over, and counts the steps of slow starts.
+    pub fn tick(&mut self, now: Now) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        for at in 0..self.standings.len() {
+            let standing = &mut self.standings[at];
+            if standing.ejection.until().is_some_and(|until| until <= now) {
+                standing.ejection.end(standing.spec.backend.load.totals(), now);
+                standing.spec.backend.load.forgive();
+                self.settle(at, Cause::EjectionOver, now, &mut transitions);
+            }
+            // Every step is another weight.
+            self.revision += u64::from(self.standings[at].stepped(now));
+        }
+        if !transitions.is_empty() {
+            self.readmit(now, &mut transitions);
+        }
+        transitions
+    }
+
+    /// When [`tick`](Self::tick) has to be called next, at the latest; `None` while nothing waits for time to pass.
+    pub fn next_deadline(&self) -> Option<Now> {
+        let of = |standing: &Standing| standing.ejection.until().into_iter().chain(standing.next_step()).min();
+        self.standings.iter().filter_map(of).min()
+    }
+
+    fn checked(&mut self, at: usize, passed: bool, cause: &Arc<str>, now: Now, out: &mut Vec<Transition>) {
+        let Some(rules) = self.rules.checks else { return };
+        let standing = &mut self.standings[at];
+        if !passed && standing.check_failure != *cause {
+            standing.check_failure = cause.clone();
+        }
+        let turned = standing.check.observe(passed, &rules);
+        let well = standing.ejection.observe_check(passed, &rules);
+        if well {
+            standing.ejection.end(standing.spec.backend.load.totals(), now);
+            standing.spec.backend.load.forgive();
+        }
+        if passed && standing.cause == Cause::Assumed {
+            standing.cause = Cause::CheckPassed;
+        }
+        if turned || well || !passed {
+            self.settle(at, Cause::CheckPassed, now, out);
+        }
+    }
+
+    fn settle(&mut self, at: usize, because: Cause, now: Now, out: &mut Vec<Transition>) {
+        let standing = &mut self.standings[at];
+        let Some(from) = standing.settle(because, &self.rules, now) else {
+            return;
+        };
+        self.revision += 1;
+        out.push(Transition {
+            backend: standing.spec.backend.id,
+            name: standing.spec.name.clone(),
+            from,
+            to: standing.state,
+            cause: standing.cause.clone(),
+            at: now,
+        });
+    }
+}
