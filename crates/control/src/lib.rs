@@ -1,1 +1,5 @@
+//! The control plane: configuration, health checks, the admin API, and the publishing of snapshots.
+//!
+//! It never touches a client's bytes, and does not know the data plane.
 
+pub mod config;

@@ -1,0 +1,222 @@
+//! The compiled form of a configuration: plain data, names resolved to positions, defaults filled in, limits checked.
+//!
+//! The publisher turns a [`Plan`] into a snapshot, reusing the living pools and backends by identity. A plan holds no
+//! living thing, so that `check`, `explain` and `plan` can make one without serving.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plimsoll_core::balance::PolicyConfig;
+use plimsoll_core::members::Limits;
+use plimsoll_core::pool::PoolSettings;
+use plimsoll_core::retry::RetryPolicy;
+use plimsoll_core::route::Rule;
+use plimsoll_core::snapshot::{AccessFormat, Action, HttpLimits, HttpTimeouts, NodeSettings, PoolIndex, TcpService};
+
+/// A position in [`Plan::routes`].
+pub type RouteIndex = usize;
+
+/// Everything that a configuration says.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Threads that carry traffic; one a core when `None`.
+    pub workers: Option<usize>,
+    /// Where this node stands, for zone-aware pools.
+    pub zone: Option<String>,
+    /// What holds for the whole node, as the data plane sees it.
+    pub node: NodeSettings,
+    /// The admin API.
+    pub admin: AdminPlan,
+    /// What is logged, and where.
+    pub log: LogPlan,
+    /// In the order of their names.
+    pub listeners: Vec<ListenerPlan>,
+    /// In the order of the file; after them the catch-all routes of listeners that name a pool.
+    pub routes: Vec<RoutePlan>,
+    /// In the order of their names; [`PoolIndex`] is a position here.
+    pub pools: Vec<PoolPlan>,
+}
+
+/// Where the admin API is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminPlan {
+    /// The API, the dashboard and the metrics; `None` when off.
+    pub bind: Option<SocketAddr>,
+    /// The file with the token that callers have to show.
+    pub token_file: Option<PathBuf>,
+    /// `/metrics`, `/healthz` and `/readyz` alone.
+    pub metrics_bind: Option<SocketAddr>,
+}
+
+/// What is logged, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogPlan {
+    /// The least severity that is written: `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: &'static str,
+    /// Where finished requests and connections are written.
+    pub access: AccessLog,
+    /// How they are written.
+    pub format: AccessFormat,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// To standard output.
+    Stdout,
+    /// To the end of this file.
+    File(PathBuf),
+}
+
+/// A listener.
+#[derive(Clone, Debug)]
+pub struct ListenerPlan {
+    /// Its name.
+    pub name: String,
+    /// The addresses; at least one.
+    pub bind: Vec<SocketAddr>,
+    /// What is spoken.
+    pub service: ServicePlan,
+}
+
+/// What a listener does with a connection.
+#[derive(Clone, Debug)]
+pub enum ServicePlan {
+    /// Requests and answers.
+    Http(HttpPlan),
+    /// Bytes.
+    Tcp(TcpService),
+}
+
+/// HTTP on a listener.
+#[derive(Clone, Debug)]
+pub struct HttpPlan {
+    /// What matches, in the order of the file: `RouteTable::build` takes them, each with its route.
+    pub rules: Vec<(Rule, RouteIndex)>,
+    /// A path that we answer ourselves.
+    pub health_path: Option<String>,
+    /// Requests after which a connection is closed.
+    pub keepalive_requests: u64,
+    /// Age after which a connection is closed.
+    pub keepalive_age: Option<Duration>,
+    /// How long each phase may take.
+    pub timeouts: HttpTimeouts,
+    /// How large each part may be.
+    pub limits: HttpLimits,
+    /// Whether `%2F` and `%5C` may stand in a path.
+    pub allow_encoded_slash: bool,
+}
+
+/// A route.
+#[derive(Clone, Debug)]
+pub struct RoutePlan {
+    /// Its name, unique.
+    pub name: String,
+    /// What is done.
+    pub action: Action,
+    /// The longest that the whole request may take until the answer has begun.
+    pub timeout: Option<Duration>,
+    /// What may be retried.
+    pub retry: RetryPolicy,
+    /// Whether a connection may be upgraded to a WebSocket.
+    pub upgrade_websocket: bool,
+}
+
+/// A pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolPlan {
+    /// Its name, unique.
+    pub name: String,
+    /// How backends are chosen.
+    pub policy: PolicyConfig,
+    /// Timeouts and thresholds that the data plane needs.
+    pub settings: PoolSettings,
+    /// In the order of the file; names and addresses are unique.
+    pub backends: Vec<BackendPlan>,
+    /// How backends are checked; `None` when they are not.
+    pub check: Option<CheckPlan>,
+    /// When backends are ejected for their answers; `None` when they are not.
+    pub outlier: Option<OutlierPlan>,
+    /// Percent healthy under which all members are used.
+    pub panic_threshold: u8,
+    /// How long a new or recovered backend takes to get its whole share.
+    pub slow_start: Option<Duration>,
+    /// Whether backends of the node's own zone are preferred, once there are two zones.
+    pub zone_aware: bool,
+    /// How long a draining backend keeps the work it has.
+    pub drain_timeout: Duration,
+}
+
+/// A backend as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendPlan {
+    /// Its name, unique in the pool; the address when none was given.
+    pub name: String,
+    /// Where to connect to.
+    pub address: SocketAddr,
+    /// Its share of the work; 0 takes no new work.
+    pub weight: u32,
+    /// Where it stands.
+    pub zone: Option<String>,
+    /// Lower numbers are used first.
+    pub priority: u32,
+    /// What it may carry.
+    pub limits: Limits,
+}
+
+/// How backends are checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckPlan {
+    /// What is asked.
+    pub kind: CheckKind,
+    /// The port to ask at instead of the backend's own.
+    pub port: Option<u16>,
+    /// Between the starts of two checks.
+    pub interval: Duration,
+    /// The longest that one check may take; never more than the interval.
+    pub timeout: Duration,
+    /// Failures in a row that make a healthy backend unhealthy.
+    pub fall: u32,
+    /// Passes in a row that make an unhealthy backend healthy.
+    pub rise: u32,
+    /// Whether a backend is used before its first check.
+    pub initially_healthy: bool,
+}
+
+/// What a check asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// `GET path` is answered with one of these statuses.
+    Http {
+        /// The path, with its query.
+        path: String,
+        /// The Host to ask for; the backend's address when `None`.
+        host: Option<String>,
+        /// The statuses that pass.
+        expect: Vec<RangeInclusive<u16>>,
+    },
+    /// A connection can be made.
+    Tcp,
+}
+
+/// When backends are ejected for their answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutlierPlan {
+    /// Failures in a row.
+    pub consecutive_errors: u32,
+    /// How long the first time; the n-th time n times as long.
+    pub eject_for: Duration,
+    /// The most of a pool's backends that may be ejected at once.
+    pub max_ejected_percent: u8,
+}
+
+impl Plan {
+    /// The position of the pool called `name`.
+    pub fn pool_index(&self, name: &str) -> Option<PoolIndex> {
+        self.pools.iter().position(|pool| pool.name == name)
+    }
+}
