@@ -10,7 +10,9 @@ use super::{Entry, Node, Span, Value};
 
 /// A type that can be read from a document.
 pub trait Decode: Sized {
-    /// Reads `node`. `None` means that at least one error was added to `faults`.
+    /// Reads `node`. `None` means that at least one error was added to `faults`. `Some` may come with errors too: a
+    /// part that could not be read is left out or has its default, so that later checks find what else is wrong.
+    /// [`Faults::has_errors`] says whether the result may be used.
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self>;
 
     /// The value that stands for a key that was left out; `None` when the key is required.
@@ -69,7 +71,15 @@ impl Faults {
         self.error(node.span, format!("expected {expected}, found {}", node.kind()))
     }
 
-    /// Whether the document can be used.
+    /// Adds the error that `what` belongs to the contract and is not built yet.
+    pub fn not_built(&mut self, span: Span, what: &str) -> &mut Fault {
+        self.error(
+            span,
+            format!("{what} is not built yet in Plimsoll {}", env!("CARGO_PKG_VERSION")),
+        )
+    }
+
+    /// Whether the document holds errors, and so cannot be used.
     pub fn has_errors(&self) -> bool {
         self.list.iter().any(|fault| fault.severity == Severity::Error)
     }
@@ -148,7 +158,7 @@ pub fn expect_table<'a>(node: &'a Node, what: &str, faults: &mut Faults) -> Opti
 /// The text of `node`, or an error that says what text was expected.
 pub fn expect_text<'a>(node: &'a Node, what: &str, faults: &mut Faults) -> Option<&'a str> {
     match &node.value {
-        Value::Text(text) => Some(text),
+        Value::Text(text) | Value::Variable(text) => Some(text),
         _ => {
             faults.expected(node, what);
             None
@@ -193,9 +203,7 @@ impl<T: Decode> Decode for Vec<T> {
             faults.expected(node, "a list");
             return None;
         };
-        // Every item is read, so that every fault is seen, before any is missed.
-        let read: Vec<Option<T>> = items.iter().map(|item| T::decode(item, faults)).collect();
-        read.into_iter().collect()
+        Some(items.iter().filter_map(|item| T::decode(item, faults)).collect())
     }
 
     fn absent() -> Option<Self> {
@@ -211,11 +219,12 @@ impl<T: Decode> Decode for Vec<T> {
 impl<T: Decode> Decode for BTreeMap<String, T> {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let entries = expect_table(node, "a table", faults)?;
-        let read: Vec<Option<(String, T)>> = entries
-            .iter()
-            .map(|entry| T::decode(&entry.node, faults).map(|value| (entry.key.clone(), value)))
-            .collect();
-        read.into_iter().collect()
+        Some(
+            entries
+                .iter()
+                .filter_map(|entry| T::decode(&entry.node, faults).map(|value| (entry.key.clone(), value)))
+                .collect(),
+        )
     }
 
     fn absent() -> Option<Self> {
@@ -239,8 +248,10 @@ impl Decode for String {
 
 impl Decode for bool {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        match node.value {
-            Value::Bool(value) => Some(value),
+        match &node.value {
+            Value::Bool(value) => Some(*value),
+            Value::Variable(text) if text == "true" => Some(true),
+            Value::Variable(text) if text == "false" => Some(false),
             _ => {
                 faults.expected(node, "true or false");
                 None
@@ -257,7 +268,7 @@ macro_rules! decode_whole_number {
     ($($number:ty),*) => {$(
         impl Decode for $number {
             fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-                let Value::Integer(value) = node.value else {
+                let Some(value) = node.integer() else {
                     faults.expected(node, "a whole number");
                     return None;
                 };
@@ -279,15 +290,18 @@ decode_whole_number!(u8, u16, u32, u64);
 
 impl Decode for f64 {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        match node.value {
+        let number = match &node.value {
             #[expect(clippy::cast_precision_loss, reason = "a configured number is far below 2^52")]
-            Value::Integer(value) => Some(value as f64),
-            Value::Float(value) if value.is_finite() => Some(value),
-            _ => {
-                faults.expected(node, "a number");
-                None
-            }
+            Value::Integer(value) => Some(*value as f64),
+            Value::Float(value) => Some(*value),
+            Value::Variable(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number: &f64| number.is_finite());
+        if number.is_none() {
+            faults.expected(node, "a number");
         }
+        number
     }
 
     fn schema() -> Json {

@@ -46,7 +46,10 @@ macro_rules! document {
                 $crate::document::refuse_unknown(entries, Self::KEYS, Self::LATER, faults);
                 $(
                     let $field: Option<$type> = match node.field($crate::document!(@key $field)) {
-                        Some(value) => <$type as $crate::document::Decode>::decode(value, faults),
+                        // What cannot be read is an error already; with the default in its place the checks that
+                        // come later find what else is wrong.
+                        Some(value) => <$type as $crate::document::Decode>::decode(value, faults)
+                            .or_else(|| $crate::document!(@fallback $type $(, $default)?)),
                         None => $crate::document!(@absent node, faults, $field, $type $(, $default)?),
                     };
                 )*
@@ -73,6 +76,8 @@ macro_rules! document {
         const KEY: &str = $crate::document::plain(NAME);
         KEY
     }};
+    (@fallback $type:ty) => { <$type as $crate::document::Decode>::absent() };
+    (@fallback $type:ty, $default:expr) => { Some($default) };
     (@absent $node:ident, $faults:ident, $field:ident, $type:ty) => {
         $crate::document::absent_or_fault::<$type>($node, $crate::document!(@key $field), $faults)
     };

@@ -49,6 +49,8 @@ pub enum Value {
     Float(f64),
     /// Text.
     Text(String),
+    /// Text that is one variable of the environment and nothing else: it may also stand for a number or a boolean.
+    Variable(String),
     /// A list.
     Array(Vec<Node>),
     /// Keys and values, in the order of the file, each key once.
@@ -75,6 +77,15 @@ impl Node {
         }
     }
 
+    /// The whole number that this is, or that the variable holds.
+    pub fn integer(&self) -> Option<i64> {
+        match &self.value {
+            Value::Integer(number) => Some(*number),
+            Value::Variable(text) => text.trim().parse().ok(),
+            _ => None,
+        }
+    }
+
     /// What kind of value this is, as an error message calls it.
     pub fn kind(&self) -> &'static str {
         match self.value {
@@ -82,7 +93,7 @@ impl Node {
             Value::Bool(_) => "a boolean",
             Value::Integer(_) => "a whole number",
             Value::Float(_) => "a number with a fraction",
-            Value::Text(_) => "text",
+            Value::Text(_) | Value::Variable(_) => "text",
             Value::Array(_) => "a list",
             Value::Table(_) => "a table",
         }

@@ -23,10 +23,7 @@ pub fn refuse_unknown(entries: &[Entry], known: &[&str], later: &[&str], faults:
         }
         if later.contains(&key) {
             faults
-                .error(
-                    entry.key_span,
-                    format!("`{key}` is not built yet in Plimsoll {}", env!("CARGO_PKG_VERSION")),
-                )
+                .not_built(entry.key_span, &format!("`{key}`"))
                 .help("take the key out to go on without it");
             continue;
         }
@@ -55,10 +52,7 @@ pub fn expect_word<'a>(node: &'a Node, known: &[&str], later: &[&str], faults: &
     }
     if later.contains(&text) {
         faults
-            .error(
-                node.span,
-                format!("\"{text}\" is not built yet in Plimsoll {}", env!("CARGO_PKG_VERSION")),
-            )
+            .not_built(node.span, &format!("\"{text}\""))
             .help(format!("what there is: {}", quoted(known)));
         return None;
     }
