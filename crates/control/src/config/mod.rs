@@ -1,8 +1,116 @@
 //! Configuration: from the files that users write to a [`Plan`].
+//!
+//! In this order, each step with every fault that it finds: [`read`] makes one tree of the files, [`file`] decodes it,
+//! [`check`] judges what concerns several places, [`compile`] resolves names and fills in defaults. Nothing that a
+//! configuration holds can make us panic.
 
+mod check;
+mod compile;
+mod file;
 mod plan;
+mod read;
+pub mod render;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use plimsoll_core::document::{Decode, Fault, Faults, Json, Node};
 
 pub use plan::{
     AccessLog, AdminPlan, BackendPlan, CheckKind, CheckPlan, HttpPlan, ListenerPlan, LogPlan, OutlierPlan, Plan,
     PoolPlan, RouteIndex, RoutePlan, ServicePlan,
 };
+pub use read::{Environment, Format};
+pub use source::{FILE_BYTES_MAX, Position, Source, Sources};
+
+use file::File;
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub plan: Plan,
+    /// What will hurt; `check --strict` fails for it.
+    pub warnings: Vec<Fault>,
+    /// The files that it was read from; their paths are those to watch.
+    pub sources: Sources,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} faults", faults.len())]
+pub struct Refused {
+    /// All that is wrong, in the order of the files.
+    pub faults: Vec<Fault>,
+    /// The files, as far as they could be read.
+    pub sources: Sources,
+}
+
+/// Reads the configuration at `path` and the files that it includes; `environment` says what variables hold.
+///
+/// # Errors
+/// Everything that is wrong, with its places.
+pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Refused> {
+    let mut sources = Sources::default();
+    let mut faults = Faults::default();
+    let tree = read::read_file(path, environment, &mut sources, &mut faults);
+    finish(tree, sources, faults)
+}
+
+/// Reads one text that is no file: it includes nothing, and its variables are all unset.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse_text(name: &str, format: Format, text: &str) -> Result<Loaded, Refused> {
+    let mut sources = Sources::default();
+    let mut faults = Faults::default();
+    let file = sources.add(name.to_owned(), None, text.to_owned());
+    let tree = if text.len() as u64 > FILE_BYTES_MAX {
+        faults.error(Default::default(), "the text is too large");
+        None
+    } else {
+        read::parse(format, file, &sources, &|_| None, &mut faults)
+    };
+    if let Some(include) = tree.as_ref().and_then(|tree| tree.field("include")) {
+        faults.error(include.span, "only a file can include others");
+    }
+    finish(tree, sources, faults)
+}
+
+/// The JSON Schema (draft 2020-12) of the whole configuration.
+pub fn schema() -> Json {
+    let mut schema = File::schema();
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["title"] = "Plimsoll configuration".into();
+    schema
+}
+
+fn finish(tree: Option<Node>, sources: Sources, mut faults: Faults) -> Result<Loaded, Refused> {
+    let file = tree.and_then(|tree| File::decode(&tree, &mut faults));
+    if let Some(file) = &file {
+        check::check(file, &mut faults);
+    }
+    match file {
+        Some(file) if !faults.has_errors() => {
+            let plan = compile::compile(&file, &sources);
+            check::warn(&file, &plan, &mut faults);
+            Ok(Loaded {
+                plan,
+                warnings: in_file_order(faults),
+                sources,
+            })
+        }
+        _ => Err(Refused {
+            faults: in_file_order(faults),
+            sources,
+        }),
+    }
+}
+
+fn in_file_order(faults: Faults) -> Vec<Fault> {
+    let mut list = faults.list;
+    list.sort_by_key(|fault| (fault.span.file, fault.span.start, fault.span.end));
+    list
+}

@@ -1,0 +1,92 @@
+//! Listeners and the admin API: addresses used twice, settings of another protocol, an open door without a lock.
+
+use plimsoll_core::document::Faults;
+
+use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol};
+use super::{Known, Seen, check_reference};
+
+pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
+    check_admin(file, faults);
+    check_addresses(file, faults);
+    for (name, item, listener) in file.listeners.read() {
+        if let Some(pool) = &listener.pool {
+            check_reference("pool", pool, &known.pools, faults);
+        }
+        match listener.protocol.0.as_ref().map(|protocol| protocol.value) {
+            Some(Protocol::Tcp) => check_tcp(name, item, listener, faults),
+            Some(Protocol::Http) => check_http(listener, faults),
+            None => {}
+        }
+    }
+}
+
+fn check_http(listener: &Listener, faults: &mut Faults) {
+    if let Some(path) = &listener.health_path
+        && path.value.0.contains('?')
+    {
+        faults.error(path.span, "a health path has no query");
+    }
+}
+
+fn check_tcp(name: &str, item: &Item<Listener>, listener: &Listener, faults: &mut Faults) {
+    if !item.has("pool") {
+        faults
+            .error(item.span, format!("the tcp listener `{name}` names no pool"))
+            .help("add pool = \"…\": routes are for http listeners");
+    }
+    for key in HTTP_ONLY.iter().filter(|key| item.has(key)) {
+        faults
+            .error(
+                item.span,
+                format!("`{key}` is for http listeners, and `{name}` speaks tcp"),
+            )
+            .help("take the key out");
+    }
+    let timeouts = &listener.timeouts;
+    for (key, value) in [
+        ("request_header", &timeouts.request_header),
+        ("request_body", &timeouts.request_body),
+        ("stream_idle", &timeouts.stream_idle),
+    ] {
+        if let Some(value) = value {
+            faults
+                .error(
+                    value.span,
+                    format!("`{key}` is for http listeners, and `{name}` speaks tcp"),
+                )
+                .help("the timeout of tcp listeners is `idle`");
+        }
+    }
+}
+
+fn check_admin(file: &File, faults: &mut Faults) {
+    let Some(address) = file.admin.bind.value.0 else {
+        return;
+    };
+    if !address.ip().to_canonical().is_loopback() && file.admin.token_file.is_none() {
+        faults
+            .error(
+                file.admin.bind.span,
+                format!("the admin API on {address} can be reached from other hosts, and has no token"),
+            )
+            .help("add token_file = \"…\", or bind it to 127.0.0.1");
+    }
+}
+
+/// An address is bound once. Port 0 is another port each time.
+fn check_addresses(file: &File, faults: &mut Faults) {
+    let mut seen = Seen::new();
+    let listeners = file
+        .listeners
+        .read()
+        .flat_map(|(_, _, listener)| listener.bind.iter().map(|bind| (bind.value.0, bind.span)));
+    let admin = file.admin.bind.value.0.map(|address| (address, file.admin.bind.span));
+    let metrics = file.admin.metrics_bind.as_ref().map(|bind| (bind.value.0, bind.span));
+    for (address, span) in listeners
+        .chain(metrics)
+        .chain(admin)
+        .filter(|(address, _)| address.port() != 0)
+    {
+        seen.insert(address, span, || format!("{address} is bound twice"), faults);
+    }
+}

@@ -1,0 +1,73 @@
+//! Checks that concern more than one value, once everything could be read: references, duplicates, and settings that
+//! contradict each other. All that is wrong is found, not the first.
+
+mod listeners;
+mod pools;
+mod routes;
+mod warnings;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plimsoll_core::document::{Faults, Located, Span, nearest};
+
+use super::file::File;
+
+pub(super) use warnings::warn;
+
+/// How many known names an error lists.
+const LISTED_MAX: usize = 8;
+
+/// Adds an error for everything that cannot be compiled.
+pub(super) fn check(file: &File, faults: &mut Faults) {
+    let known = Known {
+        pools: file.pools.names().collect(),
+        listeners: file.listeners.names().collect(),
+    };
+    listeners::check(file, &known, faults);
+    routes::check(file, &known, faults);
+    pools::check(file, faults);
+}
+
+/// The names that may be referred to, also of what could not be read.
+struct Known<'a> {
+    pools: BTreeSet<&'a str>,
+    listeners: BTreeSet<&'a str>,
+}
+
+/// Adds an error when `name` is not the name of a `kind`.
+fn check_reference(kind: &str, name: &Located<String>, known: &BTreeSet<&str>, faults: &mut Faults) {
+    if known.contains(name.value.as_str()) {
+        return;
+    }
+    let fault = faults.error(name.span, format!("there is no {kind} called `{}`", name.value));
+    match nearest(name, known.iter().copied()) {
+        Some(near) => fault.help(format!("did you mean \"{near}\"?")),
+        None if known.is_empty() => fault.help(format!("define it as [{kind}s.{}]", name.value)),
+        None => {
+            let listed: Vec<&str> = known.iter().copied().take(LISTED_MAX).collect();
+            let more = if known.len() > LISTED_MAX { ", …" } else { "" };
+            fault.help(format!("known here: {}{more}", listed.join(", ")))
+        }
+    };
+}
+
+/// What was seen so far, and where.
+struct Seen<K>(BTreeMap<K, Span>);
+
+impl<K: Ord> Seen<K> {
+    fn new() -> Self {
+        Seen(BTreeMap::new())
+    }
+
+    /// Adds an error when `key` was seen before.
+    fn insert(&mut self, key: K, span: Span, message: impl FnOnce() -> String, faults: &mut Faults) {
+        match self.0.get(&key) {
+            Some(first) => {
+                faults.error(span, message()).also(*first, "first here");
+            }
+            None => {
+                self.0.insert(key, span);
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Pools: backends that can be told apart, and checks that can pass.
+
+use std::time::Duration;
+
+use plimsoll_core::document::{Faults, Located};
+
+use super::super::compile::{CHECK_INTERVAL, backend_name};
+use super::super::file::{File, Health, HealthTable, Item, Pool};
+use super::Seen;
+
+/// The most backends of one pool.
+const BACKENDS_MAX: usize = 10_000;
+
+/// The shortest interval between checks: shorter ones are load, and find out nothing sooner than traffic does.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+pub(super) fn check(file: &File, faults: &mut Faults) {
+    for (name, item, pool) in file.pools.read() {
+        check_backends(name, item, pool, faults);
+        if let Some(Located {
+            value: Health::Check(health),
+            span,
+        }) = &pool.health
+        {
+            check_health(
+                &Located {
+                    value: health,
+                    span: *span,
+                },
+                faults,
+            );
+        }
+    }
+}
+
+fn check_backends(name: &str, item: &Item<Pool>, pool: &Pool, faults: &mut Faults) {
+    if !item.has("backends") && !item.has("discover") {
+        faults
+            .error(item.span, format!("the pool `{name}` has no backends"))
+            .help("add backends = [\"10.0.0.1:8080\"]");
+    }
+    if let Some(extra) = pool.backends.items.get(BACKENDS_MAX) {
+        faults.error(extra.span, format!("a pool has at most {BACKENDS_MAX} backends"));
+    }
+    let mut addresses = Seen::new();
+    let mut names = Seen::new();
+    for backend in pool.backends.iter() {
+        let backend = &backend.value.0;
+        let address = backend.address.value.0;
+        let before = faults.list.len();
+        let twice = || format!("{address} is in the pool `{name}` twice");
+        addresses.insert(address, backend.address.span, twice, faults);
+        if faults.list.len() > before {
+            continue;
+        }
+        let called = backend_name(backend);
+        let place = backend.name.as_ref().map_or(backend.address.span, |name| name.span);
+        let message = || format!("two backends of the pool `{name}` are called `{called}`");
+        names.insert(called.clone(), place, message, faults);
+    }
+}
+
+fn check_health(health: &Located<&HealthTable>, faults: &mut Faults) {
+    let table = health.value;
+    match (&table.http, &table.tcp) {
+        (Some(_), Some(tcp)) if tcp.value => {
+            faults
+                .error(tcp.span, "a check is by `http` or by `tcp`, not both")
+                .help("take `tcp` out: an http check connects too");
+        }
+        (None, Some(tcp)) if !tcp.value => {
+            faults
+                .error(tcp.span, "nothing is left to check")
+                .help("write health = false to turn checks off");
+        }
+        (None, _) => {
+            let host = table.host.as_ref().map(|host| ("host", host.span));
+            let expect = table.expect.as_ref().map(|expect| ("expect", expect.span));
+            for (key, span) in host.into_iter().chain(expect) {
+                faults
+                    .error(span, format!("`{key}` is for http checks"))
+                    .help("add http = \"/healthz\", or take the key out");
+            }
+        }
+        _ => {}
+    }
+    if let Some(interval) = table
+        .interval
+        .as_ref()
+        .filter(|interval| interval.value.0 < INTERVAL_MIN)
+    {
+        faults
+            .error(interval.span, "checks at most every 10ms")
+            .help("2s is usual");
+    }
+    let interval = table
+        .interval
+        .as_ref()
+        .map_or(CHECK_INTERVAL, |interval| interval.value.0);
+    if let Some(timeout) = table.timeout.as_ref().filter(|timeout| timeout.value.0 > interval) {
+        let fault = faults.error(timeout.span, "a check may take longer than the time until the next one");
+        match &table.interval {
+            Some(interval) => fault.also(interval.span, "the interval"),
+            None => fault.help(format!("the interval is {}s unless set", CHECK_INTERVAL.as_secs())),
+        };
+    }
+}

@@ -1,0 +1,134 @@
+//! Routes: one action each, names that exist and are unique, and matches that can be.
+
+use std::collections::BTreeMap;
+
+use plimsoll_core::document::{Faults, Located};
+
+use super::super::compile::route_name;
+use super::super::file::{ACTIONS, File, Item, Match, Protocol, Redirect, Respond, Route, ValueRule, is_token};
+use super::{Known, Seen, check_reference};
+
+pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
+    let tcp: BTreeMap<&str, ()> = file
+        .listeners
+        .read()
+        .filter(|(_, _, listener)| matches!(&listener.protocol.0, Some(protocol) if protocol.value == Protocol::Tcp))
+        .map(|(name, _, _)| (name, ()))
+        .collect();
+    let mut names = Seen::new();
+    for (position, item) in file.routes.0.iter().enumerate() {
+        check_action(item, faults);
+        let Some(route) = &item.value else {
+            continue;
+        };
+        let name = route_name(route, position);
+        let place = route.name.as_ref().map_or(item.span, |name| name.span);
+        names.insert(
+            name.clone(),
+            place,
+            || format!("two routes are called `{name}`"),
+            faults,
+        );
+        for listener in route.listeners.iter() {
+            check_reference("listener", listener, &known.listeners, faults);
+            if tcp.contains_key(listener.value.as_str()) {
+                faults
+                    .error(
+                        listener.span,
+                        format!("`{}` speaks tcp, and routes are for http", listener.value),
+                    )
+                    .help("name the pool in the listener itself");
+            }
+        }
+        if let Some(pool) = &route.pool {
+            check_reference("pool", pool, &known.pools, faults);
+        }
+        for rule in route.r#match.iter() {
+            check_match(rule, faults);
+        }
+        check_timeouts(route, faults);
+        route
+            .redirect
+            .iter()
+            .for_each(|redirect| check_redirect(redirect, faults));
+        route.respond.iter().for_each(|respond| check_respond(respond, faults));
+    }
+}
+
+fn check_action(item: &Item<Route>, faults: &mut Faults) {
+    let written: Vec<&str> = ACTIONS.into_iter().filter(|key| item.has(key)).collect();
+    match written.as_slice() {
+        // What is no table is an error already.
+        [] if item.value.is_some() => {
+            faults
+                .error(item.span, "the route has no action")
+                .help("give it one of `pool`, `redirect` or `respond`");
+        }
+        [] | [_] => {}
+        several => {
+            faults
+                .error(
+                    item.span,
+                    format!("a route has one action, and this one has {}", several.join(", ")),
+                )
+                .help("make it several routes, or take all but one out");
+        }
+    }
+}
+
+fn check_match(rule: &Located<Match>, faults: &mut Faults) {
+    if let (Some(regex), true) = (&rule.path_regex, rule.path.written > 0) {
+        faults
+            .error(regex.span, "`path` and `path_regex` exclude each other")
+            .help("make `match` a list of two tables if either suffices");
+    }
+    check_names("header", &rule.headers, rule, faults);
+    check_names("cookie", &rule.cookies, rule, faults);
+    if rule.query.contains_key("") {
+        faults.error(rule.span, "a query parameter has a name");
+    }
+}
+
+fn check_names(kind: &str, values: &BTreeMap<String, ValueRule>, rule: &Located<Match>, faults: &mut Faults) {
+    for name in values.keys().filter(|name| !is_token(name)) {
+        faults.error(
+            rule.span,
+            format!("`{}` cannot be a {kind}'s name", name.escape_debug()),
+        );
+    }
+}
+
+fn check_timeouts(route: &Route, faults: &mut Faults) {
+    if let (Some(whole), Some(attempt)) = (&route.timeout, &route.retry.per_try_timeout)
+        && attempt.value.0 > whole.value.0
+    {
+        faults
+            .error(attempt.span, "one attempt may take longer than the whole request")
+            .also(whole.span, "the whole request");
+    }
+}
+
+fn check_redirect(redirect: &Located<Redirect>, faults: &mut Faults) {
+    let Redirect {
+        scheme,
+        host,
+        port,
+        path,
+        ..
+    } = &redirect.value;
+    if scheme.is_none() && host.is_none() && port.is_none() && path.is_none() {
+        faults
+            .error(redirect.span, "the redirect sends the client to where it is")
+            .help("give it one of `scheme`, `host`, `port` or `path`");
+    }
+}
+
+/// RFC 9110 §15.3.5, §15.3.6 and §15.4.5.
+fn check_respond(respond: &Located<Respond>, faults: &mut Faults) {
+    let status = respond.status.0;
+    if matches!(status, 204 | 205 | 304) && !respond.body.0.is_empty() {
+        faults
+            .error(respond.span, format!("an answer with status {status} has no body"))
+            .help("take the body out, or answer with 200");
+    }
+}

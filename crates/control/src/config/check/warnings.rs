@@ -1,0 +1,162 @@
+//! What can be used and will hurt. `check` prints it, and `check --strict` fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use plimsoll_core::document::{Faults, Span};
+use plimsoll_core::snapshot::Action;
+
+use super::super::file::{File, Item, Pool};
+use super::super::plan::{CheckKind, Plan, PoolPlan, ServicePlan};
+
+/// Who sends to a pool.
+#[derive(Clone, Copy, Default)]
+struct Use {
+    by_http: bool,
+    by_tcp: bool,
+}
+
+/// Adds a warning for everything in `file`, compiled to `plan`, that will hurt.
+pub(in super::super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
+    let uses = uses(plan);
+    let items: BTreeMap<&str, (&Item<Pool>, &Pool)> = file
+        .pools
+        .read()
+        .map(|(name, item, pool)| (name, (item, pool)))
+        .collect();
+    for (pool, used) in plan.pools.iter().zip(uses) {
+        if let Some((item, written)) = items.get(pool.name.as_str()) {
+            warn_pool(pool, written, item.span, used, faults);
+        }
+    }
+    warn_listeners(file, plan, faults);
+    warn_routes(file, plan, faults);
+    for network in &file.server.trusted_proxies {
+        let whole = |first: IpAddr, last: IpAddr| network.contains(first) && network.contains(last);
+        if whole(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into())
+            || whole(Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::from([0xff; 16]).into())
+        {
+            faults
+                .warning(network.span, "everybody's forwarded headers are believed")
+                .help("name the networks of your own proxies alone");
+        }
+    }
+}
+
+fn uses(plan: &Plan) -> Vec<Use> {
+    let mut uses = vec![Use::default(); plan.pools.len()];
+    let mut mark = |pool: usize, mark: fn(&mut Use)| uses.get_mut(pool).into_iter().for_each(mark);
+    for route in &plan.routes {
+        if let Action::Pool(pool) = &route.action {
+            mark(*pool, |used| used.by_http = true);
+        }
+    }
+    for listener in &plan.listeners {
+        if let ServicePlan::Tcp(tcp) = &listener.service {
+            mark(tcp.pool, |used| used.by_tcp = true);
+        }
+    }
+    uses
+}
+
+fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mut Faults) {
+    let name = &pool.name;
+    if !used.by_http && !used.by_tcp {
+        faults
+            .warning(span, format!("nothing sends to the pool `{name}`"))
+            .help("name it in a route or a listener, or take it out");
+        return;
+    }
+    let health = written.health.as_ref().map_or(span, |health| health.span);
+    match &pool.check {
+        None => {
+            faults
+                .warning(
+                    health,
+                    format!("the backends of `{name}` are not checked: a dead one is found by failing requests"),
+                )
+                .help("add health = { http = \"/healthz\" }, or { tcp = true }");
+        }
+        Some(check) if check.kind == CheckKind::Tcp && used.by_http => {
+            faults
+                .warning(
+                    health,
+                    format!("the backends of `{name}` are checked by TCP alone: an open port is no working server"),
+                )
+                .help("add health = { http = \"/healthz\" }");
+        }
+        Some(_) => {}
+    }
+    if pool.backends.len() == 1 {
+        faults.warning(
+            span,
+            format!("the pool `{name}` has one backend: nothing takes over when it fails"),
+        );
+    }
+    let first = pool.backends.first();
+    let unequal = pool
+        .backends
+        .iter()
+        .any(|backend| first.is_some_and(|first| first.limits != backend.limits));
+    if pool.policy.name() == "round-robin" && unequal {
+        let place = written.policy.as_ref().map_or(span, |policy| policy.span);
+        faults
+            .warning(
+                place,
+                format!("round-robin gives each backend of `{name}` its turn, and they may carry unequal loads"),
+            )
+            .help("use least-connections, or set weights");
+    }
+    if pool.backends.iter().all(|backend| backend.weight == 0) {
+        faults.warning(
+            span,
+            format!("no backend of `{name}` takes new work: every weight is 0"),
+        );
+    }
+}
+
+fn warn_listeners(file: &File, plan: &Plan, faults: &mut Faults) {
+    if plan.listeners.is_empty() {
+        faults
+            .warning(Span::default(), "there are no listeners: nothing is served")
+            .help("add [listeners.web] with bind = \":8080\"");
+    }
+    let items: BTreeMap<&str, Span> = file.listeners.read().map(|(name, item, _)| (name, item.span)).collect();
+    for listener in &plan.listeners {
+        let ServicePlan::Http(http) = &listener.service else {
+            continue;
+        };
+        if http.rules.is_empty() {
+            let span = items.get(listener.name.as_str()).copied().unwrap_or_default();
+            faults
+                .warning(
+                    span,
+                    format!(
+                        "`{}` answers every request with 404: no route holds for it",
+                        listener.name
+                    ),
+                )
+                .help("add a route, or name a pool in the listener");
+        }
+    }
+}
+
+/// Routes that no request can reach.
+fn warn_routes(file: &File, plan: &Plan, faults: &mut Faults) {
+    let reached: BTreeSet<usize> = plan
+        .listeners
+        .iter()
+        .filter_map(|listener| match &listener.service {
+            ServicePlan::Http(http) => Some(http.rules.iter().map(|(_, route)| *route)),
+            ServicePlan::Tcp(_) => None,
+        })
+        .flatten()
+        .collect();
+    for (position, item) in file.routes.0.iter().enumerate() {
+        if !reached.contains(&position)
+            && let Some(route) = plan.routes.get(position)
+        {
+            faults.warning(item.span, format!("the route `{}` holds for no listener", route.name));
+        }
+    }
+}

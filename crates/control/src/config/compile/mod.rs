@@ -1,0 +1,187 @@
+//! Compiling: names become positions, defaults are filled in. Everything that could be wrong was checked before.
+
+mod pools;
+mod routes;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use plimsoll_core::snapshot::{AccessFormat, HttpLimits, HttpTimeouts, NodeSettings, PoolIndex, TcpService};
+
+use super::file::{AccessTarget, Backend, File, Listener, LogFormat, Protocol, Route};
+use super::plan::{AccessLog, AdminPlan, HttpPlan, ListenerPlan, LogPlan, Plan, ServicePlan};
+use super::source::Sources;
+
+/// The policy of a pool that names none.
+pub(super) const DEFAULT_POLICY: &str = "least-connections";
+
+/// Between two checks, as in HAProxy.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long work in flight may go on.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a layer 4 connection may be silent.
+const TCP_IDLE: Duration = Duration::from_secs(3_600);
+
+/// The plan of a file in which `check` found no error.
+pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
+    let mut names: Vec<&str> = file.pools.names().collect();
+    names.sort_unstable();
+    let pools: BTreeMap<&str, PoolIndex> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
+    let drain_timeout = file.server.drain_timeout.map_or(DRAIN_TIMEOUT, |pause| pause.0);
+    let mut routes = routes::routes(file, &pools);
+    let listeners = listeners(file, &pools, &mut routes);
+    Plan {
+        workers: file.server.workers.0.map(|number| number as usize),
+        zone: file.server.zone.clone(),
+        node: NodeSettings {
+            trusted_proxies: file
+                .server
+                .trusted_proxies
+                .iter()
+                .map(|network| network.value)
+                .collect(),
+            expose_reason: file.server.expose_reason,
+            max_connections: file.server.max_connections.0,
+            drain_timeout,
+            access_log: match file.log.access.value {
+                AccessTarget::Off => None,
+                _ => Some(access_format(file)),
+            },
+        },
+        admin: AdminPlan {
+            bind: file.admin.bind.value.0,
+            token_file: file
+                .admin
+                .token_file
+                .as_ref()
+                .map(|path| sources.resolve(path.span, &path.value)),
+            metrics_bind: file.admin.metrics_bind.as_ref().map(|bind| bind.value.0),
+        },
+        log: LogPlan {
+            level: file.log.level.word(),
+            access: match &file.log.access.value {
+                AccessTarget::Off => AccessLog::Off,
+                AccessTarget::Stdout => AccessLog::Stdout,
+                AccessTarget::File(path) => AccessLog::File(sources.resolve(file.log.access.span, path)),
+            },
+            format: access_format(file),
+        },
+        listeners,
+        routes,
+        pools: pools::pools(file, drain_timeout),
+    }
+}
+
+fn access_format(file: &File) -> AccessFormat {
+    match file.log.format {
+        LogFormat::Json => AccessFormat::Json,
+        LogFormat::Combined => AccessFormat::Combined,
+    }
+}
+
+/// The name of the route at `position`.
+pub(super) fn route_name(route: &Route, position: usize) -> String {
+    match &route.name {
+        Some(name) => name.value.0.clone(),
+        None => format!("route-{}", position + 1),
+    }
+}
+
+/// The name of `backend` in its pool.
+pub(super) fn backend_name(backend: &Backend) -> String {
+    match &backend.name {
+        Some(name) => name.value.0.clone(),
+        None => backend.address.value.0.to_string(),
+    }
+}
+
+fn listeners(
+    file: &File,
+    pools: &BTreeMap<&str, PoolIndex>,
+    routes: &mut Vec<super::plan::RoutePlan>,
+) -> Vec<ListenerPlan> {
+    let mut written: Vec<(&str, &Listener)> = file
+        .listeners
+        .read()
+        .map(|(name, _, listener)| (name, listener))
+        .collect();
+    written.sort_unstable_by_key(|(name, _)| *name);
+    let mut plans = Vec::with_capacity(written.len());
+    for (name, listener) in written {
+        let pool = listener
+            .pool
+            .as_ref()
+            .and_then(|pool| pools.get(pool.value.as_str()).copied());
+        let protocol = listener
+            .protocol
+            .0
+            .as_ref()
+            .map_or(Protocol::Http, |protocol| protocol.value);
+        let idle = listener.timeouts.idle.or(file.defaults.timeouts.idle);
+        let service = match (protocol, pool) {
+            (Protocol::Http, catch_all) => ServicePlan::Http(http(file, name, listener, catch_all, routes)),
+            (Protocol::Tcp, Some(pool)) => ServicePlan::Tcp(TcpService {
+                pool,
+                idle_timeout: idle.map_or(TCP_IDLE, |timeout| timeout.0),
+            }),
+            // `check` refused it.
+            (Protocol::Tcp, None) => continue,
+        };
+        plans.push(ListenerPlan {
+            name: name.to_owned(),
+            bind: listener.bind.iter().map(|bind| bind.value.0).collect(),
+            service,
+        });
+    }
+    plans
+}
+
+fn http(
+    file: &File,
+    name: &str,
+    listener: &Listener,
+    catch_all: Option<PoolIndex>,
+    routes: &mut Vec<super::plan::RoutePlan>,
+) -> HttpPlan {
+    let mut rules = routes::rules(file, name);
+    if let Some(pool) = catch_all {
+        rules.push((routes::any_request(), routes.len()));
+        routes.push(routes::catch_all(name, pool));
+    }
+    let defaults = HttpTimeouts::default();
+    let inherited = &file.defaults.timeouts;
+    let own = &listener.timeouts;
+    let or = |own: Option<super::file::Timeout>, inherited: Option<super::file::Timeout>, default: Duration| {
+        own.or(inherited).map_or(default, |timeout| timeout.0)
+    };
+    HttpPlan {
+        rules,
+        health_path: listener.health_path.as_ref().map(|path| path.value.0.clone()),
+        keepalive_requests: listener
+            .keepalive_requests
+            .map_or(u64::MAX, |number| u64::from(number.0)),
+        keepalive_age: listener.keepalive_age.map(|age| age.0),
+        timeouts: HttpTimeouts {
+            request_header: or(
+                own.request_header.as_ref().map(|own| own.value),
+                inherited.request_header,
+                defaults.request_header,
+            ),
+            request_body: or(
+                own.request_body.as_ref().map(|own| own.value),
+                inherited.request_body,
+                defaults.request_body,
+            ),
+            idle: or(own.idle, inherited.idle, defaults.idle),
+            stream_idle: or(
+                own.stream_idle.as_ref().map(|own| own.value),
+                inherited.stream_idle,
+                defaults.stream_idle,
+            ),
+        },
+        limits: HttpLimits::default(),
+        allow_encoded_slash: listener.allow_encoded_slash,
+    }
+}

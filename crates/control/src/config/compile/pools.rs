@@ -1,0 +1,137 @@
+//! Pools, their backends and checks.
+
+use std::time::Duration;
+
+use plimsoll_core::balance::PolicyConfig;
+use plimsoll_core::members::Limits;
+use plimsoll_core::pool::PoolSettings;
+
+use super::super::file::{Backend, File, Health, HealthTable, Initial, Outlier, Pool};
+use super::super::plan::{BackendPlan, CheckKind, CheckPlan, OutlierPlan, PoolPlan};
+use super::{CHECK_INTERVAL, DEFAULT_POLICY, backend_name};
+
+/// Time to make a connection, as in Caddy.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Under the 60 s that most servers keep a connection, so that the backend never closes first.
+const IDLE: Duration = Duration::from_secs(55);
+
+/// Time from the request's end to the head of the answer.
+const RESPONSE_HEADER: Duration = Duration::from_secs(60);
+
+/// The longest that a check may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// All pools, by name.
+pub(super) fn pools(file: &File, drain_timeout: Duration) -> Vec<PoolPlan> {
+    let mut plans: Vec<PoolPlan> = file
+        .pools
+        .read()
+        .map(|(name, _, pool)| plan(file, name, pool, drain_timeout))
+        .collect();
+    plans.sort_by(|one, other| one.name.cmp(&other.name));
+    plans
+}
+
+fn plan(file: &File, name: &str, pool: &Pool, drain_timeout: Duration) -> PoolPlan {
+    let inherited = &file.defaults.timeouts;
+    let timeouts = &pool.timeouts;
+    let outlier = outlier(&pool.outlier);
+    PoolPlan {
+        name: name.to_owned(),
+        policy: match &pool.policy {
+            Some(policy) => policy.value.clone(),
+            None => PolicyConfig::named(DEFAULT_POLICY).expect("the default policy is one of the list"),
+        },
+        settings: PoolSettings {
+            connect_timeout: timeouts
+                .connect
+                .or(inherited.connect)
+                .map_or(CONNECT, |timeout| timeout.0),
+            idle_timeout: timeouts.idle.or(inherited.idle).map_or(IDLE, |timeout| timeout.0),
+            response_header_timeout: timeouts
+                .response_header
+                .or(inherited.response_header)
+                .map_or(RESPONSE_HEADER, |timeout| timeout.0),
+            // Never told when nothing is ejected for it.
+            consecutive_errors: outlier.as_ref().map_or(u32::MAX, |outlier| outlier.consecutive_errors),
+        },
+        backends: pool
+            .backends
+            .iter()
+            .map(|backend| backend_plan(&backend.value.0, pool))
+            .collect(),
+        check: match pool.health.as_ref().map(|health| &health.value) {
+            None => Some(check(&HealthTable::default())),
+            Some(Health::Check(table)) => Some(check(table)),
+            Some(Health::Off) => None,
+        },
+        outlier,
+        panic_threshold: percent(pool.panic_threshold.0),
+        slow_start: pool
+            .slow_start
+            .map(|window| window.0)
+            .filter(|window| !window.is_zero()),
+        zone_aware: pool.zone_aware,
+        drain_timeout: pool.drain_timeout.map_or(drain_timeout, |timeout| timeout.0),
+    }
+}
+
+fn backend_plan(backend: &Backend, pool: &Pool) -> BackendPlan {
+    BackendPlan {
+        name: backend_name(backend),
+        address: backend.address.value.0,
+        weight: backend.weight.0,
+        zone: backend.zone.clone(),
+        priority: backend.priority.0,
+        limits: Limits {
+            connections: backend.max_connections.unwrap_or(pool.limits.connections).0,
+            requests: backend.max_requests.map_or(pool.limits.requests.0, |limit| limit.0),
+        },
+    }
+}
+
+fn check(table: &HealthTable) -> CheckPlan {
+    let interval = table
+        .interval
+        .as_ref()
+        .map_or(CHECK_INTERVAL, |interval| interval.value.0);
+    let kind = match &table.http {
+        None => CheckKind::Tcp,
+        Some(path) => CheckKind::Http {
+            path: path.0.clone(),
+            host: table.host.as_ref().map(|host| host.value.0.clone()),
+            expect: match &table.expect {
+                None => vec![200..=299],
+                Some(expect) => expect.value.iter().map(|range| range.value.0.clone()).collect(),
+            },
+        },
+    };
+    CheckPlan {
+        kind,
+        port: table.port.and_then(|port| u16::try_from(port.0).ok()),
+        interval,
+        timeout: table
+            .timeout
+            .as_ref()
+            .map_or(CHECK_TIMEOUT.min(interval), |timeout| timeout.value.0),
+        fall: table.fall.0,
+        rise: table.rise.0,
+        initially_healthy: table.initial == Initial::Healthy,
+    }
+}
+
+fn outlier(written: &Outlier) -> Option<OutlierPlan> {
+    match written {
+        Outlier::Off => None,
+        Outlier::Eject(table) => Some(OutlierPlan {
+            consecutive_errors: table.consecutive_errors.0,
+            eject_for: table.eject_for.0,
+            max_ejected_percent: percent(table.max_ejected_percent.0),
+        }),
+    }
+}
+
+fn percent(value: u32) -> u8 {
+    u8::try_from(value).unwrap_or(100)
+}

@@ -1,0 +1,161 @@
+//! Routes and their rules.
+
+use std::collections::BTreeMap;
+
+use plimsoll_core::retry::RetryPolicy;
+use plimsoll_core::route::{HostMatch, PathMatch, Rule, ValueMatch};
+use plimsoll_core::snapshot::{Action, PoolIndex, Redirect, Respond};
+
+use super::super::file::{self, File, Match, RetryOn, RetryTable, Route, Upgrade, ValueRule};
+use super::super::plan::{RouteIndex, RoutePlan};
+use super::route_name;
+
+/// All routes of the file, in its order.
+pub(super) fn routes(file: &File, pools: &BTreeMap<&str, PoolIndex>) -> Vec<RoutePlan> {
+    file.routes
+        .0
+        .iter()
+        .enumerate()
+        .filter_map(|(position, item)| {
+            let route = item.value.as_ref()?;
+            Some(RoutePlan {
+                name: route_name(route, position),
+                action: action(route, pools)?,
+                timeout: route.timeout.as_ref().map(|timeout| timeout.value.0),
+                retry: retry(&route.retry),
+                upgrade_websocket: route
+                    .upgrade
+                    .as_ref()
+                    .is_none_or(|upgrades| upgrades.0.contains(&Upgrade::WebSocket)),
+            })
+        })
+        .collect()
+}
+
+/// The route of a listener that names a pool itself.
+pub(super) fn catch_all(listener: &str, pool: PoolIndex) -> RoutePlan {
+    RoutePlan {
+        name: format!("listener:{listener}"),
+        action: Action::Pool(pool),
+        timeout: None,
+        retry: RetryPolicy::default(),
+        upgrade_websocket: true,
+    }
+}
+
+/// The rules that hold for `listener`, in the order of the file.
+pub(super) fn rules(file: &File, listener: &str) -> Vec<(Rule, RouteIndex)> {
+    let mut rules = Vec::new();
+    for (position, item) in file.routes.0.iter().enumerate() {
+        let Some(route) = &item.value else {
+            continue;
+        };
+        let named = route.listeners.iter().any(|name| name.value == listener);
+        if route.listeners.written > 0 && !named {
+            continue;
+        }
+        if route.r#match.written == 0 {
+            rules.push((any_request(), position));
+        }
+        for written in route.r#match.iter() {
+            rules.extend(rules_of(&written.value).map(|rule| (rule, position)));
+        }
+    }
+    rules
+}
+
+/// The rule that every request matches.
+pub(super) fn any_request() -> Rule {
+    Rule {
+        host: HostMatch::Any,
+        path: PathMatch::Any,
+        methods: Vec::new(),
+        headers: Vec::new(),
+        query: Vec::new(),
+        cookies: Vec::new(),
+    }
+}
+
+/// One rule for each host and path of a match: any of each suffices.
+fn rules_of(written: &Match) -> impl Iterator<Item = Rule> {
+    let hosts: Vec<HostMatch> = match written.host.items.as_slice() {
+        [] => vec![HostMatch::Any],
+        hosts => hosts.iter().map(|host| host.value.0.clone()).collect(),
+    };
+    let paths: Vec<PathMatch> = match (&written.path_regex, written.path.items.as_slice()) {
+        (Some(regex), _) => vec![PathMatch::Regex(regex.value.0.clone())],
+        (None, []) => vec![PathMatch::Any],
+        (None, paths) => paths.iter().map(|path| path.value.0.clone()).collect(),
+    };
+    let methods: Vec<String> = written.methods.iter().map(|method| method.value.0.clone()).collect();
+    let headers: Vec<(String, ValueMatch)> = values(&written.headers)
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect();
+    let query: Vec<(String, ValueMatch)> = values(&written.query).collect();
+    let cookies: Vec<(String, ValueMatch)> = values(&written.cookies).collect();
+    hosts.into_iter().flat_map(move |host| {
+        paths
+            .iter()
+            .map(|path| Rule {
+                host: host.clone(),
+                path: path.clone(),
+                methods: methods.clone(),
+                headers: headers.clone(),
+                query: query.clone(),
+                cookies: cookies.clone(),
+            })
+            .collect::<Vec<_>>()
+    })
+}
+
+fn values(written: &BTreeMap<String, ValueRule>) -> impl Iterator<Item = (String, ValueMatch)> {
+    written.iter().map(|(name, value)| (name.clone(), value.0.clone()))
+}
+
+fn action(route: &Route, pools: &BTreeMap<&str, PoolIndex>) -> Option<Action> {
+    if let Some(pool) = &route.pool {
+        return pools.get(pool.value.as_str()).copied().map(Action::Pool);
+    }
+    if let Some(redirect) = &route.redirect {
+        return Some(Action::Redirect(redirect_of(&redirect.value)));
+    }
+    let respond = route.respond.as_ref()?;
+    Some(Action::Respond(Respond {
+        status: u16::try_from(respond.status.0).ok()?,
+        body: respond.body.0.clone(),
+        headers: respond.headers.0.clone().into_iter().collect(),
+    }))
+}
+
+fn redirect_of(written: &file::Redirect) -> Redirect {
+    Redirect {
+        scheme: written.scheme.map(|scheme| scheme.word().to_owned()),
+        host: written.host.as_ref().map(|host| host.0.clone()),
+        port: written.port.and_then(|port| u16::try_from(port.0).ok()),
+        path: written.path.as_ref().map(|path| path.0.clone()),
+        status: written.status.0,
+    }
+}
+
+fn retry(written: &RetryTable) -> RetryPolicy {
+    let mut policy = RetryPolicy {
+        attempts: written.attempts.0,
+        per_try_timeout: written.per_try_timeout.as_ref().map(|timeout| timeout.value.0),
+        ..RetryPolicy::default()
+    };
+    let Some(on) = &written.on else {
+        return policy;
+    };
+    policy.on_connect = false;
+    policy.on_reset = false;
+    for failure in on.iter() {
+        match failure.value {
+            RetryOn::Connect => policy.on_connect = true,
+            RetryOn::Reset => policy.on_reset = true,
+            RetryOn::Timeout => policy.on_timeout = true,
+            RetryOn::ServerError => policy.on_5xx = true,
+            RetryOn::Status(status) => policy.on_status.push(status),
+        }
+    }
+    policy
+}

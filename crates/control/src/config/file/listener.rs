@@ -1,0 +1,62 @@
+//! `[listeners.NAME]`.
+
+use plimsoll_core::document::Located;
+use plimsoll_core::{document, words};
+
+use super::address::BindAddress;
+use super::matching::AbsolutePath;
+use super::values::{Many, Positive, Timeout, Tried};
+
+document! {
+    /// Where connections are accepted, and what is spoken there.
+    pub(in super::super) struct Listener {
+        /// One address or a list; ":8080" is every IPv4 address of this host.
+        pub(in super::super) bind: Many<BindAddress>,
+        /// What is spoken: "http" unless set.
+        pub(in super::super) protocol: Tried<Protocol> = Tried::absent(Protocol::Http),
+        /// Of tcp: where connections go. Of http: where requests go that match no route.
+        pub(in super::super) pool: Option<Located<String>>,
+        /// Of http: a path that we answer ourselves, 200 while serving and 503 while draining.
+        pub(in super::super) health_path: Option<Located<AbsolutePath>>,
+        /// Of http: requests after which a connection is closed; never unless set.
+        pub(in super::super) keepalive_requests: Option<Positive>,
+        /// Of http: age after which a connection is closed; never unless set.
+        pub(in super::super) keepalive_age: Option<Timeout>,
+        /// How long each phase may take.
+        pub(in super::super) timeouts: ListenerTimeouts = ListenerTimeouts::default(),
+        /// Of http: whether %2F and %5C may stand in a path.
+        pub(in super::super) allow_encoded_slash: bool = false,
+    } later { "filters", "http3", "max_connections_per_client", "proxy_protocol", "tls" }
+}
+
+/// The keys that mean something on http listeners only.
+pub(in super::super) const HTTP_ONLY: [&str; 4] = [
+    "health_path",
+    "keepalive_requests",
+    "keepalive_age",
+    "allow_encoded_slash",
+];
+
+document! {
+    /// How long each phase of a client's connection may take.
+    pub(in super::super) struct ListenerTimeouts {
+        /// Of http: from a request's first byte to the end of its head, 10s unless set.
+        pub(in super::super) request_header: Option<Located<Timeout>>,
+        /// Of http: between two parts of a request's body, 60s unless set.
+        pub(in super::super) request_body: Option<Located<Timeout>>,
+        /// Of http: between two requests, 75s unless set. Of tcp: without a byte either way, 1h unless set.
+        pub(in super::super) idle: Option<Timeout>,
+        /// Of http: between two parts of an answer, and on an upgraded connection, 5m unless set.
+        pub(in super::super) stream_idle: Option<Located<Timeout>>,
+    }
+}
+
+words! {
+    /// What is spoken on a listener.
+    pub(in super::super) enum Protocol {
+        /// Requests and answers.
+        Http = "http",
+        /// Bytes.
+        Tcp = "tcp",
+    } later { "udp", "tls" }
+}

@@ -1,0 +1,101 @@
+//! What users write: a struct for each table, from which the decoder and the JSON Schema are made.
+//!
+//! Keys under `later` belong to the contract and are not built yet. A type of [`values`], [`address`] or [`matching`]
+//! refuses at once what no later check could accept; what concerns two places is left to `check`.
+
+mod address;
+mod listener;
+mod matching;
+mod pool;
+mod route;
+mod server;
+mod values;
+
+pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
+pub(super) use matching::{Match, ValueRule, is_token};
+pub(super) use pool::{Backend, Health, HealthTable, Initial, Outlier, OutlierTable, Pool, PoolTimeouts};
+pub(super) use route::{ACTIONS, Redirect, Respond, RetryOn, RetryTable, Route, Upgrade};
+pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
+pub(super) use values::{Each, Item, Many, Named, Timeout};
+
+use plimsoll_core::document;
+
+document! {
+    /// The configuration of Plimsoll.
+    pub(super) struct File {
+        /// Other files whose tables and lists join this one's: paths relative to this file, `*` and `?` in the last part.
+        pub(super) include: Many<String> = Many::default(),
+        /// What holds for the whole node.
+        pub(super) server: Server = Server::default(),
+        /// The admin API.
+        pub(super) admin: Admin = Admin::default(),
+        /// What is logged.
+        pub(super) log: Log = Log::default(),
+        /// What listeners and pools inherit.
+        pub(super) defaults: Defaults = Defaults::default(),
+        /// Where connections are accepted, by name.
+        pub(super) listeners: Named<Listener>,
+        /// What is done with requests.
+        pub(super) routes: Each<Route>,
+        /// Groups of backends, by name.
+        pub(super) pools: Named<Pool>,
+    } later { "cluster", "filters" }
+}
+
+document! {
+    /// What listeners and pools inherit where they say nothing.
+    pub(super) struct Defaults {
+        /// Timeouts; `idle` holds for listeners and for pools.
+        pub(super) timeouts: DefaultTimeouts = DefaultTimeouts::default(),
+    } later {
+        "allow_encoded_slash", "drain_timeout", "filters", "health", "health_path", "host", "keepalive_age",
+        "keepalive_requests", "limits", "max_connections_per_client", "outlier", "panic_threshold", "policy",
+        "protocol", "retry", "slow_start", "sticky", "timeout", "tls", "zone_aware"
+    }
+}
+
+document! {
+    /// Timeouts that listeners and pools inherit.
+    pub(super) struct DefaultTimeouts {
+        /// Of listeners: from a request's first byte to the end of its head.
+        pub(super) request_header: Option<Timeout>,
+        /// Of listeners: between two parts of a request's body.
+        pub(super) request_body: Option<Timeout>,
+        /// Of listeners: between two parts of an answer, and on an upgraded connection.
+        pub(super) stream_idle: Option<Timeout>,
+        /// Of pools: to make a connection.
+        pub(super) connect: Option<Timeout>,
+        /// Of pools: from the request's end to the head of the answer.
+        pub(super) response_header: Option<Timeout>,
+        /// Of listeners and pools: how long an unused connection is kept.
+        pub(super) idle: Option<Timeout>,
+    }
+}
+
+/// A table whose keys may all be left out.
+macro_rules! default_is_the_empty_table {
+    ($($name:ty),* $(,)?) => {$(
+        impl Default for $name {
+            fn default() -> Self {
+                use plimsoll_core::document::{Decode, Faults, Node, Span, Value};
+                let empty = Node { span: Span::default(), value: Value::Table(Vec::new()) };
+                <$name>::decode(&empty, &mut Faults::default()).expect("every key of it may be left out")
+            }
+        }
+    )*};
+}
+
+default_is_the_empty_table!(
+    Admin,
+    DefaultTimeouts,
+    Defaults,
+    HealthTable,
+    ListenerTimeouts,
+    Log,
+    Match,
+    OutlierTable,
+    pool::PoolLimits,
+    PoolTimeouts,
+    RetryTable,
+    Server,
+);

@@ -1,0 +1,303 @@
+//! `[pools.NAME]`.
+
+use std::ops::RangeInclusive;
+
+use plimsoll_core::balance::PolicyConfig;
+use plimsoll_core::document::{Decode, Entry, Faults, Json, Located, Node, Value, expect_text};
+use plimsoll_core::{document, words};
+use serde_json::json;
+
+use super::address::BackendAddress;
+use super::matching::{AbsolutePath, is_hostname};
+use super::values::{Many, Name, Pause, Percent, Positive, Timeout, Within};
+
+/// The largest weight. Shares finer than a thousandth cannot be told from chance.
+const WEIGHT_MAX: u32 = 1_000;
+
+/// The largest priority: a hundred stages of falling back are more than anybody has.
+const PRIORITY_MAX: u32 = 100;
+
+/// The most checks in a row that a verdict may need.
+const CHECKS_MAX: u32 = 1_000;
+
+document! {
+    /// A named group of backends.
+    pub(in super::super) struct Pool {
+        /// How a backend is chosen: least-connections unless set.
+        pub(in super::super) policy: Option<Located<PolicyConfig>>,
+        /// Addresses, or tables with an address.
+        pub(in super::super) backends: Many<BackendEntry> = Many::default(),
+        /// What is spoken to the backends.
+        pub(in super::super) protocol: UpstreamProtocol = UpstreamProtocol::H1,
+        /// How backends are checked: a TCP connection every 2s unless set; false for not at all.
+        pub(in super::super) health: Option<Located<Health>>,
+        /// When backends are ejected for their answers; false for never.
+        pub(in super::super) outlier: Outlier = Outlier::Eject(OutlierTable::default()),
+        /// Percent healthy under which all backends are used.
+        pub(in super::super) panic_threshold: Percent = Within(50),
+        /// How long a new or recovered backend takes to get its whole share; at once unless set.
+        pub(in super::super) slow_start: Option<Pause>,
+        /// How much each backend may carry.
+        pub(in super::super) limits: PoolLimits = PoolLimits::default(),
+        /// How long each phase may take.
+        pub(in super::super) timeouts: PoolTimeouts = PoolTimeouts::default(),
+        /// Whether backends of the node's own zone are preferred, once there are two zones.
+        pub(in super::super) zone_aware: bool = true,
+        /// How long a draining backend keeps its work: the server's unless set.
+        pub(in super::super) drain_timeout: Option<Pause>,
+    } later {
+        "discover", "fallback", "mode", "on_unhealthy", "quarantine", "send_proxy_protocol", "source", "sticky", "tls"
+    }
+}
+
+words! {
+    /// What is spoken to backends.
+    pub(in super::super) enum UpstreamProtocol {
+        /// HTTP/1.1.
+        H1 = "h1",
+    } later { "h2", "auto" }
+}
+
+document! {
+    /// A backend.
+    pub(in super::super) struct Backend {
+        /// Its name, unique in the pool; the address unless set.
+        pub(in super::super) name: Option<Located<Name>>,
+        /// Its address and port.
+        pub(in super::super) address: Located<BackendAddress>,
+        /// Its share of the work, 1 unless set; 0 takes no new work.
+        pub(in super::super) weight: Within<0, WEIGHT_MAX> = Within(1),
+        /// Where it stands.
+        pub(in super::super) zone: Option<String>,
+        /// Lower numbers are used first, 0 unless set.
+        pub(in super::super) priority: Within<0, PRIORITY_MAX> = Within(0),
+        /// Its own limit of connections.
+        pub(in super::super) max_connections: Option<Positive>,
+        /// Its own limit of requests in flight.
+        pub(in super::super) max_requests: Option<Positive>,
+    } later { "labels", "tls" }
+}
+
+/// A backend: its address alone, or a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct BackendEntry(pub(in super::super) Backend);
+
+impl Decode for BackendEntry {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        match &node.value {
+            Value::Table(_) => Backend::decode(node, faults),
+            Value::Text(_) | Value::Variable(_) => {
+                let address = Entry {
+                    key: "address".into(),
+                    key_span: node.span,
+                    node: node.clone(),
+                };
+                let table = Node {
+                    span: node.span,
+                    value: Value::Table(vec![address]),
+                };
+                Backend::decode(&table, faults)
+            }
+            _ => {
+                faults.expected(node, "an address, like \"10.0.0.1:8080\", or a table with one");
+                None
+            }
+        }
+        .map(BackendEntry)
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [BackendAddress::schema(), Backend::schema()] })
+    }
+}
+
+document! {
+    /// How much each backend may carry at once.
+    pub(in super::super) struct PoolLimits {
+        /// Connections, busy and idle: 1024 unless set.
+        pub(in super::super) connections: Positive = Within(1_024),
+        /// Requests in flight, or connections at layer 4: 1024 unless set.
+        pub(in super::super) requests: Limit = Limit(1_024),
+    } later { "queue", "queue_timeout" }
+}
+
+/// A limit of requests in flight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in super::super) struct Limit(pub(in super::super) u32);
+
+impl Decode for Limit {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        if node.value == Value::Text("auto".into()) {
+            faults.not_built(node.span, "\"auto\"").help("write a number");
+            return None;
+        }
+        Positive::decode(node, faults).map(|Within(number)| Limit(number))
+    }
+
+    fn schema() -> Json {
+        Positive::schema()
+    }
+}
+
+document! {
+    /// How long each phase of a request to a backend may take.
+    pub(in super::super) struct PoolTimeouts {
+        /// To make a connection: 3s unless set.
+        pub(in super::super) connect: Option<Timeout>,
+        /// How long an unused connection is kept for the next request: 55s unless set.
+        pub(in super::super) idle: Option<Timeout>,
+        /// From the request's end to the head of the answer: 60s unless set.
+        pub(in super::super) response_header: Option<Timeout>,
+    }
+}
+
+/// `health = false`, or a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) enum Health {
+    /// Nothing is checked.
+    Off,
+    /// What is checked.
+    Check(HealthTable),
+}
+
+/// `outlier = false`, or a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) enum Outlier {
+    /// Nothing is ejected.
+    Off,
+    /// What is ejected.
+    Eject(OutlierTable),
+}
+
+macro_rules! table_or_false {
+    ($name:ident, $variant:ident($table:ty)) => {
+        impl Decode for $name {
+            fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+                match node.value {
+                    Value::Bool(false) => Some($name::Off),
+                    Value::Table(_) => <$table>::decode(node, faults).map($name::$variant),
+                    _ => {
+                        faults.expected(node, "a table, or false");
+                        None
+                    }
+                }
+            }
+
+            fn schema() -> Json {
+                json!({ "anyOf": [{ "const": false }, <$table>::schema()] })
+            }
+        }
+    };
+}
+
+table_or_false!(Health, Check(HealthTable));
+table_or_false!(Outlier, Eject(OutlierTable));
+
+document! {
+    /// How backends are checked: by http or by tcp, which is meant unless http is set.
+    pub(in super::super) struct HealthTable {
+        /// A path that is asked for with GET.
+        pub(in super::super) http: Option<AbsolutePath>,
+        /// A connection is made, and nothing is sent.
+        pub(in super::super) tcp: Option<Located<bool>>,
+        /// Of http: the Host that is asked for; the backend's address unless set.
+        pub(in super::super) host: Option<Located<CheckHost>>,
+        /// The port to check instead of the backend's own.
+        pub(in super::super) port: Option<Within<1, 65_535>>,
+        /// Between two checks: 2s unless set.
+        pub(in super::super) interval: Option<Located<Timeout>>,
+        /// The longest that a check may take: 1s unless set, and never more than the interval.
+        pub(in super::super) timeout: Option<Located<Timeout>>,
+        /// Failures in a row that make a backend unhealthy.
+        pub(in super::super) fall: Within<1, CHECKS_MAX> = Within(3),
+        /// Passes in a row that make it healthy again.
+        pub(in super::super) rise: Within<1, CHECKS_MAX> = Within(2),
+        /// Of http: the statuses that pass, ["200-299"] unless set.
+        pub(in super::super) expect: Option<Located<Many<StatusRange>>>,
+        /// Whether a backend is used before its first check.
+        pub(in super::super) initial: Initial = Initial::Unhealthy,
+    } later { "exec", "expect_bytes", "fast_interval", "grpc", "headers", "method", "send" }
+}
+
+words! {
+    /// What a backend counts as before its first check.
+    pub(in super::super) enum Initial {
+        /// Not used; the first result decides at once.
+        Unhealthy = "unhealthy",
+        /// Used from the start.
+        Healthy = "healthy",
+    }
+}
+
+/// The Host of a check, with a port if need be.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct CheckHost(pub(in super::super) String);
+
+impl Decode for CheckHost {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let text = expect_text(node, "a host", faults)?;
+        let lower = text.to_ascii_lowercase();
+        let without_port = match lower.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() => host,
+            _ => &lower,
+        };
+        let valid = is_hostname(without_port);
+        if !valid {
+            faults.error(node.span, format!("\"{}\" is not a host", text.escape_debug()));
+        }
+        valid.then(|| CheckHost(text.to_owned()))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "examples": ["api.internal"] })
+    }
+}
+
+/// Statuses that pass: `"200-299"` or `"204"`.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct StatusRange(pub(in super::super) RangeInclusive<u16>);
+
+impl Decode for StatusRange {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let number = node.integer().map(|number| number.to_string());
+        let text = match &number {
+            Some(text) => text,
+            None => expect_text(node, "a status, like \"204\" or \"200-299\"", faults)?,
+        };
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let status = |text: &str| {
+            text.trim()
+                .parse::<u16>()
+                .ok()
+                .filter(|code| (100..=599).contains(code))
+        };
+        match (status(first), status(last)) {
+            (Some(first), Some(last)) if first <= last => Some(StatusRange(first..=last)),
+            _ => {
+                faults
+                    .error(node.span, format!("\"{text}\" is no range of statuses"))
+                    .help("write \"204\", or \"200-299\"; statuses are 100 to 599");
+                None
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [
+            { "type": "string", "pattern": "^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$" },
+            { "type": "integer", "minimum": 100, "maximum": 599 },
+        ] })
+    }
+}
+
+document! {
+    /// When a backend is ejected for its answers.
+    pub(in super::super) struct OutlierTable {
+        /// Failures in a row.
+        pub(in super::super) consecutive_errors: Positive = Within(5),
+        /// How long the first time; the n-th time n times as long, up to 300s.
+        pub(in super::super) eject_for: Timeout = Timeout(std::time::Duration::from_secs(30)),
+        /// The most of a pool's backends that may be ejected at once.
+        pub(in super::super) max_ejected_percent: Percent = Within(50),
+    } later { "latency", "success_rate" }
+}

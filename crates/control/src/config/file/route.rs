@@ -1,0 +1,293 @@
+//! `[[routes]]`.
+
+use std::collections::BTreeMap;
+
+use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text, expect_word};
+use plimsoll_core::{document, words};
+use serde_json::json;
+
+use super::matching::{AbsolutePath, Match, is_hostname, is_token};
+use super::values::{Many, Name, Timeout, Within};
+
+/// The most retries of one request. Each may wait for a timeout, and the client waits for all.
+const RETRIES_MAX: u32 = 10;
+
+/// The longest body of an answer of our own. We serve no files.
+const BODY_BYTES_MAX: usize = 256 << 10;
+
+document! {
+    /// What is done with the requests that match.
+    pub(in super::super) struct Route {
+        /// Its name; "route-3" for the third one unless set.
+        pub(in super::super) name: Option<Located<Name>>,
+        /// The listeners that it holds for; all http listeners unless set.
+        pub(in super::super) listeners: Many<String> = Many::default(),
+        /// What requests have to be like: one table, or a list of which any suffices. Any request unless set.
+        pub(in super::super) r#match: Many<Match> = Many::default(),
+        /// The longest that the whole request may take until the answer has begun; without an end unless set.
+        pub(in super::super) timeout: Option<Located<Timeout>>,
+        /// What may be retried.
+        pub(in super::super) retry: RetryTable = RetryTable::default(),
+        /// Send to this pool. One of pool, redirect and respond is needed.
+        pub(in super::super) pool: Option<Located<String>>,
+        /// Send the client elsewhere.
+        pub(in super::super) redirect: Option<Located<Redirect>>,
+        /// Answer ourselves.
+        pub(in super::super) respond: Option<Located<Respond>>,
+        /// Protocols that a connection may change to: ["websocket"] unless set.
+        pub(in super::super) upgrade: Option<Upgrades>,
+    } later { "dry_run", "filters", "hedge", "host", "maintenance", "mirror", "priority", "split" }
+}
+
+/// The keys that say what is done; a route has one of them.
+pub(in super::super) const ACTIONS: [&str; 4] = ["pool", "split", "redirect", "respond"];
+
+words! {
+    /// A protocol that a connection may change to.
+    pub(in super::super) enum Upgrade {
+        /// RFC 6455.
+        WebSocket = "websocket",
+    }
+}
+
+/// A list of protocols, which may be empty.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct Upgrades(pub(in super::super) Vec<Upgrade>);
+
+impl Decode for Upgrades {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        match node.value {
+            Value::Array(_) => Vec::decode(node, faults).map(Upgrades),
+            _ => Upgrade::decode(node, faults).map(|one| Upgrades(vec![one])),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [Upgrade::schema(), { "type": "array", "items": Upgrade::schema() }] })
+    }
+}
+
+document! {
+    /// What may be sent again, to another backend when there is one.
+    pub(in super::super) struct RetryTable {
+        /// Retries after the first attempt: 1 unless set, 0 for none.
+        pub(in super::super) attempts: Within<0, RETRIES_MAX> = Within(1),
+        /// Failures that are retried: ["connect", "reset"] unless set.
+        pub(in super::super) on: Option<Many<RetryOn>>,
+        /// The longest that one attempt may take until the head of its answer.
+        pub(in super::super) per_try_timeout: Option<Located<Timeout>>,
+    } later { "backoff", "budget", "methods", "non_idempotent" }
+}
+
+/// A failure that is retried.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in super::super) enum RetryOn {
+    /// A failed or refused connection.
+    Connect,
+    /// A connection that ended before the answer.
+    Reset,
+    /// An attempt that took too long.
+    Timeout,
+    /// Any status of 500 or above.
+    ServerError,
+    /// This status.
+    Status(u16),
+}
+
+const RETRY_WORDS: [&str; 4] = ["connect", "reset", "timeout", "5xx"];
+
+impl Decode for RetryOn {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        if node.integer().is_some() {
+            return Within::<400, 599>::decode(node, faults)
+                .and_then(|Within(code)| u16::try_from(code).ok())
+                .map(RetryOn::Status);
+        }
+        let text = expect_text(node, "a failure, like \"connect\" or \"503\"", faults)?;
+        if text.starts_with("grpc:") {
+            faults
+                .not_built(node.span, &format!("\"{text}\""))
+                .help("what there is: \"connect\", \"reset\", \"timeout\", \"5xx\" and single codes like \"503\"");
+            return None;
+        }
+        if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let code = text.parse().ok().filter(|code| (400..=599).contains(code));
+            if code.is_none() {
+                faults.error(node.span, format!("{text} is no failure: 400 to 599 are"));
+            }
+            return code.map(RetryOn::Status);
+        }
+        Some(match expect_word(node, &RETRY_WORDS, &[], faults)? {
+            "connect" => RetryOn::Connect,
+            "reset" => RetryOn::Reset,
+            "timeout" => RetryOn::Timeout,
+            _ => RetryOn::ServerError,
+        })
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [
+            { "type": "string", "enum": RETRY_WORDS },
+            { "type": "string", "pattern": "^[45][0-9][0-9]$" },
+            { "type": "integer", "minimum": 400, "maximum": 599 },
+        ] })
+    }
+}
+
+document! {
+    /// A redirect: what is left out stays as the request had it.
+    pub(in super::super) struct Redirect {
+        /// The scheme.
+        pub(in super::super) scheme: Option<Scheme>,
+        /// The host, without port.
+        pub(in super::super) host: Option<RedirectHost>,
+        /// The port.
+        pub(in super::super) port: Option<Within<1, 65_535>>,
+        /// The whole path.
+        pub(in super::super) path: Option<AbsolutePath>,
+        /// 301, 302, 303, 307 or 308: 302 unless set.
+        pub(in super::super) status: RedirectStatus = RedirectStatus(302),
+    }
+}
+
+words! {
+    /// A scheme.
+    pub(in super::super) enum Scheme {
+        /// In clear text.
+        Http = "http",
+        /// Over TLS.
+        Https = "https",
+    }
+}
+
+/// The host that a client is sent to.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct RedirectHost(pub(in super::super) String);
+
+impl Decode for RedirectHost {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let text = expect_text(node, "a host", faults)?.to_ascii_lowercase();
+        let valid = is_hostname(&text);
+        if !valid {
+            faults
+                .error(node.span, format!("\"{}\" is not a host", text.escape_debug()))
+                .help("write a name or an address; the port has its own key");
+        }
+        valid.then_some(RedirectHost(text))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "examples": ["www.example.com"] })
+    }
+}
+
+/// RFC 9110 §15.4: the statuses that clients follow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in super::super) struct RedirectStatus(pub(in super::super) u16);
+
+const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+
+impl Decode for RedirectStatus {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let status = u16::decode(node, faults)?;
+        let known = REDIRECT_STATUSES.contains(&status);
+        if !known {
+            faults
+                .error(node.span, format!("{status} is not a redirect"))
+                .help("known here: 301, 302, 303, 307, 308");
+        }
+        known.then_some(RedirectStatus(status))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "integer", "enum": REDIRECT_STATUSES })
+    }
+}
+
+document! {
+    /// An answer of our own.
+    pub(in super::super) struct Respond {
+        /// Its status: 200 unless set.
+        pub(in super::super) status: Within<200, 599> = Within(200),
+        /// Its body.
+        pub(in super::super) body: Body = Body(String::new()),
+        /// Its header fields.
+        pub(in super::super) headers: Fields = Fields(BTreeMap::new()),
+    }
+}
+
+/// A body of our own.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct Body(pub(in super::super) String);
+
+impl Decode for Body {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let text = expect_text(node, "text", faults)?;
+        if text.len() > BODY_BYTES_MAX {
+            faults.error(
+                node.span,
+                format!("the body is longer than {} KiB", BODY_BYTES_MAX >> 10),
+            );
+            return None;
+        }
+        Some(Body(text.to_owned()))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "maxLength": BODY_BYTES_MAX })
+    }
+}
+
+/// Header fields of an answer of our own, by their names in lower case.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct Fields(pub(in super::super) BTreeMap<String, String>);
+
+/// Fields that we write ourselves: a second one would let two readers frame the answer differently.
+const FRAMING: [&str; 6] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+impl Decode for Fields {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let Value::Table(entries) = &node.value else {
+            faults.expected(node, "a table of header fields");
+            return None;
+        };
+        let mut fields = BTreeMap::new();
+        for entry in entries {
+            let name = entry.key.to_ascii_lowercase();
+            if !is_token(&name) {
+                faults.error(
+                    entry.key_span,
+                    format!("`{}` is not a header's name", name.escape_debug()),
+                );
+                continue;
+            }
+            if FRAMING.contains(&name.as_str()) {
+                faults.error(entry.key_span, format!("`{name}` is written by Plimsoll itself"));
+                continue;
+            }
+            let Some(value) = expect_text(&entry.node, "text", faults) else {
+                continue;
+            };
+            // RFC 9110 §5.5: anything else could end the field, or the message.
+            if value.bytes().any(|byte| byte != b'\t' && (byte < b' ' || byte == 0x7f)) {
+                faults.error(entry.node.span, "a header's value holds no control characters");
+                continue;
+            }
+            if fields.insert(name, value.trim().to_owned()).is_some() {
+                faults.error(entry.key_span, format!("`{}` is there in another spelling", entry.key));
+            }
+        }
+        Some(Fields(fields))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "object", "additionalProperties": { "type": "string" } })
+    }
+}

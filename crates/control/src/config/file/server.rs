@@ -1,0 +1,164 @@
+//! `[server]`, `[admin]` and `[log]`.
+
+use std::net::SocketAddr;
+
+use plimsoll_core::document::{Decode, Faults, Json, Located, Node, expect_text, nearest};
+use plimsoll_core::network::Network;
+use plimsoll_core::{document, words};
+use serde_json::json;
+
+use super::address::BindAddress;
+use super::values::{Pause, Positive, Within};
+
+/// The most worker threads. No host that we know of has more cores.
+const WORKERS_MAX: u32 = 1_024;
+
+document! {
+    /// What holds for the whole node.
+    pub(in super::super) struct Server {
+        /// Threads that carry traffic; "auto" is one a core.
+        pub(in super::super) workers: Workers = Workers(None),
+        /// Where this node stands, for zone-aware pools.
+        pub(in super::super) zone: Option<String>,
+        /// How long work in flight may go on at shutdown: 30s unless set.
+        pub(in super::super) drain_timeout: Option<Pause>,
+        /// Client connections over all listeners: 100000 unless set, and never more than the descriptor limit allows.
+        pub(in super::super) max_connections: Positive = Within(100_000),
+        /// Networks whose forwarded headers are believed.
+        pub(in super::super) trusted_proxies: Vec<Located<Network>>,
+        /// Whether our own replies say why in x-plimsoll-reason.
+        pub(in super::super) expose_reason: bool = true,
+    } later { "user", "secret_files" }
+}
+
+document! {
+    /// The admin API: status, metrics, and changes to the running process.
+    pub(in super::super) struct Admin {
+        /// Where it listens; "off" for nowhere.
+        pub(in super::super) bind: Located<AdminBind> = Located {
+            value: AdminBind(Some(SocketAddr::from(([127, 0, 0, 1], 9900)))),
+            span: plimsoll_core::document::Span::default(),
+        },
+        /// The file with the token that callers show. Required when bind is not loopback.
+        pub(in super::super) token_file: Option<Located<String>>,
+        /// Where /metrics, /healthz and /readyz alone are served.
+        pub(in super::super) metrics_bind: Option<Located<BindAddress>>,
+    } later { "read_token_file" }
+}
+
+document! {
+    /// What is logged, and where.
+    pub(in super::super) struct Log {
+        /// The least severity that is written.
+        pub(in super::super) level: Level = Level::Info,
+        /// Where finished requests and connections are written: "off", "stdout", or a file.
+        pub(in super::super) access: Located<AccessTarget> = Located {
+            value: AccessTarget::Off,
+            span: plimsoll_core::document::Span::default(),
+        },
+        /// How they are written.
+        pub(in super::super) format: LogFormat = LogFormat::Json,
+    }
+}
+
+words! {
+    /// How much is logged.
+    pub(in super::super) enum Level {
+        /// What failed.
+        Error = "error",
+        /// And what will hurt.
+        Warn = "warn",
+        /// And what changed.
+        Info = "info",
+        /// And how it was decided.
+        Debug = "debug",
+        /// And everything else.
+        Trace = "trace",
+    }
+}
+
+words! {
+    /// How a line of the access log is written.
+    pub(in super::super) enum LogFormat {
+        /// One JSON object.
+        Json = "json",
+        /// Apache's combined format.
+        Combined = "combined",
+    }
+}
+
+/// Threads; `None` is one a core.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in super::super) struct Workers(pub(in super::super) Option<u32>);
+
+impl Decode for Workers {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        if node.integer().is_some() {
+            return Within::<1, WORKERS_MAX>::decode(node, faults).map(|Within(number)| Workers(Some(number)));
+        }
+        let text = expect_text(node, "\"auto\" or a number", faults)?;
+        if text != "auto" {
+            faults
+                .error(node.span, format!("\"{text}\" is not a number of workers"))
+                .help("write \"auto\" for one a core, or a number without quotes");
+            return None;
+        }
+        Some(Workers(None))
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [{ "const": "auto" }, Within::<1, WORKERS_MAX>::schema()] })
+    }
+}
+
+/// Where the admin API listens; `None` when off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in super::super) struct AdminBind(pub(in super::super) Option<SocketAddr>);
+
+impl Decode for AdminBind {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        if expect_text(node, "an address and a port, or \"off\"", &mut Faults::default()) == Some("off") {
+            return Some(AdminBind(None));
+        }
+        BindAddress::decode(node, faults).map(|BindAddress(address)| AdminBind(Some(address)))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "examples": ["127.0.0.1:9900", "off"] })
+    }
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) enum AccessTarget {
+    /// Nowhere.
+    Off,
+    /// To standard output.
+    Stdout,
+    /// To a file.
+    File(String),
+}
+
+impl Decode for AccessTarget {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let text = expect_text(node, "\"off\", \"stdout\" or a file", faults)?;
+        Some(match text {
+            "off" => AccessTarget::Off,
+            "stdout" => AccessTarget::Stdout,
+            // A bare word is a slip rather than a file.
+            _ if !text.contains(['.', '/']) => {
+                let fault = faults.error(node.span, format!("unknown word \"{text}\""));
+                match nearest(text, ["off", "stdout"]) {
+                    Some(word) => fault.help(format!("did you mean \"{word}\"?")),
+                    None => fault.help(format!("write \"off\", \"stdout\", or a file like \"./{text}.log\"")),
+                };
+                return None;
+            }
+            _ => AccessTarget::File(text.to_owned()),
+        })
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "examples": ["off", "stdout", "access.log"] })
+    }
+}
