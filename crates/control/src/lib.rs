@@ -3,3 +3,11 @@
 //! It never touches a client's bytes, and does not know the data plane.
 
 pub mod config;
+mod driver;
+mod living;
+mod probe;
+mod publish;
+
+pub use driver::{Suspects, drive};
+pub use living::{LivingPool, PoolStatus};
+pub use publish::{Control, Reload};

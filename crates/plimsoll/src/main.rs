@@ -1,1 +1,19 @@
-fn main() {}
+//! Plimsoll, a load balancer that balances work: the command line.
+
+mod cli;
+mod commands;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().command.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("plimsoll: {error:#}");
+            ExitCode::from(cli::INPUT_WRONG)
+        }
+    }
+}

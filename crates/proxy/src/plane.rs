@@ -21,6 +21,9 @@ use crate::worker::{self, Handed};
 /// Messages that may wait for a worker; beyond it, what was to be handed over stays where it is.
 const INBOX_MAX: usize = 1024;
 
+/// Pause before a full inbox is tried again.
+const INBOX_WAIT: Duration = Duration::from_millis(1);
+
 /// What the data plane is given to work with.
 pub struct Wiring {
     /// The configuration to serve, swapped by the control plane.
@@ -179,8 +182,12 @@ impl Plane {
 
     fn tell(&self, message: impl Fn() -> Message) {
         for inbox in &self.shared.inboxes {
-            // Called from the control thread, which has no runtime of the workers' to await in.
-            let _ = inbox.blocking_send(message());
+            let mut message = message();
+            // A full inbox is emptied within a turn of its worker's loop; one that is closed has nobody behind it.
+            while let Err(mpsc::error::TrySendError::Full(back)) = inbox.try_send(message) {
+                message = back;
+                std::thread::sleep(INBOX_WAIT);
+            }
         }
     }
 }

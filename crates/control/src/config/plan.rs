@@ -169,7 +169,7 @@ pub struct BackendPlan {
 }
 
 /// How backends are checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CheckPlan {
     /// What is asked.
     pub kind: CheckKind,
@@ -188,7 +188,7 @@ pub struct CheckPlan {
 }
 
 /// What a check asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CheckKind {
     /// `GET path` is answered with one of these statuses.
     Http {

@@ -1,0 +1,72 @@
+//! The control plane's loop: probes, suspicions from workers, and the passing of time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_core::name::{BackendId, NameId};
+use plimsoll_core::upcall::Alarms;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::probe::{self, Target};
+use crate::publish::Control;
+
+/// Suspicions that may wait for the control plane; what comes beyond is dropped, and the next failure brings another.
+const SUSPECTS_MAX: usize = 1024;
+
+/// The longest time between two looks, whatever nobody says.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The workers' end of the ring of suspected backends.
+pub struct Suspects(mpsc::Sender<(NameId, BackendId)>);
+
+impl Suspects {
+    /// The ring: what workers are handed, and what [`drive`] reads.
+    pub fn ring() -> (Self, mpsc::Receiver<(NameId, BackendId)>) {
+        let (sender, receiver) = mpsc::channel(SUSPECTS_MAX);
+        (Suspects(sender), receiver)
+    }
+}
+
+impl Alarms for Suspects {
+    fn suspect(&self, pool: NameId, backend: BackendId) {
+        // A full ring has more to say than can be acted on at once.
+        let _ = self.0.try_send((pool, backend));
+    }
+}
+
+/// The shortest time between two looks: what happens meanwhile is looked at together.
+const REST: Duration = Duration::from_millis(5);
+
+/// Runs the control plane until it is dropped.
+pub async fn drive(control: Arc<Control>, mut suspects: mpsc::Receiver<(NameId, BackendId)>) {
+    let mut probes: HashMap<Target, JoinHandle<()>> = HashMap::new();
+    let mut generation = 0;
+    loop {
+        let newest = control.snapshot().load().generation;
+        if newest != generation {
+            generation = newest;
+            reconcile(&control, &mut probes);
+        }
+        let wait = control.tick().map_or(LOOK, |at| at.since(control.now()).min(LOOK));
+        tokio::select! {
+            Some((pool, backend)) = suspects.recv() => control.suspect(pool, backend),
+            () = control.changed.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        tokio::time::sleep(REST).await;
+    }
+}
+
+/// One task for each backend that is to be checked, and none for any other.
+fn reconcile(control: &Arc<Control>, probes: &mut HashMap<Target, JoinHandle<()>>) {
+    let wanted = control.targets();
+    let mut before = std::mem::take(probes);
+    for target in wanted {
+        let running = before.remove(&target);
+        let task = running.unwrap_or_else(|| tokio::spawn(probe::watch(control.clone(), target.clone())));
+        probes.insert(target, task);
+    }
+    before.into_values().for_each(|task| task.abort());
+}

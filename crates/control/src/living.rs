@@ -1,0 +1,172 @@
+//! The living pools: what survives a reload, by identity.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use plimsoll_core::backend::Backend;
+use plimsoll_core::health::{CheckRules, Initial, Outlier};
+use plimsoll_core::membership::{Condition, MemberStatus, Membership, Rules, Spec, Transition};
+use plimsoll_core::name::{BackendId, NameId, Names};
+use plimsoll_core::pool::{Pool, View};
+use plimsoll_core::time::Now;
+
+use crate::config::{CheckPlan, PoolPlan};
+
+/// Identities given out so far; they are never given out twice.
+#[derive(Default)]
+pub(crate) struct Identities {
+    pub(crate) names: Names,
+    backends: BTreeMap<(NameId, SocketAddr), Arc<Backend>>,
+    next: u32,
+}
+
+impl Identities {
+    /// The living backend at (pool, address, port): the same one for as long as anybody holds it.
+    pub(crate) fn backend(&mut self, pool: &Arc<str>, address: SocketAddr) -> Arc<Backend> {
+        let key = (self.names.intern(pool), address);
+        let next = &mut self.next;
+        let backend = self.backends.entry(key).or_insert_with(|| {
+            *next += 1;
+            Arc::new(Backend::new(BackendId(*next), pool.clone(), address))
+        });
+        backend.clone()
+    }
+
+    /// Forgets the backends that nobody holds any more.
+    pub(crate) fn forget_unused(&mut self) {
+        self.backends.retain(|_, backend| Arc::strong_count(backend) > 1);
+    }
+}
+
+/// A pool that lives: its data plane side, its membership, and how it is checked.
+pub struct LivingPool {
+    /// What workers see.
+    pub pool: Arc<Pool>,
+    /// Who is in it and how they stand.
+    pub membership: Membership,
+    /// How its backends are checked.
+    pub check: Option<CheckPlan>,
+    /// The membership's revision that the published view shows.
+    pub(crate) published: u64,
+    /// When a view was last published.
+    pub(crate) published_at: Option<Now>,
+    /// Whether the view that is out was made in a panic.
+    pub(crate) panicking: bool,
+}
+
+/// How a pool and its backends stand.
+#[derive(Clone, Debug)]
+pub struct PoolStatus {
+    /// The pool.
+    pub name: Arc<str>,
+    /// Its number.
+    pub id: NameId,
+    /// Its policy's name.
+    pub policy: &'static str,
+    /// Whether health is being ignored because too few are healthy.
+    pub panicking: bool,
+    /// Its backends.
+    pub backends: Vec<MemberStatus>,
+}
+
+impl LivingPool {
+    /// A pool as `plan` has it, over living backends; `before` is what it was until now.
+    pub(crate) fn build(
+        plan: &PoolPlan,
+        zone: Option<&Arc<str>>,
+        before: Option<LivingPool>,
+        identities: &mut Identities,
+        now: Now,
+    ) -> (LivingPool, Vec<Transition>) {
+        let rules = rules(plan, zone);
+        let name: Arc<str> = plan.name.as_str().into();
+        let specs = plan.backends.iter().map(|backend| Spec {
+            backend: identities.backend(&name, backend.address),
+            name: backend.name.as_str().into(),
+            weight: backend.weight,
+            zone: backend.zone.as_deref().map(Into::into),
+            priority: backend.priority,
+            limits: backend.limits,
+            condition: Condition::Ready,
+        });
+        let specs = specs.collect();
+        let mut transitions = Vec::new();
+        let (mut membership, kept) = match before {
+            Some(before) => {
+                let LivingPool {
+                    mut membership, pool, ..
+                } = before;
+                transitions.extend(membership.set_rules(rules, now));
+                (membership, Some(pool))
+            }
+            None => (Membership::new(rules), None),
+        };
+        transitions.extend(membership.set(specs, now));
+        let view = membership.view(&plan.policy, now, None);
+        let panicking = view.panicking;
+        let same = |pool: &Arc<Pool>| pool.policy == plan.policy && pool.settings == plan.settings;
+        let pool = match kept.filter(same) {
+            Some(pool) => {
+                pool.publish(view);
+                pool
+            }
+            None => {
+                let id = identities.names.intern(&name);
+                Arc::new(Pool::new(id, name, plan.policy.clone(), plan.settings.clone(), view))
+            }
+        };
+        let published = membership.revision();
+        let check = plan.check.clone();
+        (
+            LivingPool {
+                pool,
+                membership,
+                check,
+                published,
+                published_at: None,
+                panicking,
+            },
+            transitions,
+        )
+    }
+
+    /// How it stands.
+    pub fn status(&self, now: Now) -> PoolStatus {
+        PoolStatus {
+            name: self.pool.name.clone(),
+            id: self.pool.id,
+            policy: self.pool.policy.name(),
+            panicking: self.panicking,
+            backends: self.membership.status(&self.pool.policy, now),
+        }
+    }
+
+    /// The view that its membership asks for now.
+    pub(crate) fn view(&self, now: Now) -> View {
+        self.membership.view(&self.pool.policy, now, None)
+    }
+}
+
+fn rules(plan: &PoolPlan, zone: Option<&Arc<str>>) -> Rules {
+    Rules {
+        checks: plan.check.as_ref().map(|check| CheckRules {
+            fall: check.fall,
+            rise: check.rise,
+            initial: if check.initially_healthy {
+                Initial::Healthy
+            } else {
+                Initial::Unhealthy
+            },
+        }),
+        outlier: plan.outlier.as_ref().map(|outlier| Outlier {
+            consecutive_errors: outlier.consecutive_errors,
+            eject_for: outlier.eject_for,
+            max_ejected_percent: outlier.max_ejected_percent,
+        }),
+        panic_threshold: plan.panic_threshold,
+        slow_start: plan.slow_start,
+        zone_aware: plan.zone_aware,
+        zone: zone.cloned(),
+    }
+}

@@ -1,0 +1,21 @@
+//! A TCP check: a connection can be made.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+
+use super::{Probe, ProbeError, Probing};
+
+/// Passes when the backend takes a connection.
+pub(super) struct Tcp;
+
+impl Probe for Tcp {
+    fn probe(&self, to: SocketAddr) -> Probing<'_> {
+        Box::pin(async move {
+            TcpStream::connect(to)
+                .await
+                .map(drop)
+                .map_err(|error| ProbeError::Connect(error.to_string()))
+        })
+    }
+}

@@ -1,0 +1,280 @@
+//! Publishing: the only place that stores a snapshot or a pool's view.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use plimsoll_core::membership::{Event, Transition};
+use plimsoll_core::name::{BackendId, NameId};
+use plimsoll_core::rng::Rng;
+use plimsoll_core::route::RouteTable;
+use plimsoll_core::snapshot::{HttpService, Listener, Route, Service, Snapshot};
+use plimsoll_core::time::Now;
+use tokio::sync::Notify;
+
+use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
+use crate::living::{Identities, LivingPool, PoolStatus};
+
+/// Views of one pool are published this far apart at least: ten a second.
+pub(crate) const VIEW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How the last attempt to load a configuration went.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// When.
+    pub at: SystemTime,
+    /// What was wrong; nothing when it was taken.
+    pub errors: Vec<String>,
+}
+
+/// The control plane's state, shared by its tasks and the admin API.
+pub struct Control {
+    state: Mutex<State>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    clock: Box<dyn Fn() -> Now + Send + Sync>,
+    draining: AtomicBool,
+    /// Wakes the driver when something changed that it has to look at.
+    pub(crate) changed: Notify,
+}
+
+struct State {
+    identities: Identities,
+    pools: BTreeMap<Arc<str>, LivingPool>,
+    rng: Rng,
+    reload: Reload,
+}
+
+impl Control {
+    /// Compiles `plan` to the first snapshot. `clock` tells the process's time, and `seed` is what all randomness of
+    /// the control plane follows from.
+    pub fn new(plan: &Plan, clock: impl Fn() -> Now + Send + Sync + 'static, seed: u64) -> Arc<Self> {
+        let mut state = State {
+            identities: Identities::default(),
+            pools: BTreeMap::new(),
+            rng: Rng::seeded(seed),
+            reload: Reload {
+                at: SystemTime::now(),
+                errors: Vec::new(),
+            },
+        };
+        let snapshot = state.compile(plan, 1, clock());
+        Arc::new(Control {
+            state: Mutex::new(state),
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            clock: Box::new(clock),
+            draining: AtomicBool::new(false),
+            changed: Notify::new(),
+        })
+    }
+
+    /// What workers read.
+    pub fn snapshot(&self) -> &Arc<ArcSwap<Snapshot>> {
+        &self.snapshot
+    }
+
+    /// The time.
+    pub fn now(&self) -> Now {
+        (self.clock)()
+    }
+
+    /// Whether this node takes work: not while it drains, nor before the checks have said a first word.
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Relaxed)
+    }
+
+    /// Whether this node is being shut down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// The node is being shut down.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// How the last attempt to load a configuration went.
+    pub fn last_reload(&self) -> Reload {
+        self.state().reload.clone()
+    }
+
+    /// How all pools stand, by name.
+    pub fn pools(&self) -> Vec<PoolStatus> {
+        let now = self.now();
+        self.state().pools.values().map(|pool| pool.status(now)).collect()
+    }
+
+    /// How the pool `name` stands.
+    pub fn pool(&self, name: &str) -> Option<PoolStatus> {
+        let now = self.now();
+        self.state().pools.get(name).map(|pool| pool.status(now))
+    }
+
+    /// The name behind an id.
+    pub fn name(&self, id: NameId) -> Arc<str> {
+        self.state().identities.names.name(id).clone()
+    }
+
+    /// Tells the pool `pool` what happened to one of its backends. The changed view is published at once, or a tenth
+    /// of a second after the one before.
+    pub fn tell(&self, pool: &str, event: Event) -> Vec<Transition> {
+        let now = self.now();
+        let mut state = self.state();
+        let State { pools, rng, .. } = &mut *state;
+        let Some(living) = pools.get_mut(pool) else {
+            return Vec::new();
+        };
+        let transitions = living.membership.apply(event, now, rng);
+        publish_if_due(living, now);
+        drop(state);
+        report(pool, &transitions);
+        self.changed.notify_one();
+        transitions
+    }
+
+    /// A worker has seen a backend's failures pass their threshold.
+    pub(crate) fn suspect(&self, pool: NameId, backend: BackendId) {
+        let name = self.name(pool);
+        self.tell(&name, Event::Suspect { backend });
+    }
+
+    /// Lets time pass: ejections end, slow starts go on, views that had to wait are published. When to come again.
+    pub(crate) fn tick(&self) -> Option<Now> {
+        let now = self.now();
+        let mut next: Option<Now> = None;
+        let mut reports = Vec::new();
+        for (name, living) in &mut self.state().pools {
+            reports.push((name.clone(), living.membership.tick(now)));
+            publish_if_due(living, now);
+            let due = (living.membership.revision() != living.published)
+                .then(|| living.published_at.map_or(now, |at| at + VIEW_INTERVAL));
+            let soonest = [due, living.membership.next_deadline()].into_iter().flatten().min();
+            next = [next, soonest].into_iter().flatten().min();
+        }
+        for (name, transitions) in reports {
+            report(&name, &transitions);
+        }
+        next
+    }
+
+    /// What there is to check: each pool with its plan, and its backends with their names and addresses.
+    pub(crate) fn targets(&self) -> Vec<crate::probe::Target> {
+        let state = self.state();
+        let checked = state
+            .pools
+            .values()
+            .filter_map(|living| Some((living, living.check.clone()?)));
+        checked
+            .flat_map(|(living, check)| crate::probe::targets(living, &check))
+            .collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Publishes the pool's view if it changed, and the last one is old enough.
+fn publish_if_due(living: &mut LivingPool, now: Now) {
+    let revision = living.membership.revision();
+    if revision == living.published || living.published_at.is_some_and(|at| now.since(at) < VIEW_INTERVAL) {
+        return;
+    }
+    let view = living.view(now);
+    if view.panicking != living.panicking {
+        living.panicking = view.panicking;
+        let pool = &*living.pool.name;
+        tracing::warn!(
+            pool,
+            panicking = view.panicking,
+            "panic mode changed: health is ignored while too few are healthy"
+        );
+    }
+    living.pool.publish(view);
+    (living.published, living.published_at) = (revision, Some(now));
+}
+
+fn report(pool: &str, transitions: &[Transition]) {
+    for transition in transitions {
+        let (name, from, to) = (&*transition.name, transition.from.word(), transition.to.word());
+        tracing::info!(pool, backend = name, from, to, cause = %transition.cause, "backend changed state");
+    }
+}
+
+impl State {
+    /// The snapshot that `plan` asks for, over the pools and backends that live.
+    fn compile(&mut self, plan: &Plan, generation: u64, now: Now) -> Snapshot {
+        let zone: Option<Arc<str>> = plan.zone.as_deref().map(Into::into);
+        let mut before = std::mem::take(&mut self.pools);
+        for pool in &plan.pools {
+            let was = before.remove(&*pool.name);
+            let (living, transitions) = LivingPool::build(pool, zone.as_ref(), was, &mut self.identities, now);
+            report(&pool.name, &transitions);
+            self.pools.insert(living.pool.name.clone(), living);
+        }
+        drop(before);
+        self.identities.forget_unused();
+        let pools = plan
+            .pools
+            .iter()
+            .map(|pool| self.pools[&*pool.name].pool.clone())
+            .collect();
+        let routes: Vec<Arc<Route>> = plan
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| Arc::new(self.route(index, route)))
+            .collect();
+        let listeners = plan
+            .listeners
+            .iter()
+            .map(|listener| Arc::new(self.listener(listener, &routes)))
+            .collect();
+        Snapshot {
+            generation,
+            listeners,
+            routes,
+            pools,
+            node: plan.node.clone(),
+        }
+    }
+
+    fn route(&mut self, index: usize, plan: &RoutePlan) -> Route {
+        Route {
+            id: self.identities.names.intern(&plan.name),
+            index,
+            name: plan.name.as_str().into(),
+            action: plan.action.clone(),
+            timeout: plan.timeout,
+            retry: plan.retry.clone(),
+            upgrade_websocket: plan.upgrade_websocket,
+        }
+    }
+
+    fn listener(&mut self, plan: &ListenerPlan, routes: &[Arc<Route>]) -> Listener {
+        let service = match &plan.service {
+            ServicePlan::Tcp(service) => Service::Tcp(service.clone()),
+            ServicePlan::Http(http) => Service::Http(HttpService {
+                routes: RouteTable::build(
+                    http.rules
+                        .iter()
+                        .map(|(rule, at)| (rule.clone(), routes[*at].clone()))
+                        .collect(),
+                ),
+                health_path: http.health_path.clone(),
+                keepalive_requests: http.keepalive_requests,
+                keepalive_age: http.keepalive_age,
+                timeouts: http.timeouts,
+                limits: http.limits,
+                allow_encoded_slash: http.allow_encoded_slash,
+            }),
+        };
+        Listener {
+            id: self.identities.names.intern(&plan.name),
+            name: plan.name.as_str().into(),
+            bind: plan.bind.clone(),
+            service,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The commands and their arguments. Exit codes: 0 done, 1 the input is wrong, 2 usage, 3 the running process refused
+//! or could not be reached.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+
+/// The input is wrong.
+pub(crate) const INPUT_WRONG: u8 = 1;
+
+/// The running process refused or could not be reached.
+pub(crate) const UNREACHABLE: u8 = 3;
+
+/// Plimsoll, a load balancer that balances work.
+#[derive(Parser)]
+#[command(
+    name = "plimsoll",
+    version,
+    about,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Serve what a configuration says, until told to stop
+    Run(commands::run::Run),
+    /// Serve without a configuration file
+    Proxy(commands::proxy::Proxy),
+    /// Judge a configuration offline: every error at once
+    Check(commands::check::Check),
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Print the version
+    Version,
+    /// Print the completions for a shell
+    Completions(commands::completions::Completions),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::Run(run) => run.run(),
+            Command::Proxy(proxy) => proxy.run(),
+            Command::Check(check) => check.run(),
+            Command::Schema => commands::schema(),
+            Command::Version => commands::version(),
+            Command::Completions(completions) => Ok(completions.run()),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! One file a command.
+
+pub mod check;
+pub mod completions;
+pub mod proxy;
+pub mod run;
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use plimsoll_control::config::{self, Loaded, Sources};
+use plimsoll_core::document::Fault;
+
+use crate::cli::INPUT_WRONG;
+
+/// `plimsoll schema`.
+pub fn schema() -> anyhow::Result<ExitCode> {
+    println!("{}", serde_json::to_string_pretty(&config::schema())?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `plimsoll version`.
+pub fn version() -> anyhow::Result<ExitCode> {
+    println!("plimsoll {}", env!("CARGO_PKG_VERSION"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration at `path`; what is wrong with it is told on standard error.
+pub fn load(path: &Path) -> Result<Loaded, ExitCode> {
+    match config::load(path, &|name| std::env::var(name).ok()) {
+        Ok(loaded) => {
+            tell(&loaded.warnings, &loaded.sources);
+            Ok(loaded)
+        }
+        Err(refused) => {
+            tell(&refused.faults, &refused.sources);
+            Err(ExitCode::from(INPUT_WRONG))
+        }
+    }
+}
+
+/// Prints faults on standard error.
+pub fn tell(faults: &[Fault], sources: &Sources) {
+    if !faults.is_empty() {
+        eprint!(
+            "{}",
+            config::render::text(faults, sources, std::io::stderr().is_terminal())
+        );
+    }
+}
