@@ -1,1 +1,57 @@
+//! The harness of the end-to-end tests: a real `plimsoll` process, backends that behave as a script
+//! tells them, and clients that send exactly the bytes a test wants.
+//!
+//! ```no_run
+//! use e2e::{Backend, Plimsoll, Script};
+//!
+//! let echo = Backend::start(Script::Echo);
+//! let plimsoll = Plimsoll::config(
+//!     r#"
+//!     [listeners.web]
+//!     bind = ["@web@"]
+//!     protocol = "http"
+//!     [[routes]]
+//!     name = "all"
+//!     match = { path = "/*" }
+//!     pool = "api"
+//!     [pools.api]
+//!     backends = ["@echo@"]
+//!     "#,
+//! )
+//! .address("echo", echo.address())
+//! .start();
+//! assert_eq!(plimsoll.get("web", "/hello").status, 200);
+//! ```
+//!
+//! A name between at-signs stands for an address of this test: one given by [`Setup::address`], or a
+//! free port on loopback. What goes wrong in the harness itself panics with a message: it is only
+//! ever called by tests, and a test that cannot be set up has failed.
 
+pub mod backend;
+mod binary;
+mod client;
+pub mod message;
+mod metrics;
+mod plimsoll;
+mod port;
+mod scale;
+mod scratch;
+pub mod tools;
+mod wait;
+
+pub use backend::{Backend, Script};
+pub use binary::plimsoll_binary;
+pub use client::Wire;
+pub use message::{Head, Reply, Request};
+pub use metrics::Metrics;
+pub use plimsoll::{Output, Plimsoll, Setup, run_command};
+pub use port::Port;
+pub use scale::{descriptor_limit, scaled};
+pub use scratch::Scratch;
+pub use wait::{eventually, eventually_within, stays};
+
+use std::time::Duration;
+
+/// How long anything that should happen "soon" may take before the test fails. Generous, because a
+/// busy two-core machine runs several of these at once; nothing waits for it when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(15);

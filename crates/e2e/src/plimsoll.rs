@@ -1,0 +1,370 @@
+//! A running `plimsoll` process, from its configuration to its end.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::binary::plimsoll_binary;
+use crate::client::Wire;
+use crate::message::Reply;
+use crate::metrics::Metrics;
+use crate::port::Port;
+use crate::scratch::Scratch;
+use crate::wait::{eventually, eventually_within};
+use crate::{PATIENCE, tools};
+
+const CONFIG: &str = "plimsoll.toml";
+const STDOUT: &str = "stdout.log";
+const STDERR: &str = "stderr.log";
+
+/// How a process is to be started: `run` with a configuration, or any other command that serves.
+pub struct Setup {
+    scratch: Scratch,
+    config: Option<String>,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    addresses: BTreeMap<String, SocketAddr>,
+    ports: Vec<Port>,
+}
+
+/// A process that serves. Dropping it kills it; a test that panicked prints its log first.
+pub struct Plimsoll {
+    child: Child,
+    setup: Setup,
+    ended: Option<ExitStatus>,
+}
+
+/// What a command that ends by itself said.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Setup {
+    fn new(config: Option<String>, arguments: &[&str]) -> Setup {
+        Setup {
+            scratch: Scratch::new(),
+            config,
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            environment: Vec::new(),
+            addresses: BTreeMap::new(),
+            ports: Vec::new(),
+        }
+    }
+
+    /// Says what `@name@` stands for.
+    pub fn address(mut self, name: &str, address: SocketAddr) -> Setup {
+        self.addresses.insert(name.to_owned(), address);
+        self
+    }
+
+    /// Puts a file beside the configuration.
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Setup {
+        self.scratch.write(name, content);
+        self
+    }
+
+    /// Adds an argument to the command line.
+    pub fn argument(mut self, argument: &str) -> Setup {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn environment(mut self, name: &str, value: &str) -> Setup {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the process and waits until it is ready; panics with its log when it does not get there.
+    #[track_caller]
+    pub fn start(self) -> Plimsoll {
+        let mut plimsoll = self.spawn();
+        plimsoll.wait_until_ready();
+        plimsoll
+    }
+
+    /// Starts the process without waiting.
+    pub fn spawn(mut self) -> Plimsoll {
+        if let Some(config) = self.config.take() {
+            self.write_config(&config);
+            self.arguments
+                .extend(["-c".to_owned(), self.scratch.path().join(CONFIG).display().to_string()]);
+        }
+        let arguments: Vec<_> = std::mem::take(&mut self.arguments)
+            .iter()
+            .map(|text| self.resolve(text))
+            .collect();
+        let log = |name| File::create(self.scratch.path().join(name)).expect("a log file can be made");
+        let child = Command::new(plimsoll_binary())
+            .args(&arguments)
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.scratch.path())
+            .stdin(Stdio::null())
+            .stdout(log(STDOUT))
+            .stderr(log(STDERR))
+            .spawn()
+            .expect("plimsoll can be started");
+        Plimsoll {
+            child,
+            setup: self,
+            ended: None,
+        }
+    }
+
+    /// Writes the configuration, with an admin address of its own unless it has an `[admin]` table.
+    fn write_config(&mut self, config: &str) {
+        let mut text = self.resolve(config);
+        if !text.contains("[admin]") {
+            text.push_str(&format!("\n[admin]\nbind = \"{}\"\n", self.find_or_claim("admin")));
+        }
+        self.scratch.write(CONFIG, text);
+    }
+
+    /// Replaces each `@name@` by its address.
+    fn resolve(&mut self, text: &str) -> String {
+        let mut resolved = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('@') {
+            resolved.push_str(before);
+            let is_name = |name: &str| {
+                !name.is_empty()
+                    && name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            };
+            match after.split_once('@') {
+                Some((name, following)) if is_name(name) => {
+                    resolved.push_str(&self.find_or_claim(name).to_string());
+                    rest = following;
+                }
+                _ => {
+                    resolved.push('@');
+                    rest = after;
+                }
+            }
+        }
+        resolved + rest
+    }
+
+    fn find_or_claim(&mut self, name: &str) -> SocketAddr {
+        if let Some(address) = self.addresses.get(name) {
+            return *address;
+        }
+        let port = Port::free();
+        let address = port.address();
+        self.ports.push(port);
+        self.addresses.insert(name.to_owned(), address);
+        address
+    }
+}
+
+impl Plimsoll {
+    /// `plimsoll run -c FILE` with this configuration.
+    pub fn config(text: &str) -> Setup {
+        Setup::new(Some(text.to_owned()), &["run"])
+    }
+
+    /// `plimsoll ARGUMENTS…`, for the other commands that serve (`proxy`, `demo`).
+    pub fn command(arguments: &[&str]) -> Setup {
+        Setup::new(None, arguments)
+    }
+
+    /// The address that `@name@` stands for.
+    #[track_caller]
+    pub fn address(&self, name: &str) -> SocketAddr {
+        match self.setup.addresses.get(name) {
+            Some(address) => *address,
+            None => panic!("the configuration has no @{name}@"),
+        }
+    }
+
+    /// A new connection to `@name@`.
+    #[track_caller]
+    pub fn connect(&self, name: &str) -> Wire {
+        Wire::connect(self.address(name))
+    }
+
+    /// One GET to `@name@` on a connection of its own.
+    #[track_caller]
+    pub fn get(&self, name: &str, path: &str) -> Reply {
+        self.connect(name).get(path)
+    }
+
+    /// Sends these bytes to `@name@` on a connection of its own and reads one reply.
+    #[track_caller]
+    pub fn exchange(&self, name: &str, bytes: impl AsRef<[u8]>) -> Reply {
+        let mut wire = self.connect(name);
+        wire.send(bytes);
+        wire.reply()
+    }
+
+    /// One GET to the admin API.
+    #[track_caller]
+    pub fn admin(&self, path: &str) -> Reply {
+        let address = self.address("admin");
+        self.exchange(
+            "admin",
+            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"),
+        )
+    }
+
+    /// One request with a JSON body to the admin API.
+    #[track_caller]
+    pub fn admin_send(&self, method: &str, path: &str, body: &str) -> Reply {
+        let address = self.address("admin");
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+        let fields = format!("content-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+        self.exchange("admin", head + &fields + body)
+    }
+
+    /// One scrape.
+    #[track_caller]
+    pub fn metrics(&self) -> Metrics {
+        let reply = self.admin("/metrics");
+        assert_eq!(reply.status, 200, "{reply:#?}");
+        Metrics::new(reply.text())
+    }
+
+    /// Waits until the backend with this name or address in this pool is in this state.
+    #[track_caller]
+    pub fn wait_for_state(&self, pool: &str, backend: &str, state: &str) {
+        eventually(&format!("{pool}/{backend} is {state}"), || {
+            let pool = self.admin(&format!("/api/v1/pools/{pool}")).json();
+            let backends = pool["backends"].as_array()?;
+            let found = backends
+                .iter()
+                .find(|entry| entry["name"] == backend || entry["address"] == backend)?;
+            (found["state"] == state).then_some(())
+        });
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.setup.scratch.read(STDERR)
+    }
+
+    /// What it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.setup.scratch.read(STDOUT)
+    }
+
+    /// The directory that holds the configuration and that the process runs in.
+    pub fn scratch(&self) -> &Scratch {
+        &self.setup.scratch
+    }
+
+    /// Where the configuration is.
+    pub fn config_file(&self) -> PathBuf {
+        self.setup.scratch.path().join(CONFIG)
+    }
+
+    /// Replaces the configuration's text; names stand for the same addresses as before. Nothing
+    /// reads it until it is told to.
+    pub fn rewrite_config(&mut self, text: &str) {
+        self.setup.write_config(text);
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name without `SIG`: `TERM`, `HUP`, `USR2`.
+    pub fn signal(&self, name: &str) {
+        tools::signal(self.pid(), name);
+    }
+
+    /// Waits until it ends by itself.
+    #[track_caller]
+    pub fn wait_for_exit(&mut self, patience: Duration) -> ExitStatus {
+        eventually_within(patience, "plimsoll ends", || self.try_exit())
+    }
+
+    /// SIGTERM, and the wait for its end.
+    #[track_caller]
+    pub fn terminate(&mut self, patience: Duration) -> ExitStatus {
+        self.signal("TERM");
+        self.wait_for_exit(patience)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if self.try_exit().is_none() {
+            let _ = self.child.kill();
+            self.ended = self.child.wait().ok();
+        }
+    }
+
+    fn try_exit(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("a child can be waited for");
+        }
+        self.ended
+    }
+
+    /// Ready is what `/readyz` says; a command without a known admin address is ready when all
+    /// addresses that were claimed for it accept.
+    #[track_caller]
+    pub fn wait_until_ready(&mut self) {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.try_exit() {
+                panic!("plimsoll ended with {status} before it was ready");
+            }
+            if self.is_ready() {
+                return;
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "plimsoll was not ready within {PATIENCE:?}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match self.setup.addresses.get("admin") {
+            Some(admin) => Wire::try_connect(*admin).is_ok_and(|mut wire| {
+                let asked = wire.try_send(format!(
+                    "GET /readyz HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n"
+                ));
+                asked
+                    .and_then(|()| wire.try_reply_to("GET"))
+                    .is_ok_and(|reply| reply.status == 200)
+            }),
+            None => self
+                .setup
+                .ports
+                .iter()
+                .all(|port| TcpStream::connect(port.address()).is_ok()),
+        }
+    }
+}
+
+impl Drop for Plimsoll {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("---- plimsoll's stdout ----\n{}", self.stdout());
+            eprintln!("---- plimsoll's stderr ----\n{}\n----", self.stderr());
+        }
+    }
+}
+
+/// Runs `plimsoll ARGUMENTS…` to its end, in `scratch`; panics when it takes longer than [`PATIENCE`].
+#[track_caller]
+pub fn run_command(scratch: &Scratch, arguments: &[&str]) -> Output {
+    let mut command = Command::new(plimsoll_binary());
+    command.args(arguments).current_dir(scratch.path());
+    tools::run(&mut command, PATIENCE)
+}

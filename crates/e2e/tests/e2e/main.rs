@@ -1,0 +1,6 @@
+//! The end-to-end tests: real processes, real sockets, one binary so that linking is paid once.
+//!
+//! One module a topic; a test is named after the behaviour that it proves.
+
+mod admin;
+mod round_trip;
