@@ -36,6 +36,7 @@ mod plimsoll;
 mod port;
 mod scale;
 mod scratch;
+mod setup;
 pub mod tools;
 mod wait;
 
@@ -44,10 +45,11 @@ pub use binary::plimsoll_binary;
 pub use client::Wire;
 pub use message::{Head, Reply, Request};
 pub use metrics::Metrics;
-pub use plimsoll::{Output, Plimsoll, Setup, run_command};
+pub use plimsoll::{Output, Plimsoll, run_command};
 pub use port::Port;
 pub use scale::{descriptor_limit, scaled};
 pub use scratch::Scratch;
+pub use setup::Setup;
 pub use wait::{eventually, eventually_within, stays};
 
 use std::time::Duration;

@@ -1,34 +1,22 @@
-//! A running `plimsoll` process, from its configuration to its end.
+//! A running `plimsoll` process, to its end.
 
-use std::collections::BTreeMap;
-use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::binary::plimsoll_binary;
 use crate::client::Wire;
 use crate::message::Reply;
 use crate::metrics::Metrics;
-use crate::port::Port;
 use crate::scratch::Scratch;
+use crate::setup::Setup;
 use crate::wait::{eventually, eventually_within};
 use crate::{PATIENCE, tools};
 
-const CONFIG: &str = "plimsoll.toml";
-const STDOUT: &str = "stdout.log";
-const STDERR: &str = "stderr.log";
-
-/// How a process is to be started: `run` with a configuration, or any other command that serves.
-pub struct Setup {
-    scratch: Scratch,
-    config: Option<String>,
-    arguments: Vec<String>,
-    environment: Vec<(String, String)>,
-    addresses: BTreeMap<String, SocketAddr>,
-    ports: Vec<Port>,
-}
+pub(crate) const CONFIG: &str = "plimsoll.toml";
+pub(crate) const STDOUT: &str = "stdout.log";
+pub(crate) const STDERR: &str = "stderr.log";
 
 /// A process that serves. Dropping it kills it; a test that panicked prints its log first.
 pub struct Plimsoll {
@@ -48,126 +36,15 @@ pub struct Output {
     pub stderr: String,
 }
 
-impl Setup {
-    fn new(config: Option<String>, arguments: &[&str]) -> Setup {
-        Setup {
-            scratch: Scratch::new(),
-            config,
-            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
-            environment: Vec::new(),
-            addresses: BTreeMap::new(),
-            ports: Vec::new(),
-        }
-    }
-
-    /// Says what `@name@` stands for.
-    pub fn address(mut self, name: &str, address: SocketAddr) -> Setup {
-        self.addresses.insert(name.to_owned(), address);
-        self
-    }
-
-    /// Puts a file beside the configuration.
-    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Setup {
-        self.scratch.write(name, content);
-        self
-    }
-
-    /// Adds an argument to the command line.
-    pub fn argument(mut self, argument: &str) -> Setup {
-        self.arguments.push(argument.to_owned());
-        self
-    }
-
-    /// Sets an environment variable.
-    pub fn environment(mut self, name: &str, value: &str) -> Setup {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Starts the process and waits until it is ready; panics with its log when it does not get there.
-    #[track_caller]
-    pub fn start(self) -> Plimsoll {
-        let mut plimsoll = self.spawn();
-        plimsoll.wait_until_ready();
-        plimsoll
-    }
-
-    /// Starts the process without waiting.
-    pub fn spawn(mut self) -> Plimsoll {
-        if let Some(config) = self.config.take() {
-            self.write_config(&config);
-            self.arguments
-                .extend(["-c".to_owned(), self.scratch.path().join(CONFIG).display().to_string()]);
-        }
-        let arguments: Vec<_> = std::mem::take(&mut self.arguments)
-            .iter()
-            .map(|text| self.resolve(text))
-            .collect();
-        let log = |name| File::create(self.scratch.path().join(name)).expect("a log file can be made");
-        let child = Command::new(plimsoll_binary())
-            .args(&arguments)
-            .envs(self.environment.iter().cloned())
-            .current_dir(self.scratch.path())
-            .stdin(Stdio::null())
-            .stdout(log(STDOUT))
-            .stderr(log(STDERR))
-            .spawn()
-            .expect("plimsoll can be started");
+impl Plimsoll {
+    pub(crate) fn new(child: Child, setup: Setup) -> Plimsoll {
         Plimsoll {
             child,
-            setup: self,
+            setup,
             ended: None,
         }
     }
 
-    /// Writes the configuration, with an admin address of its own unless it has an `[admin]` table.
-    fn write_config(&mut self, config: &str) {
-        let mut text = self.resolve(config);
-        if !text.contains("[admin]") {
-            text.push_str(&format!("\n[admin]\nbind = \"{}\"\n", self.find_or_claim("admin")));
-        }
-        self.scratch.write(CONFIG, text);
-    }
-
-    /// Replaces each `@name@` by its address.
-    fn resolve(&mut self, text: &str) -> String {
-        let mut resolved = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('@') {
-            resolved.push_str(before);
-            let is_name = |name: &str| {
-                !name.is_empty()
-                    && name
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-            };
-            match after.split_once('@') {
-                Some((name, following)) if is_name(name) => {
-                    resolved.push_str(&self.find_or_claim(name).to_string());
-                    rest = following;
-                }
-                _ => {
-                    resolved.push('@');
-                    rest = after;
-                }
-            }
-        }
-        resolved + rest
-    }
-
-    fn find_or_claim(&mut self, name: &str) -> SocketAddr {
-        if let Some(address) = self.addresses.get(name) {
-            return *address;
-        }
-        let port = Port::free();
-        let address = port.address();
-        self.ports.push(port);
-        self.addresses.insert(name.to_owned(), address);
-        address
-    }
-}
-
-impl Plimsoll {
     /// `plimsoll run -c FILE` with this configuration.
     pub fn config(text: &str) -> Setup {
         Setup::new(Some(text.to_owned()), &["run"])

@@ -2,6 +2,7 @@
 //! measures Plimsoll beside its peers.
 
 mod bench;
+mod tidy;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Check what no compiler does: sizes, words, floors, dependencies
+    Tidy,
     /// Measure Plimsoll beside its peers and write a table to bench/results/
     Bench(bench::Options),
 }
@@ -27,6 +30,7 @@ enum Task {
 fn main() -> ExitCode {
     let root = workspace_root();
     let result = match Cli::parse().command {
+        Task::Tidy => tidy::run(&root),
         Task::Bench(options) => bench::run(&root, &options),
     };
     match result {
