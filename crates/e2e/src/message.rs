@@ -147,6 +147,7 @@ impl Reply {
     }
 
     /// The body as JSON; panics with the body when it is none.
+    #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
     }

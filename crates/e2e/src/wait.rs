@@ -8,11 +8,13 @@ use crate::PATIENCE;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Calls `look` until it returns something; panics with `what` after [`PATIENCE`].
+#[track_caller]
 pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     eventually_within(PATIENCE, what, look)
 }
 
 /// Calls `look` until it returns something; panics with `what` after `patience`.
+#[track_caller]
 pub fn eventually_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     loop {
