@@ -11,14 +11,12 @@ use crate::Fault;
 
 /// Renders everything that was measured as Markdown.
 pub(crate) fn render(machine: &Machine, peers: &[Box<dyn Peer>], all: &[Series], options: &Options) -> String {
-    let subject = if all
-        .iter()
-        .any(|series| series.peer == "plimsoll" && !series.samples.is_empty())
-    {
-        "plimsoll"
-    } else {
-        peers.first().map_or("", |peer| peer.name())
+    let measured = |name: &str| {
+        all.iter()
+            .any(|series| series.peer == name && !series.samples.is_empty())
     };
+    let mut names = ["plimsoll"].into_iter().chain(peers.iter().map(|peer| peer.name()));
+    let subject = names.find(|name| measured(name)).unwrap_or_default();
     let mut text = String::new();
     let _ = writeln!(text, "{}.", machine.describe());
     let _ = writeln!(
