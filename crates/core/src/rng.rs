@@ -35,6 +35,63 @@ impl Rng {
     }
 }
 
+/// Hashes numbers that we gave out ourselves, which nobody else can choose: one multiplication (Fibonacci hashing,
+/// Knuth, The Art of Computer Programming, vol. 3, §6.4).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdState;
+
+impl BuildHasher for IdState {
+    type Hasher = IdHasher;
+
+    fn build_hasher(&self) -> IdHasher {
+        IdHasher(0)
+    }
+}
+
+/// The hasher that [`IdState`] builds.
+pub struct IdHasher(u64);
+
+impl IdHasher {
+    fn mix(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        // The high bits are the well mixed ones, and tables look at the low ones, too.
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.mix(u64::from(*byte)));
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.mix(u64::from(number));
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.mix(u64::from(number));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.mix(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.mix(number);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.mix(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.mix(number as u64);
+    }
+}
+
 /// Hashes with XXH3 under a seed that the caller chose, for tables whose keys come from the network.
 #[derive(Clone, Copy, Debug)]
 pub struct SeededState(pub u64);

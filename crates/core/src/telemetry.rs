@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::name::{BackendId, NameId};
 use crate::outcome::Reason;
-use crate::rng::SeededState;
+use crate::rng::IdState;
 
 /// Upper bounds of the buckets of durations, in microseconds: 0.5 ms to 60 s, about 2.5 times apart.
 pub const BUCKETS_US: [u64; 15] = [
@@ -104,36 +104,23 @@ pub enum RetryResult {
 }
 
 /// One worker's counts since they were last taken.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Shard {
     /// Requests.
-    pub requests: HashMap<RequestKey, Requests, SeededState>,
+    pub requests: HashMap<RequestKey, Requests, IdState>,
     /// Listeners.
-    pub listeners: HashMap<NameId, ListenerCounts, SeededState>,
+    pub listeners: HashMap<NameId, ListenerCounts, IdState>,
     /// Connections to backends: by pool and backend, newly made and reused ones.
-    pub backend_connections: HashMap<(NameId, BackendId), [u64; 2], SeededState>,
+    pub backend_connections: HashMap<(NameId, BackendId), [u64; 2], IdState>,
     /// Retries.
-    pub retries: HashMap<(NameId, RetryResult), u64, SeededState>,
+    pub retries: HashMap<(NameId, RetryResult), u64, IdState>,
     /// Failures, by their place in [`Reason::ALL`].
-    pub failures: Vec<u64>,
+    pub failures: [u64; Reason::ALL.len()],
     /// Failures whose retry the budget refused.
     pub retry_budget_spent: u64,
 }
 
 impl Shard {
-    /// An empty shard; `seed` is for its tables.
-    pub fn new(seed: u64) -> Self {
-        let state = SeededState(seed);
-        Shard {
-            requests: HashMap::with_hasher(state),
-            listeners: HashMap::with_hasher(state),
-            backend_connections: HashMap::with_hasher(state),
-            retries: HashMap::with_hasher(state),
-            failures: vec![0; Reason::ALL.len()],
-            retry_budget_spent: 0,
-        }
-    }
-
     /// Counts a finished request.
     pub fn request(&mut self, key: RequestKey, duration: Duration, backend_duration: Option<Duration>) {
         let series = bounded(
@@ -212,7 +199,7 @@ impl Shard {
 }
 
 /// The value of `key`, or of `other` when the table is full.
-fn bounded<K: Eq + Hash, V: Default>(table: &mut HashMap<K, V, SeededState>, key: K, other: K) -> &mut V {
+fn bounded<K: Eq + Hash, V: Default>(table: &mut HashMap<K, V, IdState>, key: K, other: K) -> &mut V {
     let key = if table.len() < SERIES_MAX || table.contains_key(&key) {
         key
     } else {
@@ -225,15 +212,13 @@ fn bounded<K: Eq + Hash, V: Default>(table: &mut HashMap<K, V, SeededState>, key
 #[derive(Debug)]
 pub struct Telemetry {
     shards: Vec<Mutex<Shard>>,
-    seed: u64,
 }
 
 impl Telemetry {
     /// Shards for so many workers.
-    pub fn new(workers: usize, seed: u64) -> Self {
+    pub fn new(workers: usize) -> Self {
         Telemetry {
-            shards: (0..workers).map(|_| Mutex::new(Shard::new(seed))).collect(),
-            seed,
+            shards: (0..workers).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -245,9 +230,9 @@ impl Telemetry {
 
     /// Takes everything that was counted since the last take.
     pub fn take(&self) -> Shard {
-        let mut sum = Shard::new(self.seed);
+        let mut sum = Shard::default();
         for worker in 0..self.shards.len() {
-            let taken = std::mem::replace(&mut *self.shard(worker), Shard::new(self.seed));
+            let taken = std::mem::take(&mut *self.shard(worker));
             sum.add(taken);
         }
         sum
@@ -260,7 +245,7 @@ mod tests {
 
     #[test]
     fn shards_sum_and_are_taken_once() {
-        let telemetry = Telemetry::new(2, 1);
+        let telemetry = Telemetry::new(2);
         let key = RequestKey {
             listener: Some(NameId(1)),
             code: 200,
@@ -280,7 +265,7 @@ mod tests {
 
     #[test]
     fn series_beyond_the_limit_count_as_other() {
-        let mut shard = Shard::new(1);
+        let mut shard = Shard::default();
         let limit = u32::try_from(SERIES_MAX).unwrap();
         for backend in 0..limit + 5 {
             let key = RequestKey {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_core::backend::Place;
 use plimsoll_core::name::BackendId;
-use plimsoll_core::rng::SeededState;
+use plimsoll_core::rng::IdState;
 use plimsoll_net::Socket;
 
 /// An unsafe request is not sent on a connection that has been idle for longer: its backend may be about to close it,
@@ -31,18 +31,12 @@ struct Idle {
 
 /// One worker's idle connections, by backend; the last one in is the first one out, since it is the least likely to
 /// be closed, and the others may grow old and leave.
+#[derive(Default)]
 pub struct ReuseCache {
-    idle: HashMap<BackendId, Vec<Idle>, SeededState>,
+    idle: HashMap<BackendId, Vec<Idle>, IdState>,
 }
 
 impl ReuseCache {
-    /// An empty cache; `seed` is for its table.
-    pub fn new(seed: u64) -> Self {
-        ReuseCache {
-            idle: HashMap::with_hasher(SeededState(seed)),
-        }
-    }
-
     /// A connection to `backend` that is fit for a request now.
     pub fn take(&mut self, backend: BackendId, now: Instant, idempotent: bool) -> Option<Upstream> {
         let stack = self.idle.get_mut(&backend)?;

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::buffer::{Blocks, Buffer, GROWN_MAX};
 use crate::socket::Socket;
@@ -115,7 +115,7 @@ pub async fn relay(
         moved: moved.1,
     };
     let mut seen = (moved.0.get(), moved.1.get());
-    let mut deadline = Instant::now() + idle;
+    let mut deadline = timer.after(idle);
     poll_fn(|cx| {
         let forth_done = match forth.poll(cx, first, second, blocks) {
             Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(Relayed::FirstFailed(error)),
@@ -136,7 +136,7 @@ pub async fn relay(
         let now_moved = (moved.0.get(), moved.1.get());
         if now_moved != seen {
             seen = now_moved;
-            deadline = Instant::now() + idle;
+            deadline = timer.after(idle);
         }
         timer.poll_elapsed(cx, deadline).map(|_| Relayed::Idle)
     })

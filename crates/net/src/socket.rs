@@ -37,12 +37,9 @@ impl Socket {
         self.0.local_addr()
     }
 
-    /// Waits, without a buffer, until there is something to read (or the end).
-    ///
-    /// # Errors
-    /// The connection failed.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.0.readable().await
+    /// Ready, without a buffer, when there is something to read (or the end).
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(cx)
     }
 
     /// Reads what there is into the buffer's room; 0 is the end. The buffer must have room.

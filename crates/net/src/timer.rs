@@ -18,6 +18,9 @@ pub const TICK: Duration = Duration::from_millis(25);
 
 const NEVER: u64 = u64::MAX;
 
+/// What a span that no clock can hold is cut to: a year.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+
 /// A deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
@@ -25,6 +28,8 @@ pub struct Elapsed;
 /// The deadlines of one worker's connections.
 pub struct Timers {
     origin: Instant,
+    /// The clock as of the last sweep.
+    coarse: Cell<Instant>,
     deadlines: RefCell<Vec<u64>>,
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
@@ -37,6 +42,7 @@ impl Timers {
     pub fn new() -> Rc<Self> {
         Rc::new(Timers {
             origin: Instant::now(),
+            coarse: Cell::new(Instant::now()),
             deadlines: RefCell::default(),
             wakers: RefCell::default(),
             free: RefCell::default(),
@@ -52,7 +58,9 @@ impl Timers {
                 self.wanted.notified().await;
             }
             tokio::time::sleep(TICK).await;
-            self.sweep(self.millis(Instant::now()));
+            let now = Instant::now();
+            self.coarse.set(now);
+            self.sweep(self.millis(now));
         }
     }
 
@@ -64,6 +72,8 @@ impl Timers {
             self.wakers.borrow().len() - 1
         });
         if self.armed.replace(self.armed.get() + 1) == 0 {
+            // Nobody has looked at the clock since the last timer ended.
+            self.coarse.set(Instant::now());
             self.wanted.notify_one();
         }
         Timer {
@@ -116,13 +126,24 @@ impl Timer {
         .await
     }
 
+    /// The deadline `span` from now, without a look at the clock: up to a tick later than one would find with it.
+    pub fn after(&self, span: Duration) -> Instant {
+        let from = self.timers.coarse.get() + TICK;
+        from.checked_add(span).unwrap_or(from + FOREVER)
+    }
+
+    /// Whether `deadline` has passed, as of the last sweep.
+    pub fn is_past(&self, deadline: Instant) -> bool {
+        self.timers.coarse.get() >= deadline
+    }
+
     /// Ready once `deadline` has passed; otherwise the task is woken when it does.
     pub fn poll_elapsed(&self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Elapsed> {
-        // Rounded up, so that a sweep never wakes a task before its time.
-        let due = self.timers.millis(deadline) + 1;
-        if Instant::now() >= deadline {
+        if self.is_past(deadline) {
             return Poll::Ready(Elapsed);
         }
+        // Rounded up, so that a sweep never wakes a task before its time.
+        let due = self.timers.millis(deadline) + 1;
         self.timers.deadlines.borrow_mut()[self.slot] = due;
         let waker = &mut self.timers.wakers.borrow_mut()[self.slot];
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {

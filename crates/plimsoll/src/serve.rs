@@ -16,7 +16,7 @@ pub fn serve(plan: &Plan) -> anyhow::Result<()> {
     let workers = plan
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let telemetry = Arc::new(Telemetry::new(workers, seed));
+    let telemetry = Arc::new(Telemetry::new(workers));
     let control = Control::new(plan, move || clock.now(), seed);
     let (suspects, ring) = Suspects::ring();
     let plane = Plane::start(Wiring {

@@ -54,7 +54,7 @@ impl Client {
     /// Says that nothing more will be written, and reads on for a moment, so that the client can read what was.
     pub(crate) async fn linger(&mut self, buffer: &mut Buffer) {
         self.socket.shutdown_write();
-        let deadline = Instant::now() + LINGER;
+        let deadline = self.timer.after(LINGER);
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
             buffer.consume(buffer.len());

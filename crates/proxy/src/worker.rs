@@ -89,7 +89,7 @@ impl Worker {
             index,
             timers: Timers::new(),
             blocks: Rc::default(),
-            reuse: RefCell::new(ReuseCache::new(rng.bits())),
+            reuse: RefCell::default(),
             pinned: RefCell::new(Rc::new(Pinned::new(snapshot, &mut rng))),
             snapshot: RefCell::new(Cache::new(shared.wiring.snapshot.clone())),
             rng: RefCell::new(rng),
@@ -267,13 +267,13 @@ impl Worker {
         self.drain.get().is_some()
     }
 
-    /// When an idle connection is to be closed because of a drain: spread over its first half by `share` in `[0, 1)`,
-    /// so that the clients do not all come to the other nodes at once.
-    pub(crate) fn drain_close(&self, share: f64) -> Option<Instant> {
-        self.drain.get().map(|drain| {
-            let half = drain.deadline.saturating_duration_since(drain.begun) / 2;
-            drain.begun + half.mul_f64(share)
-        })
+    /// When the idle connection of `peer` is to be closed because of a drain: spread over its first half, so that the
+    /// clients do not all come to the other nodes at once.
+    pub(crate) fn drain_close(&self, peer: SocketAddr) -> Option<Instant> {
+        let drain = self.drain.get()?;
+        let half = drain.deadline.saturating_duration_since(drain.begun) / 2;
+        // A port is as good as a random number here, and needs no place in every idle connection.
+        Some(drain.begun + half.mul_f64(f64::from(peer.port().wrapping_mul(40_503)) / 65_536.0))
     }
 
     /// Client connections that this worker carries.

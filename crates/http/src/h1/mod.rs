@@ -15,7 +15,7 @@ pub use write::{HeadOut, ReplyHead, RequestOut, write_reply_head, write_request_
 use httparse::Header;
 
 /// The most header fields of one head, whatever the configuration says.
-pub const FIELDS_MAX: usize = 256;
+pub const FIELDS_MAX: usize = 128;
 
 /// Room for a head's fields, on the stack of the one function that handles it.
 pub type FieldRoom<'b> = [std::mem::MaybeUninit<Header<'b>>; FIELDS_MAX];

@@ -107,8 +107,8 @@ fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_
             }
         }
     }
-    // Writing into a Vec cannot fail.
-    let _ = write!(out, "{}\r\n", to.peer);
+    write_address(out, to.peer);
+    out.extend_from_slice(b"\r\n");
     if !(to.trusted && seen.proto) {
         line(out, b"x-forwarded-proto", to.proto.as_bytes());
     }
@@ -117,6 +117,25 @@ fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_
     }
     if !(to.trusted && seen.id) {
         line(out, b"x-request-id", to.request_id.as_bytes());
+    }
+}
+
+/// Writes an address. Nearly every request carries one, and the formatting machinery costs ten times as much.
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            let mut digits = itoa::Buffer::new();
+            for (at, octet) in v4.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                out.extend_from_slice(digits.format(octet).as_bytes());
+            }
+        }
+        IpAddr::V6(v6) => {
+            // Writing into a Vec cannot fail.
+            let _ = write!(out, "{v6}");
+        }
     }
 }
 

@@ -1,10 +1,9 @@
 //! A client's HTTP/1.1 connection: idle without a buffer, busy with one, request after request.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::snapshot::{HttpService, Service};
@@ -58,15 +57,12 @@ async fn becomes_readable(client: &Client) -> bool {
     };
     let age_limit = service.keepalive_age.map(|age| client.born + age);
     drop(pinned);
-    let idle_until = Instant::now() + patience;
-    let share = worker.rng.borrow_mut().unit();
-    let mut readable = pin!(client.socket.readable());
+    let idle_until = client.timer.after(patience);
     poll_fn(|cx| {
-        if let Poll::Ready(result) = readable.as_mut().poll(cx) {
+        if let Poll::Ready(result) = client.socket.poll_readable(cx) {
             return Poll::Ready(result.is_ok());
         }
-        let limits = [Some(idle_until), age_limit, worker.drain_close(share)];
-        let until = limits.into_iter().flatten().min().unwrap_or(idle_until);
+        let until = sooner(sooner(idle_until, age_limit), worker.drain_close(client.peer));
         client.timer.poll_elapsed(cx, until).map(|_| false)
     })
     .await
@@ -151,7 +147,7 @@ async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpServic
         if input.is_full() && !input.grow(GROWN_MAX) {
             return Err(HeadEnd::Fault(Reason::HeaderTooLarge));
         }
-        let until = *deadline.get_or_insert_with(|| Instant::now() + service.timeouts.request_header);
+        let until = *deadline.get_or_insert_with(|| client.timer.after(service.timeouts.request_header));
         match client.timer.within(until, client.socket.fill(input)).await {
             Ok(Ok(0)) | Ok(Err(_)) => return Err(HeadEnd::Closed),
             Ok(Ok(_)) => {}
@@ -179,10 +175,4 @@ pub(super) fn reason_of(fault: HeadFault) -> Reason {
 /// The earlier of two deadlines.
 pub(super) fn sooner(a: Instant, b: Option<Instant>) -> Instant {
     b.map_or(a, |b| a.min(b))
-}
-
-/// `from` + `span`, far away when that cannot be represented.
-pub(super) fn after(from: Instant, span: Duration) -> Instant {
-    from.checked_add(span)
-        .unwrap_or_else(|| from + Duration::from_secs(86_400 * 365))
 }

@@ -2,13 +2,11 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Instant;
 
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head, write_last_chunk};
 use plimsoll_net::{GROWN_MAX, Socket};
 
-use super::accept::after;
 use super::exchange::{Answer, Exchange, Fault};
 
 /// Up to this size bytes are copied behind the head and written with it; above, two pieces go out in one call.
@@ -69,7 +67,7 @@ impl Exchange<'_> {
     async fn write_out(&mut self, backend: &mut Socket, count: usize) -> Result<(), Fault> {
         let total = self.out.len() + count;
         let mut written = 0;
-        let mut until = after(Instant::now(), self.limits.timeouts.stream_idle);
+        let mut until = self.timer.after(self.limits.timeouts.stream_idle);
         poll_fn(|cx| {
             while written < total {
                 let head = self.out.get(written..).unwrap_or_default();
@@ -78,7 +76,7 @@ impl Exchange<'_> {
                     Poll::Ready(Ok(more)) if more > 0 => {
                         written += more;
                         if written < total {
-                            until = after(Instant::now(), self.limits.timeouts.stream_idle);
+                            until = self.timer.after(self.limits.timeouts.stream_idle);
                         }
                     }
                     Poll::Ready(_) => return Poll::Ready(Err(Fault::ClientGone)),
@@ -104,7 +102,7 @@ impl Exchange<'_> {
         if self.hungry {
             self.answer.grow(GROWN_MAX);
         }
-        let until = after(Instant::now(), self.limits.timeouts.stream_idle);
+        let until = self.timer.after(self.limits.timeouts.stream_idle);
         poll_fn(|cx| match backend.poll_fill(cx, &mut self.answer) {
             Poll::Ready(Ok(count)) => {
                 self.hungry = self.answer.is_full();

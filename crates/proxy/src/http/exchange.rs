@@ -16,7 +16,7 @@ use plimsoll_http::h1::{
 };
 use plimsoll_net::{Buffer, GROWN_MAX, Socket, Timer};
 
-use super::accept::{after, sooner};
+use super::accept::sooner;
 use super::upload::{Upload, UploadFault};
 
 /// Interim answers (1xx) before the final one, beyond which the backend is not believed to come to an end.
@@ -95,8 +95,7 @@ impl Exchange<'_> {
 
     async fn await_head(&mut self, backend: &mut Socket, reused: bool, silent: &mut bool) -> Result<usize, Fault> {
         let mut scan = HeadScan::default();
-        let begun = Instant::now();
-        let per_try = self.limits.per_try.map(|span| after(begun, span));
+        let per_try = self.limits.per_try.map(|span| self.timer.after(span));
         let mut sent_at = None;
         poll_fn(|cx| {
             if let Err(fault) = self.poll_request(cx, backend) {
@@ -130,20 +129,24 @@ impl Exchange<'_> {
     }
 
     /// While the request is on its way, its next part has to move in time; once it is sent, the answer has to come.
-    fn head_deadline(&self, sent_at: &mut Option<Instant>) -> (Instant, Reason) {
+    fn head_deadline(&mut self, sent_at: &mut Option<Instant>) -> (Instant, Reason) {
         if self.upload.is_sent() || self.upload.broken {
-            let sent = *sent_at.get_or_insert_with(Instant::now);
-            return (after(sent, self.limits.response_header), Reason::ResponseTimeout);
+            let until = *sent_at.get_or_insert_with(|| self.timer.after(self.limits.response_header));
+            return (until, Reason::ResponseTimeout);
         }
         (
-            after(self.upload.progress, self.limits.timeouts.request_body),
+            self.upload.stalls_at(self.timer, self.limits.timeouts.request_body),
             Reason::RequestBodyTimeout,
         )
     }
 
     /// The fault of a deadline that has passed.
     fn late(&self, fault: Reason) -> Fault {
-        if self.limits.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if self
+            .limits
+            .deadline
+            .is_some_and(|deadline| self.timer.is_past(deadline))
+        {
             return Fault::Backend(Failure::last(Reason::RequestTimeout));
         }
         // The body waits for the client unless there is some that the backend does not take.
@@ -260,7 +263,7 @@ impl Exchange<'_> {
 
     /// Writes all of `out` to the client.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        let until = after(Instant::now(), self.limits.timeouts.stream_idle);
+        let until = self.timer.after(self.limits.timeouts.stream_idle);
         let written = self.timer.within(until, self.client.write_all(&self.out)).await;
         self.bytes_out += self.out.len() as u64;
         self.out.clear();
@@ -281,9 +284,10 @@ impl Exchange<'_> {
 
 /// The status of a head whose first line may be anything.
 fn status_of(head: &[u8]) -> u16 {
-    let digits = head.get(9..12).unwrap_or_default();
-    std::str::from_utf8(digits)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default()
+    match head.get(9..12) {
+        Some(digits) if digits.iter().all(u8::is_ascii_digit) => digits
+            .iter()
+            .fold(0, |status, digit| status * 10 + u16::from(digit - b'0')),
+        _ => 0,
+    }
 }

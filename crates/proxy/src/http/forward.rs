@@ -14,7 +14,7 @@ use plimsoll_core::telemetry::RetryResult;
 use plimsoll_http::reuse::Upstream;
 use plimsoll_net::Buffer;
 
-use super::accept::{Next, after, sooner};
+use super::accept::{Next, sooner};
 use super::answer::{Ended, Goes};
 use super::exchange::{Exchange, Fault, Limits};
 use super::respond::{self, Reply};
@@ -61,7 +61,7 @@ pub(super) async fn forward(
     let mut exchange = Exchange {
         timer: &client.timer,
         input,
-        upload: Upload::new(head, request.framing, request.started),
+        upload: Upload::new(head, request.framing),
         answer: worker.blocks.take(),
         hungry: false,
         out: Vec::new(),
@@ -191,7 +191,7 @@ impl Forward<'_> {
             self.worker.shard().retry(self.pool.id, RetryResult::BudgetSpent);
             return false;
         }
-        exchange.upload.restart(now);
+        exchange.upload.restart();
         self.retries += 1;
         if self.tries < TRIES_MAX {
             self.tried[self.tries] = lease.backend().id;
@@ -214,7 +214,7 @@ impl Forward<'_> {
                 .shard()
                 .backend_connection(self.pool.id, lease.backend().id, true);
             match exchange.send(&mut upstream.socket, true, self.request.minor).await {
-                Err(Fault::Stale) if self.request.idempotent && exchange.upload.restart(Instant::now()) => {}
+                Err(Fault::Stale) if self.request.idempotent && exchange.upload.restart() => {}
                 other => return other.map(|length| (upstream, length)),
             }
         }
@@ -227,7 +227,7 @@ impl Forward<'_> {
 
     async fn connect(&mut self, exchange: &mut Exchange<'_>, lease: &Lease) -> Result<Upstream, Fault> {
         let begun = Instant::now();
-        let until = sooner(after(begun, self.pool.settings.connect_timeout), self.deadline);
+        let until = sooner(exchange.timer.after(self.pool.settings.connect_timeout), self.deadline);
         let backend = lease.backend();
         let place = self.await_place(lease, until).await?;
         match exchange.connect(backend.address, until).await? {

@@ -1,18 +1,21 @@
 //! Replies of our own: errors with their reasons, redirects, configured answers, the health path.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::route::host::Authority;
 use plimsoll_core::snapshot::{Redirect, Respond};
 use plimsoll_http::h1::{HeadOut, ReplyHead, write_reply_head};
 
-use super::accept::{Next, after};
+use super::accept::Next;
 use super::route::Request;
 use crate::client::Client;
 use crate::log::Finished;
 use crate::worker::Pinned;
+
+/// The longest that a client may take to read a reply of ours.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A reply of our own.
 pub(crate) struct Reply {
@@ -125,8 +128,8 @@ pub(crate) async fn respond_after(
     let keep_alive = request.keep_alive && !close && may_go_on(client, pinned, now);
     let mut out = Vec::with_capacity(512);
     write_reply(&mut out, client, pinned, request, reply, keep_alive);
-    let timeout = after(now, std::time::Duration::from_secs(10));
-    let written = client.timer.within(timeout, client.socket.write_all(&out)).await;
+    let until = client.timer.after(REPLY_TIMEOUT);
+    let written = client.timer.within(until, client.socket.write_all(&out)).await;
     finished.status = reply.status;
     finished.reason = reply.reason;
     finished.bytes_out += out.len() as u64;

@@ -1,10 +1,10 @@
 //! The request on its way to a backend: its head and body, framed by us, kept for a retry while that is possible.
 
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head, write_last_chunk};
-use plimsoll_net::{Buffer, Socket};
+use plimsoll_net::{Buffer, Socket, Timer};
 
 /// The most bytes of a request that are kept to be sent again; a longer request is sent and not retried.
 pub(crate) const REPLAY_MAX: usize = 64 << 10;
@@ -23,8 +23,9 @@ pub(crate) struct Upload {
     complete: bool,
     /// Nothing more can be sent: the backend does not take it. Its answer may still come.
     pub(crate) broken: bool,
-    /// When a byte last moved.
-    pub(crate) progress: Instant,
+    /// Whether a byte has moved since the deadline was set.
+    moved: bool,
+    stalls_at: Option<Instant>,
     /// Bytes of the body that came from the client.
     pub(crate) body_bytes: u64,
 }
@@ -42,7 +43,7 @@ pub(crate) enum UploadFault {
 
 impl Upload {
     /// A request with this head, and a body framed so.
-    pub(crate) fn new(head: Vec<u8>, framing: Framing, now: Instant) -> Self {
+    pub(crate) fn new(head: Vec<u8>, framing: Framing) -> Self {
         let decoder = BodyDecoder::new(framing);
         Upload {
             chunked: framing == Framing::Chunked,
@@ -53,7 +54,8 @@ impl Upload {
             written: 0,
             replayable: true,
             broken: false,
-            progress: now,
+            moved: false,
+            stalls_at: None,
             body_bytes: 0,
         }
     }
@@ -61,6 +63,14 @@ impl Upload {
     /// Whether all of the client's request has been taken from it.
     pub(crate) fn is_read(&self) -> bool {
         self.complete
+    }
+
+    /// When it has to have moved on: `patience` after it last did.
+    pub(crate) fn stalls_at(&mut self, timer: &Timer, patience: Duration) -> Instant {
+        if std::mem::take(&mut self.moved) {
+            self.stalls_at = None;
+        }
+        *self.stalls_at.get_or_insert_with(|| timer.after(patience))
     }
 
     /// Whether it waits for the client to send more of it.
@@ -84,10 +94,10 @@ impl Upload {
     }
 
     /// Begins again for another backend; false when what was sent is no longer there.
-    pub(crate) fn restart(&mut self, now: Instant) -> bool {
+    pub(crate) fn restart(&mut self) -> bool {
         self.written = 0;
         self.broken = false;
-        self.progress = now;
+        self.stalls_at = None;
         self.replayable
     }
 
@@ -113,7 +123,7 @@ impl Upload {
                     }
                     Poll::Ready(Ok(count)) => {
                         self.written += count;
-                        self.progress = Instant::now();
+                        self.moved = true;
                     }
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(UploadFault::Backend)),
                 }
@@ -129,7 +139,7 @@ impl Upload {
                 match client.poll_fill(cx, input) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Err(UploadFault::ClientGone)),
-                    Poll::Ready(Ok(_)) => self.progress = Instant::now(),
+                    Poll::Ready(Ok(_)) => self.moved = true,
                 }
             }
         }
