@@ -108,15 +108,9 @@ fn check_timeouts(route: &Route, faults: &mut Faults) {
     }
 }
 
-fn check_redirect(redirect: &Located<Redirect>, faults: &mut Faults) {
-    let Redirect {
-        scheme,
-        host,
-        port,
-        path,
-        ..
-    } = &redirect.value;
-    if scheme.is_none() && host.is_none() && port.is_none() && path.is_none() {
+fn check_redirect(redirect: &Item<Redirect>, faults: &mut Faults) {
+    let changes = ["scheme", "host", "port", "path"];
+    if redirect.value.is_some() && !changes.into_iter().any(|key| redirect.has(key)) {
         faults
             .error(redirect.span, "the redirect sends the client to where it is")
             .help("give it one of `scheme`, `host`, `port` or `path`");

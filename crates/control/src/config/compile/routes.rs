@@ -117,7 +117,7 @@ fn action(route: &Route, pools: &BTreeMap<&str, PoolIndex>) -> Option<Action> {
         return pools.get(pool.value.as_str()).copied().map(Action::Pool);
     }
     if let Some(redirect) = &route.redirect {
-        return Some(Action::Redirect(redirect_of(&redirect.value)));
+        return redirect.value.as_ref().map(redirect_of).map(Action::Redirect);
     }
     let respond = route.respond.as_ref()?;
     Some(Action::Respond(Respond {

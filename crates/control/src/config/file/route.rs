@@ -7,7 +7,7 @@ use plimsoll_core::{document, words};
 use serde_json::json;
 
 use super::matching::{AbsolutePath, Match, is_hostname, is_token};
-use super::values::{Many, Name, Timeout, Within};
+use super::values::{Item, Many, Name, Timeout, Within};
 
 /// The most retries of one request. Each may wait for a timeout, and the client waits for all.
 const RETRIES_MAX: u32 = 10;
@@ -31,7 +31,7 @@ document! {
         /// Send to this pool. One of pool, redirect and respond is needed.
         pub(in super::super) pool: Option<Located<String>>,
         /// Send the client elsewhere.
-        pub(in super::super) redirect: Option<Located<Redirect>>,
+        pub(in super::super) redirect: Option<Item<Redirect>>,
         /// Answer ourselves.
         pub(in super::super) respond: Option<Located<Respond>>,
         /// Protocols that a connection may change to: ["websocket"] unless set.

@@ -78,7 +78,7 @@ pub(in super::super) struct Item<T> {
 }
 
 impl<T: Decode> Item<T> {
-    fn decode(node: &Node, span: Span, faults: &mut Faults) -> Self {
+    fn read(node: &Node, span: Span, faults: &mut Faults) -> Self {
         let keys = match &node.value {
             Value::Table(entries) => entries.iter().map(|entry| entry.key.clone()).collect(),
             _ => Vec::new(),
@@ -98,6 +98,16 @@ impl<T> Item<T> {
     }
 }
 
+impl<T: Decode> Decode for Item<T> {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        Some(Item::read(node, node.span, faults))
+    }
+
+    fn schema() -> Json {
+        T::schema()
+    }
+}
+
 impl<T: Decode> Decode for Each<T> {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let Value::Array(items) = &node.value else {
@@ -105,7 +115,7 @@ impl<T: Decode> Decode for Each<T> {
             return None;
         };
         Some(Each(
-            items.iter().map(|item| Item::decode(item, item.span, faults)).collect(),
+            items.iter().map(|item| Item::read(item, item.span, faults)).collect(),
         ))
     }
 
@@ -142,7 +152,7 @@ impl<T: Decode> Decode for Named<T> {
         let mut named = Vec::with_capacity(entries.len());
         for entry in entries {
             check_name(&entry.key, entry.key_span, faults);
-            named.push((entry.key.clone(), Item::decode(&entry.node, entry.key_span, faults)));
+            named.push((entry.key.clone(), Item::read(&entry.node, entry.key_span, faults)));
         }
         Some(Named(named))
     }

@@ -1,0 +1,64 @@
+//! What can be used and will hurt.
+
+use super::{SOUND, told, toml};
+
+#[test]
+fn a_sound_configuration_warns_of_nothing() {
+    assert_eq!(told(&toml(SOUND)), Vec::<String>::new());
+}
+
+#[test]
+fn what_will_hurt_is_warned_of_where_it_stands() {
+    let pool = |rest: &str| {
+        format!(
+            "[listeners.web]\nbind = \":1\"\npool = \"p\"\n[pools.p]\nbackends = [\"10.0.0.1:80\", \"10.0.0.2:80\"]\n{rest}"
+        )
+    };
+    let checked = "health = { http = \"/\" }\n";
+    for (text, expected) in [
+        (
+            pool(""),
+            "warning 4:8 «p» the backends of `p` are checked by TCP alone: an open port is no working server (add health = { http = \"/healthz\" })",
+        ),
+        (
+            pool("health = { tcp = true }\n"),
+            "warning 6:10 «{ tcp = true }» the backends of `p` are checked by TCP alone: an open port is no working server (add health = { http = \"/healthz\" })",
+        ),
+        (
+            pool("health = false\n"),
+            "warning 6:10 «false» the backends of `p` are not checked: a dead one is found by failing requests (add health = { http = \"/healthz\" }, or { tcp = true })",
+        ),
+        (
+            pool(checked) + "[pools.q]\nbackends = [\"10.0.0.1:80\", \"10.0.0.2:80\"]\n",
+            "warning 7:8 «q» nothing sends to the pool `q` (name it in a route or a listener, or take it out)",
+        ),
+        (
+            pool(checked) + "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"0.0.0.0/0\"]\n",
+            "warning 8:34 «\"0.0.0.0/0\"» everybody's forwarded headers are believed (name the networks of your own proxies alone)",
+        ),
+        (
+            pool(checked) + "[listeners.b]\nbind = \":2\"\n",
+            "warning 7:12 «b» `b` answers every request with 404: no route holds for it (add a route, or name a pool in the listener)",
+        ),
+        (
+            pool(checked).replace("\"10.0.0.1:80\", ", ""),
+            "warning 4:8 «p» the pool `p` has one backend: nothing takes over when it fails",
+        ),
+        (
+            pool(checked).replace("\"10.0.0.1:80\"", "{ address = \"10.0.0.1:80\", max_requests = 5 }")
+                + "policy = \"round-robin\"\n",
+            "warning 7:10 «\"round-robin\"» round-robin gives each backend of `p` its turn, and they may carry unequal loads (use least-connections, or set weights)",
+        ),
+    ] {
+        assert_eq!(told(&toml(&text)), [expected], "{text}");
+    }
+    // A TCP check is all that a layer 4 pool can have, as far as we know.
+    let tcp = pool("").replace("pool = \"p\"", "pool = \"p\"\nprotocol = \"tcp\"");
+    assert_eq!(told(&toml(&tcp)), Vec::<String>::new());
+}
+
+#[test]
+fn warnings_wait_until_there_is_no_error() {
+    let told = told(&toml("[pools.p]\nbackends = [\"10.0.0.1:80\"]\nwhat = 1\n"));
+    assert_eq!(told.len(), 1, "{told:#?}");
+}
