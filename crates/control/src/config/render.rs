@@ -11,6 +11,9 @@ use super::source::{Sources, floor_boundary};
 /// The longest line that is shown; a configuration in one line would be shown whole with each fault.
 const LINE_BYTES_MAX: usize = 2_000;
 
+/// The most faults that are shown as text. The list as JSON has them all.
+const SHOWN_MAX: usize = 1_000;
+
 /// The faults as text for a terminal, each with its place underlined. The order is the caller's.
 pub fn text(faults: &[Fault], sources: &Sources, colour: bool) -> String {
     let mut out = Vec::new();
@@ -20,7 +23,7 @@ pub fn text(faults: &[Fault], sources: &Sources, colour: bool) -> String {
             .iter()
             .map(|source| (source.name.clone(), source.text.as_str())),
     );
-    for fault in faults {
+    for fault in faults.iter().take(SHOWN_MAX) {
         if !shown_well(fault, sources) {
             out.extend_from_slice(plain(fault, sources).as_bytes());
             continue;
@@ -29,6 +32,9 @@ pub fn text(faults: &[Fault], sources: &Sources, colour: bool) -> String {
         if report.write(&mut cache, &mut out).is_err() {
             out.extend_from_slice(plain(fault, sources).as_bytes());
         }
+    }
+    if faults.len() > SHOWN_MAX {
+        out.extend_from_slice(format!("and {} more\n", faults.len() - SHOWN_MAX).as_bytes());
     }
     String::from_utf8_lossy(&out).into_owned()
 }

@@ -67,7 +67,10 @@ macro_rules! document {
                     );
                 )*
                 let doc: &[&str] = &[$($doc),*];
-                $crate::document::table_schema(properties, doc)
+                let required: &[(&str, bool)] = &[
+                    $(($crate::document!(@key $field), $crate::document!(@required $type $(, $default)?))),*
+                ];
+                $crate::document::with_required($crate::document::table_schema(properties, doc), required)
             }
         }
     };
@@ -76,6 +79,8 @@ macro_rules! document {
         const KEY: &str = $crate::document::plain(NAME);
         KEY
     }};
+    (@required $type:ty) => { <$type as $crate::document::Decode>::absent().is_none() };
+    (@required $type:ty, $default:expr) => { false };
     (@fallback $type:ty) => { <$type as $crate::document::Decode>::absent() };
     (@fallback $type:ty, $default:expr) => { Some($default) };
     (@absent $node:ident, $faults:ident, $field:ident, $type:ty) => {

@@ -13,7 +13,8 @@ pub mod units;
 pub use decode::{Decode, Fault, Faults, Located, Severity, expect_table, expect_text, nearest};
 pub use serde_json::{Map as JsonMap, Value as Json};
 pub use table::{
-    absent_or_fault, described, expect_word, plain, quoted, refuse_unknown, table_schema, with_property, words_schema,
+    absent_or_fault, described, expect_word, plain, quoted, refuse_unknown, table_schema, with_property, with_required,
+    words_schema,
 };
 
 /// A range of bytes in one of the files that were read.

@@ -97,6 +97,19 @@ pub fn table_schema(properties: Map<String, Json>, doc: &[&str]) -> Json {
     )
 }
 
+/// `schema` with the list of the keys that may not be left out.
+pub fn with_required(mut schema: Json, keys: &[(&str, bool)]) -> Json {
+    let required: Vec<&str> = keys
+        .iter()
+        .filter(|(_, required)| *required)
+        .map(|(key, _)| *key)
+        .collect();
+    if let (Json::Object(map), false) = (&mut schema, required.is_empty()) {
+        map.insert("required".into(), required.into());
+    }
+    schema
+}
+
 /// The schema of one of several words.
 pub fn words_schema(words: &[&str]) -> Json {
     json!({ "type": "string", "enum": words })

@@ -4,6 +4,7 @@
 mod listeners;
 mod pools;
 mod routes;
+mod shadows;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};

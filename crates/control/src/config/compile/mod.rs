@@ -1,7 +1,7 @@
 //! Compiling: names become positions, defaults are filled in. Everything that could be wrong was checked before.
 
 mod pools;
-mod routes;
+pub(super) mod routes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -145,7 +145,10 @@ fn http(
     catch_all: Option<PoolIndex>,
     routes: &mut Vec<super::plan::RoutePlan>,
 ) -> HttpPlan {
-    let mut rules = routes::rules(file, name);
+    let mut rules: Vec<_> = routes::rules(file, name)
+        .into_iter()
+        .map(|(rule, route, _)| (rule, route))
+        .collect();
     if let Some(pool) = catch_all {
         rules.push((routes::any_request(), routes.len()));
         routes.push(routes::catch_all(name, pool));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use plimsoll_core::document::Span;
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::route::{HostMatch, PathMatch, Rule, ValueMatch};
 use plimsoll_core::snapshot::{Action, PoolIndex, Redirect, Respond};
@@ -43,8 +44,8 @@ pub(super) fn catch_all(listener: &str, pool: PoolIndex) -> RoutePlan {
     }
 }
 
-/// The rules that hold for `listener`, in the order of the file.
-pub(super) fn rules(file: &File, listener: &str) -> Vec<(Rule, RouteIndex)> {
+/// The rules that hold for `listener`, in the order of the file, with the place of the match that each comes from.
+pub(in super::super) fn rules(file: &File, listener: &str) -> Vec<(Rule, RouteIndex, Span)> {
     let mut rules = Vec::new();
     for (position, item) in file.routes.0.iter().enumerate() {
         let Some(route) = &item.value else {
@@ -55,10 +56,10 @@ pub(super) fn rules(file: &File, listener: &str) -> Vec<(Rule, RouteIndex)> {
             continue;
         }
         if route.r#match.written == 0 {
-            rules.push((any_request(), position));
+            rules.push((any_request(), position, item.span));
         }
         for written in route.r#match.iter() {
-            rules.extend(rules_of(&written.value).map(|rule| (rule, position)));
+            rules.extend(rules_of(&written.value).map(|rule| (rule, position, written.span)));
         }
     }
     rules
@@ -83,7 +84,7 @@ fn rules_of(written: &Match) -> impl Iterator<Item = Rule> {
         hosts => hosts.iter().map(|host| host.value.0.clone()).collect(),
     };
     let paths: Vec<PathMatch> = match (&written.path_regex, written.path.items.as_slice()) {
-        (Some(regex), _) => vec![PathMatch::Regex(regex.value.0.clone())],
+        (Some(regex), _) => vec![regex.value.0.clone()],
         (None, []) => vec![PathMatch::Any],
         (None, paths) => paths.iter().map(|path| path.value.0.clone()).collect(),
     };

@@ -4,15 +4,11 @@ use std::collections::BTreeMap;
 
 use plimsoll_core::document;
 use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text};
-use plimsoll_core::route::{HostMatch, PathMatch, ValueMatch};
-use regex::{Regex, RegexBuilder};
+use plimsoll_core::route::{HostMatch, PathMatch, PatternFault, ValueMatch};
 use serde_json::json;
 
 use super::address::is_label;
 use super::values::Many;
-
-/// The largest program that one regular expression may become.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 
 document! {
     /// What a request has to be like.
@@ -22,7 +18,7 @@ document! {
         /// Paths: exact, or a prefix when it ends in "/*".
         pub(in super::super) path: Many<PathPattern> = Many::default(),
         /// A regular expression over the whole path.
-        pub(in super::super) path_regex: Option<Located<Pattern>>,
+        pub(in super::super) path_regex: Option<Located<PathRegex>>,
         /// Methods, in capitals.
         pub(in super::super) methods: Many<Method> = Many::default(),
         /// Header fields: all have to match.
@@ -34,6 +30,28 @@ document! {
     } later { "sni" }
 }
 
+/// Adds what core says of a pattern that it refused.
+fn understood<T>(parsed: Result<T, PatternFault>, node: &Node, faults: &mut Faults) -> Option<T> {
+    match parsed {
+        Ok(value) => Some(value),
+        Err(refused) => {
+            faults.error(node.span, one_line(&refused.message)).help = refused.help;
+            None
+        }
+    }
+}
+
+/// What the regex crate says in several lines, which point at the place that is underlined anyway.
+fn one_line(message: &str) -> String {
+    match (
+        message.split_once(": regex parse error:"),
+        message.rsplit_once("error: "),
+    ) {
+        (Some((subject, _)), Some((_, cause))) => format!("{subject}: {cause}"),
+        _ => message.to_owned(),
+    }
+}
+
 /// A host of a match.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Host(pub(in super::super) HostMatch);
@@ -41,26 +59,7 @@ pub(in super::super) struct Host(pub(in super::super) HostMatch);
 impl Decode for Host {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let text = expect_text(node, "a host, like \"shop.example.com\" or \"*.example.com\"", faults)?;
-        if text == "*" {
-            return Some(Host(HostMatch::Any));
-        }
-        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-        if let Some(suffix) = name.strip_prefix("*.")
-            && is_hostname(suffix)
-        {
-            return Some(Host(HostMatch::Suffix(format!(".{suffix}"))));
-        }
-        if is_hostname(&name) {
-            return Some(Host(HostMatch::Exact(name)));
-        }
-        let fault = faults.error(node.span, format!("\"{text}\" is not a host"));
-        match name.rsplit_once(':') {
-            Some((host, port)) if is_hostname(host) && port.parse::<u16>().is_ok() => {
-                fault.help(format!("hosts are compared without their ports: write \"{host}\""))
-            }
-            _ => fault.help("write a name, an address, or \"*.\" and a name; `*` stands for whole labels at the front"),
-        };
-        None
+        understood(HostMatch::parse(text), node, faults).map(Host)
     }
 
     fn schema() -> Json {
@@ -89,38 +88,32 @@ impl PartialEq for PathPattern {
 impl Decode for PathPattern {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let text = expect_text(node, "a path, like \"/api/*\"", faults)?;
-        let (stem, prefix) = match text.strip_suffix('*') {
-            Some(stem) => (stem, true),
-            None => (text, false),
-        };
-        let refusal = if !text.starts_with('/') {
-            Some(format!("paths begin with a slash: write \"/{text}\""))
-        } else if stem.contains('*') {
-            Some("`*` may stand at the end only; `path_regex` takes more".into())
-        } else if prefix && !stem.ends_with('/') {
-            Some(format!(
-                "a prefix ends at a slash: write \"{stem}/*\", which matches \"{stem}\" too"
-            ))
-        } else if stem.contains(['?', '#']) || stem.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            Some("a path holds no `?`, `#`, space or control character; `query` matches parameters".into())
-        } else {
-            None
-        };
-        if let Some(help) = refusal {
-            faults
-                .error(node.span, format!("\"{text}\" can match no path"))
-                .help(help);
-            return None;
-        }
-        Some(PathPattern(if prefix {
-            PathMatch::Prefix(stem[..stem.len() - 1].to_owned())
-        } else {
-            PathMatch::Exact(stem.to_owned())
-        }))
+        understood(PathMatch::parse(text), node, faults).map(PathPattern)
     }
 
     fn schema() -> Json {
         json!({ "type": "string", "pattern": "^/", "examples": ["/health", "/api/*"] })
+    }
+}
+
+/// A regular expression over a whole path.
+#[derive(Clone, Debug)]
+pub(in super::super) struct PathRegex(pub(in super::super) PathMatch);
+
+impl PartialEq for PathRegex {
+    fn eq(&self, other: &Self) -> bool {
+        format!("{:?}", self.0) == format!("{:?}", other.0)
+    }
+}
+
+impl Decode for PathRegex {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let text = expect_text(node, "a regular expression", faults)?;
+        understood(PathMatch::regex(text), node, faults).map(PathRegex)
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "format": "regex" })
     }
 }
 
@@ -182,42 +175,6 @@ pub(in super::super) fn is_token(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// A regular expression over a whole value.
-#[derive(Clone, Debug)]
-pub(in super::super) struct Pattern(pub(in super::super) Regex);
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Decode for Pattern {
-    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        let text = expect_text(node, "a regular expression", faults)?;
-        // Alone first: `a)(b` would be well-formed inside of the group.
-        let built = RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
-        let built = built.and_then(|_| {
-            RegexBuilder::new(&format!("^(?:{text})$"))
-                .size_limit(REGEX_BYTES_MAX)
-                .build()
-        });
-        match built {
-            Ok(regex) => Some(Pattern(regex)),
-            Err(error) => {
-                let text = error.to_string();
-                let cause = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                faults.error(node.span, format!("the regular expression does not compile: {cause}"));
-                None
-            }
-        }
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "string", "format": "regex" })
-    }
-}
-
 /// What the value of a header, query parameter or cookie has to be.
 #[derive(Clone, Debug)]
 pub(in super::super) struct ValueRule(pub(in super::super) ValueMatch);
@@ -228,11 +185,32 @@ impl PartialEq for ValueRule {
     }
 }
 
+/// A regular expression over a whole value.
+#[derive(Clone, Debug)]
+struct ValueRegex(ValueMatch);
+
+impl PartialEq for ValueRegex {
+    fn eq(&self, other: &Self) -> bool {
+        format!("{:?}", self.0) == format!("{:?}", other.0)
+    }
+}
+
+impl Decode for ValueRegex {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let text = expect_text(node, "a regular expression", faults)?;
+        understood(ValueMatch::regex(text), node, faults).map(ValueRegex)
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "format": "regex" })
+    }
+}
+
 document! {
     /// What a value has to be, other than one text: one of these.
     struct ValueTable {
         /// A regular expression over the whole value.
-        regex: Option<Pattern>,
+        regex: Option<ValueRegex>,
         /// The value begins with this.
         prefix: Option<String>,
         /// Any value will do (true), or there must be none (false).
@@ -253,10 +231,10 @@ impl Decode for ValueRule {
         let table = ValueTable::decode(node, faults)?;
         let rule = match table {
             ValueTable {
-                regex: Some(Pattern(regex)),
+                regex: Some(ValueRegex(regex)),
                 prefix: None,
                 present: None,
-            } => ValueMatch::Regex(regex),
+            } => regex,
             ValueTable {
                 regex: None,
                 prefix: Some(prefix),

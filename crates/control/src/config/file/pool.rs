@@ -153,6 +153,10 @@ document! {
 
 /// `health = false`, or a table.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each pool, while a configuration is read"
+)]
 pub(in super::super) enum Health {
     /// Nothing is checked.
     Off,

@@ -114,6 +114,8 @@ fn the_schema_describes_every_table_and_admits_no_other_key() {
     assert_eq!(schema["title"], "Plimsoll configuration");
     let pool = &schema["properties"]["pools"]["additionalProperties"];
     assert_eq!(pool["properties"]["panic_threshold"]["maximum"], 100);
+    let backend = &pool["properties"]["backends"]["anyOf"][0]["anyOf"][1];
+    assert_eq!(backend["required"], Json::from(vec!["address"]));
     let route = &schema["properties"]["routes"]["items"];
     assert!(route["properties"]["match"]["anyOf"].is_array());
     every_object(&schema, &mut |object| {

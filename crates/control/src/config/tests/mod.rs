@@ -5,6 +5,7 @@ mod environment;
 mod formats;
 mod includes;
 mod mistakes;
+mod mistakes_of_tables;
 mod plans;
 mod rendering;
 mod robust;

@@ -143,3 +143,21 @@ proptest! {
         FORMATS.into_iter().for_each(|format| survives(format, &text));
     }
 }
+
+#[test]
+fn ten_thousand_routes_and_pools_are_read_in_seconds() {
+    let text: String = std::iter::once("[listeners.web]\nbind = \":1\"\n".to_owned())
+        .chain((0..10_000).map(|at| {
+            format!(
+                "[[routes]]\nname = \"r{at}\"\nmatch = {{ host = \"h{at}.example.com\", path = \"/p{at}/*\" }}\npool = \"p{at}\"\n\
+                 [pools.p{at}]\nbackends = [\"10.0.0.1:80\", \"10.0.0.2:80\"]\nhealth = {{ http = \"/\" }}\n"
+            )
+        }))
+        .collect();
+    let start = Instant::now();
+    let loaded = parse_text("x", Format::Toml, &text).unwrap_or_else(|_| panic!("refused"));
+    assert_eq!(loaded.plan.routes.len(), 10_000);
+    assert!(loaded.warnings.is_empty());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    println!("{:?}", start.elapsed());
+}

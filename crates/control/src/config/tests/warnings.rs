@@ -62,3 +62,37 @@ fn warnings_wait_until_there_is_no_error() {
     let told = told(&toml("[pools.p]\nbackends = [\"10.0.0.1:80\"]\nwhat = 1\n"));
     assert_eq!(told.len(), 1, "{told:#?}");
 }
+
+#[test]
+fn what_no_request_can_reach_is_warned_of_with_what_takes_it() {
+    let text = format!(
+        "{SOUND}[listeners.other]\nbind = \":2\"\npool = \"api\"\n\
+         [[routes]]\nname = \"late\"\npool = \"api\"\n\
+         [[routes]]\nname = \"two\"\nlisteners = \"web\"\nmatch = [{{ path = \"/a\" }}, {{ path = [\"/b\", \"/a\"] }}, {{ path = \"/a\" }}]\npool = \"api\"\n"
+    );
+    assert_eq!(
+        told(&toml(&text)),
+        [
+            "warning 15:8 «\"api\"» no request reaches the route `listener:other`: `all` takes them all (the most specific match wins, and of equals the first in the file) [taken here: 6:1]",
+            "warning 16:1 «[[routes]]» no request reaches the route `late`: `all` takes them all (the most specific match wins, and of equals the first in the file) [taken here: 6:1]",
+            "warning 22:52 «{ path = \"/a\" }» no request reaches this match of the route `two`: `two` takes them all (the most specific match wins, and of equals the first in the file) [taken here: 22:10]",
+        ]
+    );
+}
+
+#[test]
+fn a_route_that_one_listener_hides_is_reached_through_another() {
+    let text = format!(
+        "{SOUND}[listeners.other]\nbind = \":2\"\n\
+         [[routes]]\nname = \"late\"\nlisteners = \"other\"\nrespond = {{}}\n"
+    );
+    let told = told(&toml(&text));
+    assert_eq!(
+        told.len(),
+        1,
+        "`late` holds for one listener, where `all` comes first: {told:#?}"
+    );
+    let first = "[[routes]]\nname = \"first\"\nlisteners = \"web\"\nrespond = {}\n";
+    let text = format!("{first}{SOUND}[listeners.other]\nbind = \":2\"\n");
+    assert_eq!(super::told(&toml(&text)), Vec::<String>::new());
+}
