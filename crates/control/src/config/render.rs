@@ -92,27 +92,30 @@ fn report<'a>(fault: &Fault, sources: &Sources, colour: bool) -> Report<'a, (Str
         Severity::Error => (ReportKind::Error, Color::Red),
         Severity::Warning => (ReportKind::Warning, Color::Yellow),
     };
-    let config = Config::default().with_color(colour).with_index_type(IndexType::Byte);
+    // By characters: by bytes, ariadne slices lines at places that are none.
+    let config = Config::default().with_color(colour).with_index_type(IndexType::Char);
     let place = place(fault.span, sources);
-    let mut label = Label::new(place.clone()).with_color(mark);
-    if let Some(help) = &fault.help {
-        label = label.with_message(help);
-    }
-    let mut report = Report::build(kind, place)
-        .with_config(config)
-        .with_message(&fault.message);
-    report = report.with_label(label);
+    // What has no message is not underlined.
+    let label = Label::new(place.clone())
+        .with_color(mark)
+        .with_message(fault.help.as_deref().unwrap_or("here"));
+    let mut labels = vec![label];
     if let Some((span, message)) = &fault.also {
-        report = report.with_label(
-            Label::new(self::place(*span, sources))
-                .with_message(message)
-                .with_color(Color::Blue),
-        );
+        let second = Label::new(self::place(*span, sources))
+            .with_message(message)
+            .with_color(Color::Blue);
+        // In the order of their lines, which are shown together then.
+        let before = span.file == fault.span.file && span.start < fault.span.start;
+        labels.insert(usize::from(!before), second);
     }
-    report.finish()
+    Report::build(kind, place)
+        .with_config(config)
+        .with_message(&fault.message)
+        .with_labels(labels)
+        .finish()
 }
 
-/// The span as ariadne wants it: at least one character wide, where there is one, so that something is underlined.
+/// The span in characters: at least one wide, where there is one, so that something is underlined.
 fn place(span: Span, sources: &Sources) -> (String, Range<usize>) {
     let Some(source) = sources.source(span) else {
         return (String::new(), 0..0);
@@ -122,9 +125,10 @@ fn place(span: Span, sources: &Sources) -> (String, Range<usize>) {
     if start == text.len() {
         start = floor_boundary(text, start.saturating_sub(1));
     }
-    let width = text[start..].chars().next().map_or(0, char::len_utf8);
-    let end = floor_boundary(text, span.end as usize).max(start + width);
-    (source.name.clone(), start..end)
+    let end = floor_boundary(text, span.end as usize).max(start);
+    let first = text[..start].chars().count();
+    let width = text[start..end].chars().count().max(1);
+    (source.name.clone(), first..first + width)
 }
 
 fn plain(fault: &Fault, sources: &Sources) -> String {

@@ -71,3 +71,37 @@ fn a_fault_at_the_end_of_the_text_is_shown() {
         assert!(!render::text(&refused.faults, &refused.sources, false).is_empty());
     }
 }
+
+#[test]
+fn two_places_of_one_file_are_shown_together_and_of_two_files_with_both_names() {
+    let refused = refused("[pools.p]\nbackends = [\n  \"10.0.0.1:80\",\n  \"10.0.0.1:80\",\n]\n");
+    let shown = render::text(&refused.faults, &refused.sources, false);
+    assert_eq!(shown.matches("plimsoll.toml:").count(), 1, "{shown}");
+    assert!(
+        shown.find("first here").unwrap() < shown.find("╰──────── here").unwrap(),
+        "{shown}"
+    );
+    let directory = super::includes::Directory::new();
+    let first = directory.write("a.toml", "include = \"b.toml\"\n# ä\n[server]\nzone = \"1\"\n");
+    directory.write("b.toml", "# öö\n[server]\nzone = \"2\"\n");
+    let refused = super::super::load(&first, &|_| None).expect_err("zone is there twice");
+    let shown = render::text(&refused.faults, &refused.sources, false);
+    assert!(shown.contains("b.toml:3:1") && shown.contains("a.toml:4:1"), "{shown}");
+}
+
+#[test]
+fn odd_line_ends_do_not_disturb_the_rendering() {
+    for text in [
+        "a\u{2028}b = 1",
+        "[server]\r\nx = 1\r\n",
+        "\"\u{85}é\" = 1\n",
+        "{\u{b}}",
+        "é\u{c}\u{2029}é",
+    ] {
+        for format in [Format::Toml, Format::Yaml, Format::Json] {
+            if let Err(refused) = parse_text("x", format, text) {
+                assert!(!render::text(&refused.faults, &refused.sources, true).is_empty());
+            }
+        }
+    }
+}

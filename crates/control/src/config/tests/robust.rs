@@ -139,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn structured_noise_is_survived(text in "[\\[\\]{}:,\"'&*!|>%@\\-#? \\n\\ta1é]{0,80}") {
+    fn structured_noise_is_survived(text in "[\\[\\]{}:,\"'&*!|>%@\\-#?= \\n\\r\\t\u{b}\u{c}\u{85}\u{2028}a1é]{0,80}") {
         FORMATS.into_iter().for_each(|format| survives(format, &text));
     }
 }
