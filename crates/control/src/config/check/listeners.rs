@@ -1,6 +1,6 @@
 //! Listeners and the admin API: addresses used twice, settings of another protocol, an open door without a lock.
 
-use plimsoll_core::document::Faults;
+use plimsoll_core::document::{Faults, Span};
 
 use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol};
 use super::{Known, Seen, check_reference};
@@ -76,17 +76,22 @@ fn check_admin(file: &File, faults: &mut Faults) {
 /// An address is bound once. Port 0 is another port each time.
 fn check_addresses(file: &File, faults: &mut Faults) {
     let mut seen = Seen::new();
+    let bind = &file.admin.bind;
+    let written = bind.span != Span::default();
+    let admin = bind.value.0.filter(|_| written).map(|address| (address, bind.span));
+    let metrics = file.admin.metrics_bind.as_ref().map(|bind| (bind.value.0, bind.span));
     let listeners = file
         .listeners
         .read()
         .flat_map(|(_, _, listener)| listener.bind.iter().map(|bind| (bind.value.0, bind.span)));
-    let admin = file.admin.bind.value.0.map(|address| (address, file.admin.bind.span));
-    let metrics = file.admin.metrics_bind.as_ref().map(|bind| (bind.value.0, bind.span));
-    for (address, span) in listeners
-        .chain(metrics)
-        .chain(admin)
-        .filter(|(address, _)| address.port() != 0)
-    {
-        seen.insert(address, span, || format!("{address} is bound twice"), faults);
+    for (address, span) in admin.into_iter().chain(metrics).chain(listeners) {
+        if address.port() != 0 {
+            seen.insert(address, span, || format!("{address} is bound twice"), faults);
+        }
+        if !written && bind.value.0 == Some(address) {
+            faults
+                .error(span, format!("the admin API is on {address}"))
+                .help("choose another port, or set [admin] bind");
+        }
     }
 }

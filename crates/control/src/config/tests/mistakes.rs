@@ -199,7 +199,11 @@ fn what_is_there_twice_shows_both_places() {
         ),
         (
             "[admin]\nbind = \"127.0.0.1:7\"\nmetrics_bind = \"127.0.0.1:7\"",
-            "error 2:8 «\"127.0.0.1:7\"» 127.0.0.1:7 is bound twice [first here: 3:16]",
+            "error 3:16 «\"127.0.0.1:7\"» 127.0.0.1:7 is bound twice [first here: 2:8]",
+        ),
+        (
+            "[listeners.x]\nbind = \"127.0.0.1:9900\"",
+            "error 2:8 «\"127.0.0.1:9900\"» the admin API is on 127.0.0.1:9900 (choose another port, or set [admin] bind)",
         ),
     ] {
         assert_told(text, &[expected]);
