@@ -13,11 +13,15 @@ pub const GROWN_MAX: usize = 256 << 10;
 const KEPT_MAX: usize = 256;
 const GROWN_KEPT_MAX: usize = 16;
 
+/// Room of a fresh scratch vector, in bytes: most heads fit.
+const SCRATCH: usize = 1 << 10;
+
 /// A worker's store of blocks that nobody uses now.
 #[derive(Default)]
 pub struct Blocks {
     plain: RefCell<Vec<Vec<u8>>>,
     grown: RefCell<Vec<Vec<u8>>>,
+    scratch: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Blocks {
@@ -29,6 +33,24 @@ impl Blocks {
             block,
             start: 0,
             end: 0,
+        }
+    }
+
+    /// An empty vector that has been one before, so that it has room; give it back with
+    /// [`give_scratch`](Self::give_scratch).
+    pub fn take_scratch(&self) -> Vec<u8> {
+        self.scratch
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(SCRATCH))
+    }
+
+    /// Keeps a vector for the next who needs one, unless it has grown large.
+    pub fn give_scratch(&self, mut vector: Vec<u8>) {
+        let mut scratch = self.scratch.borrow_mut();
+        if (SCRATCH..=BLOCK).contains(&vector.capacity()) && scratch.len() < KEPT_MAX {
+            vector.clear();
+            scratch.push(vector);
         }
     }
 

@@ -90,10 +90,12 @@ impl Attempt {
 
 /// How a request or connection ended.
 pub(crate) struct Finished {
+    logged: bool,
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
     pub(crate) pool: Option<NameId>,
-    pub(crate) backend: Option<(BackendId, Arc<str>)>,
+    pub(crate) backend: Option<BackendId>,
+    /// The attempts; kept only while there is an access log to tell them to.
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) connect: Option<Duration>,
     /// From the last attempt's begin to the head of its answer.
@@ -103,8 +105,9 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(pinned: &Pinned) -> Self {
         Finished {
+            logged: pinned.snapshot.node.access_log.is_some(),
             status: 0,
             reason: None,
             pool: None,
@@ -114,6 +117,20 @@ impl Finished {
             first_byte: None,
             bytes_in: 0,
             bytes_out: 0,
+        }
+    }
+
+    /// Nothing has happened yet, but that it goes to this pool.
+    pub(crate) fn of_pool(pinned: &Pinned, pool: NameId) -> Self {
+        let mut finished = Finished::new(pinned);
+        finished.pool = Some(pool);
+        finished
+    }
+
+    /// Keeps an attempt, when there is an access log to tell it to.
+    pub(crate) fn attempted(&mut self, attempt: impl FnOnce() -> Attempt) {
+        if self.logged {
+            self.attempts.push(attempt());
         }
     }
 
@@ -148,7 +165,7 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
             listener: Some(client.listener),
             route: route.map(|route| route.id),
             pool: finished.pool,
-            backend: finished.backend.as_ref().map(|(id, _)| *id),
+            backend: finished.backend,
             code: finished.status,
         };
         shard.request(key, duration, finished.first_byte);
@@ -192,7 +209,7 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "reason": finished.reason.map(Reason::word),
         "route": name(request.route),
         "pool": pool.map(|pool| &*pool.name),
-        "backend": finished.backend.as_ref().map(|(_, name)| &**name),
+        "backend": finished.attempts.last().map(|attempt| &*attempt.backend),
         "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
         "bytes_in": finished.bytes_in.max(request.head_bytes as u64),
         "bytes_out": finished.bytes_out,
@@ -221,7 +238,7 @@ pub(crate) fn connection_line(client: &Client, pinned: &Pinned, finished: &Finis
         "client": client.peer.ip().to_canonical().to_string(),
         "reason": finished.reason.map(Reason::word),
         "pool": pool.map(|pool| &*pool.name),
-        "backend": finished.backend.as_ref().map(|(_, name)| &**name),
+        "backend": finished.attempts.last().map(|attempt| &*attempt.backend),
         "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
         "bytes_in": finished.bytes_in,
         "bytes_out": finished.bytes_out,

@@ -1,6 +1,6 @@
 //! Configuration: from the files that users write to a [`Plan`].
 //!
-//! In this order, each step with every fault that it finds: [`read`] makes one tree of the files, [`file`] decodes it,
+//! In this order, each step with every fault that it finds: [`read`] makes one tree of the files, [`mod@file`] decodes it,
 //! [`check`] judges what concerns several places, [`compile`] resolves names and fills in defaults. Nothing that a
 //! configuration holds can make us panic.
 

@@ -107,7 +107,7 @@ async fn one_request(client: &mut Client, input: &mut Buffer, pinned: &Rc<Pinned
     };
     client.requests += 1;
     let too_many = client.requests == 1 && client.is_too_many(pinned.snapshot.node.max_connections);
-    let mut upstream_head = Vec::with_capacity(head + 256);
+    let mut upstream_head = client.worker.blocks.take_scratch();
     let mut request = route::route(client, pinned, service, &input.unread()[..head], &mut upstream_head);
     input.consume(head);
     if too_many {

@@ -69,8 +69,7 @@ impl Forward<'_> {
             _ => {
                 let failure = Failure::last(Reason::BackendProtocolError);
                 self.finished
-                    .attempts
-                    .push(Attempt::failed(&lease, failure.reason, begun));
+                    .attempted(|| Attempt::failed(&lease, failure.reason, begun));
                 self.conclude_after(lease, Outcome::Failed(failure), latency);
                 return Ended::Refused(failure.reason);
             }
@@ -78,8 +77,7 @@ impl Forward<'_> {
         exchange.answer.consume(length);
         self.finished.answered(answer.status, latency);
         self.finished
-            .attempts
-            .push(Attempt::answered(&lease, answer.status, begun));
+            .attempted(|| Attempt::answered(&lease, answer.status, begun));
         if answer.status == 101 {
             return self.upgraded(exchange, lease, upstream, latency).await;
         }

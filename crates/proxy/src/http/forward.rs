@@ -64,7 +64,7 @@ pub(super) async fn forward(
         upload: Upload::new(head, request.framing),
         answer: worker.blocks.take(),
         hungry: false,
-        out: Vec::new(),
+        out: worker.blocks.take_scratch(),
         bytes_out: 0,
         limits: Limits {
             timeouts: service.timeouts,
@@ -86,16 +86,15 @@ pub(super) async fn forward(
         tried: [BackendId(0); TRIES_MAX],
         tries: 0,
         retries: 0,
-        finished: Finished {
-            pool: Some(pool.id),
-            ..Finished::new()
-        },
+        finished: Finished::of_pool(pinned, pool.id),
     };
     let ended = forward.run(&mut exchange, goes).await;
     forward.finished.bytes_in = exchange.upload.body_bytes + request.head_bytes as u64;
     forward.finished.bytes_out = exchange.bytes_out;
     let read = exchange.upload.is_read();
-    drop(exchange);
+    let Exchange { upload, out, .. } = exchange;
+    forward.worker.blocks.give_scratch(out);
+    forward.worker.blocks.give_scratch(upload.into_scratch());
     let finished = forward.finished;
     match ended {
         Ended::Answered(next) => {
@@ -118,7 +117,7 @@ impl Forward<'_> {
                 Ok(lease) => lease,
                 Err(reason) => return self.give_up(reason),
             };
-            self.finished.backend = Some((lease.backend().id, lease.name().clone()));
+            self.finished.backend = Some(lease.backend().id);
             let fault = match self.attempt(exchange, &lease).await {
                 Ok((upstream, length)) => {
                     let status = exchange.status(length);
@@ -127,7 +126,7 @@ impl Forward<'_> {
                         self.count_retries(true);
                         return self.answer(exchange, lease, (upstream, length), goes, begun).await;
                     }
-                    self.finished.attempts.push(Attempt::answered(&lease, status, begun));
+                    self.finished.attempted(|| Attempt::answered(&lease, status, begun));
                     exchange.answer.consume(exchange.answer.len());
                     self.conclude(lease, Outcome::Answered(status), begun);
                     continue;
@@ -141,8 +140,7 @@ impl Forward<'_> {
                 Fault::Backend(failure) => failure,
             };
             self.finished
-                .attempts
-                .push(Attempt::failed(&lease, failure.reason, begun));
+                .attempted(|| Attempt::failed(&lease, failure.reason, begun));
             let again = self.retry.covers_failure(failure, self.request.idempotent);
             let again = again && self.may_retry(exchange, &lease, begun);
             self.conclude(lease, Outcome::Failed(failure), begun);

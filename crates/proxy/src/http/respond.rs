@@ -112,7 +112,7 @@ pub(crate) fn redirect(to: &Redirect, from: Option<&Authority<'_>>, path: &str, 
 pub(crate) async fn respond(client: &mut Client, pinned: &Rc<Pinned>, request: &Request, reply: Reply) -> Next {
     // A body that was not read is in the way of the next request.
     let closing = if request.is_bodiless() { reply } else { reply.closing() };
-    respond_after(client, pinned, request, &closing, Finished::new()).await
+    respond_after(client, pinned, request, &closing, Finished::new(pinned)).await
 }
 
 /// Sends `reply` after what `finished` says was tried, and counts the request.

@@ -60,6 +60,11 @@ impl Upload {
         }
     }
 
+    /// The vector that its bytes were kept in.
+    pub(crate) fn into_scratch(self) -> Vec<u8> {
+        self.sending
+    }
+
     /// Whether all of the client's request has been taken from it.
     pub(crate) fn is_read(&self) -> bool {
         self.complete

@@ -17,7 +17,7 @@ pub(crate) async fn serve(mut client: Client) {
     let Service::Tcp(service) = &listener.service else {
         return;
     };
-    let mut finished = Finished::new();
+    let mut finished = Finished::new(&pinned);
     if client.is_too_many(pinned.snapshot.node.max_connections) {
         finished.fail(Reason::Overloaded);
     } else {

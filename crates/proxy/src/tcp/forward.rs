@@ -77,14 +77,14 @@ async fn reach(
             }
             Err(_) => return None,
         };
-        finished.backend = Some((lease.backend().id, lease.name().clone()));
+        finished.backend = Some(lease.backend().id);
         let reason = if let Some(place) = lease.backend().place(lease.limits().connections) {
             let until = begun + pool.settings.connect_timeout;
             match client.timer.within(until, connect(lease.backend().address)).await {
                 Ok(Ok(socket)) => {
                     let latency = begun.elapsed();
                     finished.connect = Some(latency);
-                    finished.attempts.push(Attempt::answered(&lease, 0, begun));
+                    finished.attempted(|| Attempt::answered(&lease, 0, begun));
                     client
                         .worker
                         .shard()
@@ -97,7 +97,7 @@ async fn reach(
         } else {
             Reason::PoolFull
         };
-        finished.attempts.push(Attempt::failed(&lease, reason, begun));
+        finished.attempted(|| Attempt::failed(&lease, reason, begun));
         finished.fail(reason);
         tried[tries] = lease.backend().id;
         conclude(

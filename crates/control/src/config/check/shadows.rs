@@ -83,6 +83,7 @@ fn told(span: Span, shadowed: &Shadowed, by: Span, faults: &mut Faults) {
 
 fn route((position, plan): (usize, &super::super::plan::RoutePlan)) -> Arc<Route> {
     Arc::new(Route {
+        index: 0,
         id: NameId(u32::try_from(position).unwrap_or(u32::MAX)),
         name: plan.name.as_str().into(),
         action: plan.action.clone(),
