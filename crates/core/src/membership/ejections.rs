@@ -1,17 +1,10 @@
 //! Who is ejected, and who is let back: the rules that concern the pool as a whole.
 
-use std::time::Duration;
-
 use super::Membership;
 use super::spec::{Rules, Transition};
-use crate::health::{Cause, Offence, State, stands_out};
-use crate::load::Recent;
+use crate::health::{Cause, Offence, State};
 use crate::rng::Rng;
 use crate::time::Now;
-
-/// How long the sum of all recent results may be used again, so that a pool of thousands whose backends all fail is not
-/// summed for each of them.
-const EVIDENCE_AGE_MAX: Duration = Duration::from_millis(250);
 
 /// Those who would take work if they were healthy, and how many of them are healthy, and ejected.
 #[derive(Default)]
@@ -19,13 +12,6 @@ struct Count {
     in_rotation: usize,
     healthy: usize,
     ejected: usize,
-}
-
-/// The recent results of all backends, as they were summed last.
-#[derive(Clone, Copy)]
-pub(super) struct Evidence {
-    at: Now,
-    sum: Recent,
 }
 
 impl Membership {
@@ -47,13 +33,17 @@ impl Membership {
         } else {
             (Offence::ServerErrors, server_errors)
         };
-        if !matches!(self.standings[at].state, State::Healthy | State::Unknown) || !self.can_spare(at) {
+        if !matches!(self.standings[at].state, State::Healthy | State::Unknown) {
             return;
         }
         if offence == Offence::ServerErrors && !self.is_outlier(at, server_errors, now) {
             return;
         }
+        if !self.can_spare(at) {
+            return;
+        }
         let standing = &mut self.standings[at];
+        standing.suspicion = None;
         standing
             .ejection
             .begin(offence, row, backend.load.totals(), &rules, now, rng);
@@ -67,40 +57,6 @@ impl Membership {
         let others =
             count.healthy - usize::from(self.standings[at].state == State::Healthy && self.standings[at].in_rotation());
         others > 0 && rules.allows(count.ejected + 1, count.in_rotation)
-    }
-
-    /// Whether the backend fails more often than the rest of its pool explains, ejected ones included.
-    fn is_outlier(&mut self, at: usize, row: u32, now: Now) -> bool {
-        let stale = self
-            .evidence
-            .is_none_or(|evidence| now.since(evidence.at) > EVIDENCE_AGE_MAX);
-        if stale {
-            let mut sum = Recent::default();
-            for standing in &mut self.standings {
-                let recent = standing.spec.backend.load.recent(now);
-                standing.evidence = recent;
-                sum.results = sum.results.saturating_add(recent.results);
-                sum.failures = sum.failures.saturating_add(recent.failures);
-            }
-            self.evidence = Some(Evidence { at: now, sum });
-        }
-        let Some(Evidence { sum, .. }) = self.evidence else {
-            return false;
-        };
-        let standing = &self.standings[at];
-        let rest = Recent {
-            results: sum.results.saturating_sub(standing.evidence.results),
-            failures: sum.failures.saturating_sub(standing.evidence.failures),
-        };
-        let mut own = standing.spec.backend.load.recent(now);
-        // A row that took longer than the windows remember is evidence all the same.
-        if own.results < row {
-            own = Recent {
-                results: row,
-                failures: row,
-            };
-        }
-        stands_out(own, rest, self.standings.len())
     }
 
     /// Lets ejected backends back before their time, the next first, while too many are out for what is left of the pool
@@ -127,7 +83,6 @@ impl Membership {
             }
             let standing = &mut self.standings[at];
             standing.ejection.end(standing.spec.backend.load.totals(), now);
-            standing.spec.backend.load.forgive();
             self.settle(at, Cause::Readmitted, now, out);
             count.ejected -= 1;
             count.healthy += usize::from(self.standings[at].state == State::Healthy);

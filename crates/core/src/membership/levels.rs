@@ -119,6 +119,9 @@ pub(super) fn levels(censuses: &[Census], threshold: u8) -> Vec<Level> {
             level.load = (available / total.min(1.0)).min(left);
             left = (left - level.load).max(0.0);
         }
+        if level.load <= 0.0 {
+            level.mode = Mode::Serving;
+        }
     }
     levels
 }
@@ -181,6 +184,7 @@ mod tests {
             (vec![census(2, 8), census(2, 8)], vec![50, 50], vec![true, true]),
             (vec![census(0, 10), census(0, 30)], vec![25, 75], vec![true, true]),
             (vec![census(1, 9), census(5, 5)], vec![17, 83], vec![true, false]),
+            (vec![census(6, 4), census(0, 10)], vec![100, 0], vec![false, false]),
             (vec![census(4, 6)], vec![100], vec![true]),
             (vec![census(5, 5)], vec![100], vec![false]),
         ] {

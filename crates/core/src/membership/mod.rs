@@ -15,6 +15,7 @@ mod notes;
 mod slow_start;
 mod spec;
 mod standing;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod zones;
@@ -26,9 +27,9 @@ pub use spec::{Action, Condition, Event, MemberStatus, Operator, Rules, Spec, Tr
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use self::ejections::Evidence;
 use self::memory::Memory;
 use self::standing::Standing;
+use self::suspicion::Sum;
 use crate::health::{Cause, Check, State};
 use crate::name::BackendId;
 use crate::rng::Rng;
@@ -41,7 +42,8 @@ pub struct Membership {
     places: HashMap<BackendId, usize>,
     memory: Memory,
     revision: u64,
-    evidence: Option<Evidence>,
+    /// What all have answered, when it was last asked.
+    sum: Option<Sum>,
 }
 
 impl Membership {
@@ -53,7 +55,7 @@ impl Membership {
             places: HashMap::new(),
             memory: Memory::default(),
             revision: 0,
-            evidence: None,
+            sum: None,
         }
     }
 
@@ -98,16 +100,19 @@ impl Membership {
     /// The whole set of backends. What is there already, by identity, keeps its state; what is new joins, unchecked;
     /// what is missing leaves. Of two with one identity the first counts.
     pub fn set(&mut self, specs: Vec<Spec>, now: Now) -> Vec<Transition> {
-        let mut before: HashMap<BackendId, Standing> = std::mem::take(&mut self.standings)
+        let mut before: HashMap<BackendId, (usize, Standing)> = std::mem::take(&mut self.standings)
             .into_iter()
-            .map(|standing| (standing.spec.backend.id, standing))
+            .enumerate()
+            .map(|(at, standing)| (standing.spec.backend.id, (at, standing)))
             .collect();
         // Work cannot wait for the first check of newcomers when nobody who stays can take it.
         let serves = |standing: &Standing| standing.in_rotation() && standing.state == State::Healthy;
         let founding = !specs
             .iter()
-            .any(|spec| before.get(&spec.backend.id).is_some_and(serves));
+            .filter_map(|spec| before.get(&spec.backend.id))
+            .any(|(_, standing)| serves(standing));
         let mut transitions = Vec::new();
+        let (mut joined, mut changed) = (false, false);
         self.places.clear();
         for spec in specs {
             let (id, at) = (spec.backend.id, self.standings.len());
@@ -115,11 +120,13 @@ impl Membership {
                 continue;
             }
             self.places.insert(id, at);
-            if let Some(mut standing) = before.remove(&id) {
+            if let Some((was_at, mut standing)) = before.remove(&id) {
+                changed |= was_at != at || !standing.spec.is_same(&spec);
                 standing.spec = spec;
                 self.standings.push(standing);
                 self.settle(at, Cause::Ready, now, &mut transitions);
             } else {
+                joined = true;
                 let (operator, mut ejection) = self.memory.recall(id);
                 if self.rules.outlier.is_none() || ejection.until().is_some_and(|until| until <= now) {
                     ejection.end(spec.backend.load.totals(), now);
@@ -128,11 +135,14 @@ impl Membership {
                 self.standings.push(standing);
             }
         }
-        for (id, standing) in before {
+        if joined || !before.is_empty() {
+            changed = true;
+            self.drop_suspicions();
+        }
+        self.revision += u64::from(changed);
+        for (id, (_, standing)) in before {
             self.memory.keep(id, standing.operator, standing.ejection);
         }
-        self.revision += 1;
-        self.evidence = None;
         self.readmit(now, &mut transitions);
         transitions
     }
@@ -161,7 +171,8 @@ impl Membership {
                 }
             }
         }
-        if !transitions.is_empty() {
+        // One healthy backend more never asks for another.
+        if transitions.iter().any(|transition| transition.to != State::Healthy) {
             self.readmit(now, &mut transitions);
         }
         transitions
@@ -174,7 +185,6 @@ impl Membership {
             let standing = &mut self.standings[at];
             if standing.ejection.until().is_some_and(|until| until <= now) {
                 standing.ejection.end(standing.spec.backend.load.totals(), now);
-                standing.spec.backend.load.forgive();
                 self.settle(at, Cause::EjectionOver, now, &mut transitions);
             }
             // Every step is another weight.
@@ -202,7 +212,6 @@ impl Membership {
         let well = standing.ejection.observe_check(passed, &rules);
         if well {
             standing.ejection.end(standing.spec.backend.load.totals(), now);
-            standing.spec.backend.load.forgive();
         }
         if passed && standing.cause == Cause::Assumed {
             standing.cause = Cause::CheckPassed;

@@ -72,6 +72,13 @@ impl Spec {
             condition: Condition::Ready,
         }
     }
+
+    /// Whether it says nothing new, beyond what its condition says.
+    pub(super) fn is_same(&self, other: &Spec) -> bool {
+        Arc::ptr_eq(&self.backend, &other.backend)
+            && (&self.name, &self.zone) == (&other.name, &other.zone)
+            && (self.weight, self.priority, self.limits) == (other.weight, other.priority, other.limits)
+    }
 }
 
 crate::words! {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::slow_start::{Ramp, STEPS};
 use super::spec::{Action, Condition, Operator, Rules, Spec};
+use super::suspicion::{Suspicion, Tally};
 use crate::health::{Cause, Check, Ejection, State};
-use crate::load::Recent;
 use crate::members::Member;
 use crate::time::Now;
 
@@ -26,8 +26,9 @@ pub(super) struct Standing {
     pub(super) state: State,
     pub(super) cause: Cause,
     pub(super) since: Now,
-    /// Its recent results when the pool's were last summed.
-    pub(super) evidence: Recent,
+    /// What it had answered when the pool was last summed.
+    pub(super) tally: Tally,
+    pub(super) suspicion: Option<Suspicion>,
 }
 
 impl Standing {
@@ -52,7 +53,8 @@ impl Standing {
             state: State::Unknown,
             cause: Cause::Unchecked,
             since: now,
-            evidence: Recent::default(),
+            tally: Tally::default(),
+            suspicion: None,
         };
         let because = match (&rules.checks, standing.check.verdict()) {
             (None, _) => Cause::NoChecks,
@@ -120,6 +122,10 @@ impl Standing {
         let from = std::mem::replace(&mut self.state, state);
         (self.cause, self.since) = (cause, now);
         self.ramp = None;
+        if state == State::Healthy {
+            // The rows of failures that it had before do not count again.
+            self.spec.backend.load.forgive();
+        }
         // What the pool started with begins with its whole share: the others are as cold.
         if state == State::Healthy && !(self.founder && from == State::Unknown) {
             self.ramp = Ramp::new(rules.slow_start, now);

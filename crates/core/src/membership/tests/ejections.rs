@@ -112,3 +112,54 @@ fn an_ejection_is_not_shaken_off_by_rediscovery() {
     pool.membership.set(specs("abc"), pool.now);
     assert_eq!(pool.state('a'), State::Unknown);
 }
+
+#[test]
+fn a_backend_that_breaks_after_a_good_while_is_noticed_at_once() {
+    let mut pool = Pool::healthy(Rules::default(), specs("abc"));
+    for name in "abc".chars() {
+        pool.answer(name, Sign::Success, 1_000);
+    }
+    let mut rows = 0;
+    loop {
+        rows += 1;
+        pool.wait(0.05);
+        pool.answer('b', Sign::Success, 10);
+        pool.answer('c', Sign::Success, 10);
+        if !pool.offend('a', Sign::ServerError).is_empty() {
+            break;
+        }
+    }
+    assert_eq!(
+        rows, 3,
+        "one that raises the suspicion, and ten failures where the others had forty answers"
+    );
+}
+
+#[test]
+fn a_burst_for_a_broken_url_ejects_nobody_in_a_pool_that_was_well_for_long() {
+    let mut pool = Pool::healthy(Rules::default(), specs("abc"));
+    for name in "abc".chars() {
+        pool.answer(name, Sign::Success, 1_000);
+    }
+    for _ in 0..100 {
+        pool.wait(0.05);
+        for name in "abc".chars() {
+            assert_eq!(pool.offend(name, Sign::ServerError), []);
+        }
+    }
+}
+
+#[test]
+fn a_row_from_before_an_outage_does_not_count_after_it() {
+    let mut pool = Pool::healthy(Rules::default(), specs("abc"));
+    pool.check("aaa", false);
+    pool.answer('a', Sign::Failure, 50);
+    pool.check("aa", true);
+    pool.answer('a', Sign::Failure, 4);
+    assert_eq!(pool.apply(Event::Suspect { backend: id('a') }), []);
+    pool.answer('a', Sign::Failure, 1);
+    assert_eq!(
+        words(&pool.apply(Event::Suspect { backend: id('a') })),
+        [("ejected", "failures")]
+    );
+}

@@ -169,3 +169,20 @@ fn a_reload_of_the_rules_keeps_what_is_known() {
     assert_eq!(pool.tiers(), "100:abcd", "checks that are new have to fail first");
     assert_eq!(pool.membership.set_rules(Rules::default(), pool.now), []);
 }
+
+#[test]
+fn a_set_that_says_nothing_new_asks_for_no_new_view() {
+    let same = specs("abc");
+    let mut pool = Pool::healthy(Rules::default(), same.clone());
+    let revision = pool.membership.revision();
+    pool.membership.set(same.clone(), pool.now);
+    pool.check("abc", true);
+    assert_eq!(pool.membership.revision(), revision);
+    for (at, change) in [(0, 2), (1, 5)] {
+        let mut other = same.clone();
+        other[at].weight = change;
+        pool.membership.set(other, pool.now);
+    }
+    pool.membership.set(same.iter().rev().cloned().collect(), pool.now);
+    assert_eq!(pool.membership.revision(), revision + 3);
+}
