@@ -18,6 +18,8 @@ pub mod pool;
 pub mod retry;
 pub mod rng;
 pub mod route;
+#[cfg(test)]
+mod simulation;
 pub mod snapshot;
 pub mod telemetry;
 pub mod time;
