@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -105,10 +105,9 @@ impl Socket {
     }
 
     /// Whether a connection that should be silent still is, as far as the runtime has heard: false when the other
-    /// end closed it or sent something unasked.
+    /// end closed it or sent something unasked, which is then lost.
     pub fn is_silent(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.0.poll_read_ready(&mut cx).is_pending()
+        matches!(self.0.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Like [`is_silent`](Self::is_silent), but asks the kernel.

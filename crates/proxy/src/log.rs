@@ -102,6 +102,8 @@ pub(crate) struct Finished {
     pub(crate) first_byte: Option<Duration>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    /// When it ended, if somebody has looked at the clock since.
+    pub(crate) ended: Option<Instant>,
 }
 
 impl Finished {
@@ -117,6 +119,7 @@ impl Finished {
             first_byte: None,
             bytes_in: 0,
             bytes_out: 0,
+            ended: None,
         }
     }
 
@@ -157,7 +160,8 @@ impl Finished {
 /// Counts a finished request, and writes it to the access log when there is one.
 pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finished: &Finished) {
     let worker = &client.worker;
-    let duration = request.started.elapsed();
+    let ended = finished.ended.unwrap_or_else(Instant::now);
+    let duration = ended.saturating_duration_since(request.started);
     let route = request.route.and_then(|at| pinned.snapshot.routes.get(at));
     {
         let mut shard = worker.shard();

@@ -1,10 +1,9 @@
 //! An HTTP check: a request is answered with one of the expected statuses.
 
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use plimsoll_http::h1::{FIELDS_MAX, FieldRoom, HeadScan, Method, Scanned, parse_response};
+use plimsoll_http::h1::{FieldRoom, HeadScan, Method, Scanned, parse_response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -64,7 +63,7 @@ async fn read_status(stream: &mut TcpStream) -> Result<u16, ProbeError> {
     loop {
         match scan.look(&bytes, HEAD_MAX, HEAD_MAX) {
             Ok(Scanned::Head(length)) => {
-                let mut room: FieldRoom<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+                let mut room = FieldRoom::new();
                 let status = parse_response(&bytes[..length], &mut room, Method::Other)
                     .map_err(|fault| ProbeError::Protocol(fault.to_string()))?
                     .status;

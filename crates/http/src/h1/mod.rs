@@ -12,13 +12,36 @@ pub use response::{Method, ResponseHead, parse_response};
 pub use scan::{HeadScan, Scanned};
 pub use write::{HeadOut, ReplyHead, RequestOut, write_reply_head, write_request_head, write_response_head};
 
+use std::mem::MaybeUninit;
+
 use httparse::Header;
+
+use crate::field::Class;
 
 /// The most header fields of one head, whatever the configuration says.
 pub const FIELDS_MAX: usize = 128;
 
 /// Room for a head's fields, on the stack of the one function that handles it.
-pub type FieldRoom<'b> = [std::mem::MaybeUninit<Header<'b>>; FIELDS_MAX];
+pub struct FieldRoom<'b> {
+    headers: [MaybeUninit<Header<'b>>; FIELDS_MAX],
+    classes: [Class; FIELDS_MAX],
+}
+
+impl FieldRoom<'_> {
+    /// Room for [`FIELDS_MAX`] fields.
+    pub fn new() -> Self {
+        FieldRoom {
+            headers: [const { MaybeUninit::uninit() }; FIELDS_MAX],
+            classes: [Class::Plain; FIELDS_MAX],
+        }
+    }
+}
+
+impl Default for FieldRoom<'_> {
+    fn default() -> Self {
+        FieldRoom::new()
+    }
+}
 
 /// What is wrong with a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -46,7 +46,7 @@ pub struct RequestHead<'b> {
     /// The fields.
     pub fields: &'b [Header<'b>],
     /// What each field means.
-    pub classes: [Class; super::FIELDS_MAX],
+    pub classes: &'b mut [Class; super::FIELDS_MAX],
     /// The body.
     pub framing: Framing,
     /// Whether the client wants to go on after this request.
@@ -69,7 +69,7 @@ pub fn parse_request<'b>(
     fields_max: usize,
 ) -> Result<RequestHead<'b>, HeadFault> {
     let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(bytes, room) {
+    match parsed.parse_with_uninit_headers(bytes, &mut room.headers) {
         Ok(Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(HeadFault::Malformed("the head does not end where its empty line is")),
         Err(httparse::Error::TooManyHeaders) => return Err(HeadFault::TooLarge),
@@ -87,7 +87,7 @@ pub fn parse_request<'b>(
         minor,
         host: &[],
         fields,
-        classes: [Class::Plain; super::FIELDS_MAX],
+        classes: &mut room.classes,
         framing: Framing::None,
         keep_alive: minor == 1,
         expect_continue: false,
@@ -122,6 +122,8 @@ struct Facts {
     chunked: bool,
     websocket: bool,
     upgrade_listed: bool,
+    /// `Connection` names something else than what every proxy knows.
+    names_others: bool,
 }
 
 impl Facts {
@@ -167,7 +169,7 @@ impl<'b> RequestHead<'b> {
                     facts.codings += 1;
                     facts.chunked = field.value.eq_ignore_ascii_case(b"chunked");
                 }
-                Class::Connection => facts.upgrade_listed |= self.read_connection(field.value),
+                Class::Connection => self.read_connection(field.value, &mut facts),
                 Class::Upgrade => {
                     facts.websocket |= list(field.value).any(|member| member.eq_ignore_ascii_case(b"websocket"));
                 }
@@ -181,13 +183,13 @@ impl<'b> RequestHead<'b> {
                 _ => {}
             }
         }
-        self.drop_what_connection_names();
+        if facts.names_others {
+            self.drop_what_connection_names();
+        }
         Ok(facts)
     }
 
-    /// Whether `upgrade` is listed.
-    fn read_connection(&mut self, value: &[u8]) -> bool {
-        let mut upgrade = false;
+    fn read_connection(&mut self, value: &[u8], facts: &mut Facts) {
         for option in list(value) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.keep_alive = false;
@@ -195,10 +197,11 @@ impl<'b> RequestHead<'b> {
                 // "close" wins over it, in either order.
                 self.keep_alive |= self.minor == 0 && !self.names_close();
             } else if option.eq_ignore_ascii_case(b"upgrade") {
-                upgrade = true;
+                facts.upgrade_listed = true;
+            } else {
+                facts.names_others = true;
             }
         }
-        upgrade
     }
 
     fn names_close(&self) -> bool {
@@ -207,9 +210,6 @@ impl<'b> RequestHead<'b> {
 
     /// Fields that `Connection` names end here (RFC 9110 §7.6.1), but for those that later hops rely on.
     fn drop_what_connection_names(&mut self) {
-        if !self.classes[..self.fields.len()].contains(&Class::Connection) {
-            return;
-        }
         let fields = self.fields;
         for option in connection_options(self.fields) {
             if [&b"close"[..], b"keep-alive", b"upgrade", b"te"]

@@ -20,7 +20,7 @@ pub struct ResponseHead<'b> {
     /// The fields.
     pub fields: &'b [Header<'b>],
     /// What each field means.
-    pub classes: [Class; super::FIELDS_MAX],
+    pub classes: &'b mut [Class; super::FIELDS_MAX],
     /// The body, for the method that was asked with.
     pub framing: Framing,
     /// Whether the backend will take another request on this connection.
@@ -37,7 +37,8 @@ pub fn parse_response<'b>(
     method: Method,
 ) -> Result<ResponseHead<'b>, HeadFault> {
     let mut parsed = httparse::Response::new(&mut []);
-    let parse = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, room);
+    let parse =
+        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, &mut room.headers);
     match parse {
         Ok(Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(HeadFault::Malformed("the head does not end where its empty line is")),
@@ -55,7 +56,7 @@ pub fn parse_response<'b>(
         minor,
         phrase: parsed.reason.unwrap_or_default(),
         fields: parsed.headers,
-        classes: [Class::Plain; super::FIELDS_MAX],
+        classes: &mut room.classes,
         framing: Framing::None,
         keep_alive: minor == 1,
     };
@@ -76,6 +77,7 @@ impl<'b> ResponseHead<'b> {
     /// RFC 9112 §6.3 for answers.
     fn read_fields(&mut self, method: Method) -> Result<Framing, HeadFault> {
         let (mut length, mut lengths, mut codings, mut chunked) = (None, 0, 0, false);
+        let mut names_others = false;
         for (at, field) in self.fields.iter().enumerate() {
             let class = classify(field.name);
             self.classes[at] = class;
@@ -94,13 +96,17 @@ impl<'b> ResponseHead<'b> {
                             self.keep_alive = false;
                         } else if option.eq_ignore_ascii_case(b"keep-alive") {
                             self.keep_alive |= self.minor == 0;
+                        } else {
+                            names_others = true;
                         }
                     }
                 }
                 _ => {}
             }
         }
-        self.drop_what_connection_names();
+        if names_others {
+            self.drop_what_connection_names();
+        }
         if lengths > 1 || (lengths == 1 && length.is_none()) {
             return Err(HeadFault::Malformed(
                 "the backend's Content-Length is repeated or no number",

@@ -23,7 +23,7 @@ pub struct RequestOut<'a> {
     /// `http` or `https`.
     pub proto: &'a str,
     /// The request's id, when it does not bring one that is believed.
-    pub request_id: &'a str,
+    pub request_id: &'a [u8],
     /// The Host to send when the request names none.
     pub default_host: &'a str,
 }
@@ -100,7 +100,7 @@ impl Seen {
 fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_>, seen: Seen) {
     out.extend_from_slice(b"x-forwarded-for: ");
     if to.trusted {
-        for (field, class) in head.fields.iter().zip(&head.classes) {
+        for (field, class) in head.fields.iter().zip(&*head.classes) {
             if *class == Class::ForwardedFor && !field.value.is_empty() {
                 out.extend_from_slice(field.value);
                 out.extend_from_slice(b", ");
@@ -116,7 +116,7 @@ fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_
         line(out, b"x-forwarded-host", head.host);
     }
     if !(to.trusted && seen.id) {
-        line(out, b"x-request-id", to.request_id.as_bytes());
+        line(out, b"x-request-id", to.request_id);
     }
 }
 

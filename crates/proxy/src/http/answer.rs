@@ -70,7 +70,7 @@ impl Forward<'_> {
                 let failure = Failure::last(Reason::BackendProtocolError);
                 self.finished
                     .attempted(|| Attempt::failed(&lease, failure.reason, begun));
-                self.conclude_after(lease, Outcome::Failed(failure), latency);
+                self.conclude_after(lease, Outcome::Failed(failure), latency, now);
                 return Ended::Refused(failure.reason);
             }
         };
@@ -98,11 +98,13 @@ impl Forward<'_> {
             Ok(clean) => clean,
             Err(fault) => return Ended::Answered(self.cut(lease, fault, latency)),
         };
+        let now = Instant::now();
         if clean && answer.reusable && exchange.upload.is_sent() {
             let keep = self.pool.settings.idle_timeout;
-            self.worker.reuse.borrow_mut().put(upstream, Instant::now(), keep);
+            self.worker.reuse.borrow_mut().put(upstream, now, keep);
         }
-        self.conclude_after(lease, Outcome::Answered(answer.status), latency);
+        self.finished.ended = Some(now);
+        self.conclude_after(lease, Outcome::Answered(answer.status), latency, now);
         if !exchange.upload.is_read() {
             // What the client still sends is not wanted any more: it gets to read the answer, and then the end.
             return Ended::Answered(Next::Linger);
@@ -126,7 +128,7 @@ impl Forward<'_> {
             Fault::Client(reason) => reason,
             Fault::Stale => Reason::BackendReset,
             Fault::Backend(failure) => {
-                self.conclude_after(lease, Outcome::Failed(failure), latency);
+                self.conclude_after(lease, Outcome::Failed(failure), latency, Instant::now());
                 failure.reason
             }
         };
@@ -174,7 +176,7 @@ impl Forward<'_> {
         }
         exchange.upload.body_bytes += forth.get();
         exchange.bytes_out += back.get();
-        self.conclude_after(lease, Outcome::Answered(101), latency);
+        self.conclude_after(lease, Outcome::Answered(101), latency, Instant::now());
         Ended::Answered(Next::Close)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -11,8 +10,7 @@ use std::time::{Duration, Instant};
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_core::snapshot::{HttpLimits, HttpTimeouts};
 use plimsoll_http::h1::{
-    FIELDS_MAX, FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response,
-    write_response_head,
+    FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response, write_response_head,
 };
 use plimsoll_net::{Buffer, GROWN_MAX, Socket, Timer};
 
@@ -36,14 +34,14 @@ pub(crate) struct Exchange<'c> {
     /// What the client is to be sent before what stands in `answer`.
     pub(crate) out: Vec<u8>,
     pub(crate) bytes_out: u64,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Limits<'c>,
 }
 
 /// What bounds an exchange.
 #[derive(Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) timeouts: HttpTimeouts,
-    pub(crate) head: HttpLimits,
+pub(crate) struct Limits<'c> {
+    pub(crate) timeouts: &'c HttpTimeouts,
+    pub(crate) head: &'c HttpLimits,
     /// From the request's end to the head of the answer.
     pub(crate) response_header: Duration,
     /// One try, until the head of its answer.
@@ -98,13 +96,11 @@ impl Exchange<'_> {
         let per_try = self.limits.per_try.map(|span| self.timer.after(span));
         let mut sent_at = None;
         poll_fn(|cx| {
-            if let Err(fault) = self.poll_request(cx, backend) {
-                return Poll::Ready(Err(fault));
-            }
+            self.poll_upload(cx, backend)?;
             loop {
                 if !self.answer.is_empty() {
                     *silent = false;
-                    let head = &self.limits.head;
+                    let head = self.limits.head;
                     match scan.look(self.answer.unread(), head.request_line, head.head_bytes) {
                         Ok(Scanned::Head(length)) => return Poll::Ready(Ok(length)),
                         Ok(Scanned::More) => {}
@@ -120,6 +116,10 @@ impl Exchange<'_> {
                     Poll::Ready(_) if reused && *silent => return Poll::Ready(Err(Fault::Stale)),
                     Poll::Ready(_) => return Poll::Ready(Err(self.broken(Reason::BackendReset))),
                 }
+            }
+            // Last, since most of the times that the task is woken the answer is there.
+            if self.upload.is_read() {
+                self.poll_client(cx)?;
             }
             let (until, fault) = self.head_deadline(&mut sent_at);
             let until = sooner(sooner(until, per_try), self.limits.deadline);
@@ -165,25 +165,22 @@ impl Exchange<'_> {
         })
     }
 
-    /// Moves the request on, and watches whether the client is still there once all of it was read.
-    fn poll_request(&mut self, cx: &mut Context<'_>, backend: &mut Socket) -> Result<(), Fault> {
-        if !self.upload.broken && !self.upload.is_sent() {
-            match self.upload.poll(cx, self.client, self.input, backend) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(UploadFault::ClientGone)) => return Err(Fault::ClientGone),
-                Poll::Ready(Err(UploadFault::ClientBody)) => return Err(Fault::Client(Reason::BadRequest)),
-                // It may have answered before it closed: that answer is read first.
-                Poll::Ready(Err(UploadFault::Backend)) => self.upload.broken = true,
-            }
-        }
-        if self.upload.broken && !self.upload.is_read() {
+    /// Moves the request on.
+    fn poll_upload(&mut self, cx: &mut Context<'_>, backend: &mut Socket) -> Result<(), Fault> {
+        if self.upload.broken || self.upload.is_sent() {
             return Ok(());
         }
-        self.poll_client(cx)
+        match self.upload.poll(cx, self.client, self.input, backend) {
+            Poll::Pending | Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(UploadFault::ClientGone)) => return Err(Fault::ClientGone),
+            Poll::Ready(Err(UploadFault::ClientBody)) => return Err(Fault::Client(Reason::BadRequest)),
+            // It may have answered before it closed: that answer is read first.
+            Poll::Ready(Err(UploadFault::Backend)) => self.upload.broken = true,
+        }
+        Ok(())
     }
 
-    /// Sees whether the client is still there.
+    /// Sees whether the client, whose request was read, is still there.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         // Requests that the client sends ahead are read, up to a buffer full, to see its end behind them.
         while !self.input.is_full() {
@@ -216,7 +213,7 @@ impl Exchange<'_> {
         keep_alive: bool,
         date: &str,
     ) -> Result<Answer, Fault> {
-        let mut room: FieldRoom<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut room = FieldRoom::new();
         let head: ResponseHead<'_> = parse_response(&self.answer.unread()[..length], &mut room, method)
             .map_err(|_| Fault::Backend(Failure::sent(Reason::BackendProtocolError)))?;
         let to = HeadOut {
@@ -270,14 +267,18 @@ impl Exchange<'_> {
         written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Moves the request on beside the answer; its faults end it quietly, since the answer has begun.
+    /// Moves the request on beside the answer, and sees whether the client is still there. A fault of its body ends it
+    /// quietly, since the answer has begun.
     pub(super) fn poll_beside(&mut self, cx: &mut Context<'_>, backend: &mut Socket) -> Result<(), Fault> {
-        match self.poll_request(cx, backend) {
-            Err(Fault::Client(_)) => {
-                self.upload.broken = true;
-                Ok(())
-            }
-            other => other,
+        match self.poll_upload(cx, backend) {
+            Err(Fault::Client(_)) => self.upload.broken = true,
+            Err(fault) => return Err(fault),
+            Ok(()) => {}
+        }
+        if self.upload.is_read() {
+            self.poll_client(cx)
+        } else {
+            Ok(())
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Forward<'f> {
     pub(super) request: &'f Request,
     pub(super) pool: &'f Arc<Pool>,
     pool_at: PoolIndex,
-    retry: RetryPolicy,
+    retry: &'f RetryPolicy,
     deadline: Option<Instant>,
     tried: [BackendId; TRIES_MAX],
     tries: usize,
@@ -53,9 +53,11 @@ pub(super) async fn forward(
 ) -> Next {
     let worker = client.worker.clone();
     let pool = &pinned.snapshot.pools[pool_at];
-    let chosen = route::route_at(pinned, request.route);
-    let retry = chosen.map(|route| route.retry.clone()).unwrap_or_default();
-    let deadline = route::request_deadline(request, chosen);
+    let Some(chosen) = route::route_at(pinned, request.route) else {
+        return Next::Close;
+    };
+    let retry = &chosen.retry;
+    let deadline = chosen.timeout.and_then(|timeout| request.started.checked_add(timeout));
     pool.retry_budget.deposit(worker.now(request.started));
     let goes = Goes::of(client, pinned, request);
     let mut exchange = Exchange {
@@ -67,8 +69,8 @@ pub(super) async fn forward(
         out: worker.blocks.take_scratch(),
         bytes_out: 0,
         limits: Limits {
-            timeouts: service.timeouts,
-            head: service.limits,
+            timeouts: &service.timeouts,
+            head: &service.limits,
             response_header: pool.settings.response_header_timeout,
             per_try: retry.per_try_timeout,
             deadline,
@@ -111,14 +113,14 @@ pub(super) async fn forward(
 
 impl Forward<'_> {
     async fn run(&mut self, exchange: &mut Exchange<'_>, goes: Goes) -> Ended {
+        let mut begun = self.request.started;
         loop {
-            let begun = Instant::now();
             let lease = match self.acquire(begun) {
                 Ok(lease) => lease,
                 Err(reason) => return self.give_up(reason),
             };
             self.finished.backend = Some(lease.backend().id);
-            let fault = match self.attempt(exchange, &lease).await {
+            let fault = match self.attempt(exchange, &lease, begun).await {
                 Ok((upstream, length)) => {
                     let status = exchange.status(length);
                     let again = self.retry.covers_status(status, self.request.idempotent);
@@ -128,7 +130,7 @@ impl Forward<'_> {
                     }
                     self.finished.attempted(|| Attempt::answered(&lease, status, begun));
                     exchange.answer.consume(exchange.answer.len());
-                    self.conclude(lease, Outcome::Answered(status), begun);
+                    begun = self.conclude(lease, Outcome::Answered(status), begun);
                     continue;
                 }
                 Err(fault) => fault,
@@ -143,7 +145,7 @@ impl Forward<'_> {
                 .attempted(|| Attempt::failed(&lease, failure.reason, begun));
             let again = self.retry.covers_failure(failure, self.request.idempotent);
             let again = again && self.may_retry(exchange, &lease, begun);
-            self.conclude(lease, Outcome::Failed(failure), begun);
+            begun = self.conclude(lease, Outcome::Failed(failure), begun);
             if !again {
                 return self.give_up(failure.reason);
             }
@@ -200,8 +202,12 @@ impl Forward<'_> {
 
     /// One attempt on the leased backend: on a connection that is kept, or a new one. The stale-connection race is
     /// handled here: a kept connection that dies before a byte of the answer is no failure of the backend.
-    async fn attempt(&mut self, exchange: &mut Exchange<'_>, lease: &Lease) -> Result<(Upstream, usize), Fault> {
-        let now = Instant::now();
+    async fn attempt(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        lease: &Lease,
+        now: Instant,
+    ) -> Result<(Upstream, usize), Fault> {
         let kept = self
             .worker
             .reuse
@@ -254,15 +260,18 @@ impl Forward<'_> {
         Err(Fault::Backend(Failure::unsent(Reason::PoolFull)))
     }
 
-    /// Records how an attempt ended, and tells control when the backend looks ill.
-    pub(super) fn conclude(&self, lease: Lease, outcome: Outcome, begun: Instant) {
-        self.conclude_after(lease, outcome, begun.elapsed());
+    /// Records how an attempt ended that began at `begun`; the time now.
+    fn conclude(&self, lease: Lease, outcome: Outcome, begun: Instant) -> Instant {
+        let now = Instant::now();
+        self.conclude_after(lease, outcome, now.saturating_duration_since(begun), now);
+        now
     }
 
-    /// [`conclude`](Self::conclude) with the time that the backend took to begin its answer.
-    pub(super) fn conclude_after(&self, lease: Lease, outcome: Outcome, latency: Duration) {
+    /// Records how an attempt ended, after the backend took `latency` to begin its answer, and tells control when the
+    /// backend looks ill.
+    pub(super) fn conclude_after(&self, lease: Lease, outcome: Outcome, latency: Duration, now: Instant) {
         let backend = lease.backend().id;
-        if lease.finish(outcome, latency, self.worker.now(Instant::now())) == Alarm::Suspect {
+        if lease.finish(outcome, latency, self.worker.now(now)) == Alarm::Suspect {
             self.worker.shared.wiring.alarms.suspect(self.pool.id, backend);
         }
     }

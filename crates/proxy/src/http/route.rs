@@ -1,9 +1,8 @@
 //! From a head's bytes to a decision: read strictly, made canonical, matched, and written as it goes upstream.
 
-use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use plimsoll_core::balance::{HashKey, hash_bytes, hash_client, hash_flow};
 use plimsoll_core::outcome::Reason;
@@ -11,9 +10,7 @@ use plimsoll_core::retry::is_idempotent;
 use plimsoll_core::route::{RequestHead as RouteView, cookie_value, host, path, query_value};
 use plimsoll_core::snapshot::{Action, HttpService, PoolIndex, Route};
 use plimsoll_http::field::list;
-use plimsoll_http::h1::{
-    FIELDS_MAX, FieldRoom, Framing, RequestHead, RequestOut, Target, parse_request, write_request_head,
-};
+use plimsoll_http::h1::{FieldRoom, Framing, RequestHead, RequestOut, Target, parse_request, write_request_head};
 
 use super::accept::reason_of;
 use super::respond::{self, Reply};
@@ -64,7 +61,7 @@ pub(crate) fn route(
     out: &mut Vec<u8>,
 ) -> Request {
     let mut request = Request::unread(bytes.len());
-    let mut room: FieldRoom<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut room = FieldRoom::new();
     let head = match parse_request(bytes, &mut room, service.limits.fields) {
         Ok(head) => head,
         Err(fault) => return request.refused(reason_of(fault)),
@@ -216,7 +213,7 @@ fn prepare_upstream(
         trusted,
         peer: client.peer.ip().to_canonical(),
         proto: "http",
-        request_id: std::str::from_utf8(&id).unwrap_or_default(),
+        request_id: &id,
         default_host: local.as_deref().unwrap_or_default(),
     };
     if let Some(log) = &mut request.log {
@@ -291,10 +288,4 @@ fn key_hash(key: &HashKey, client: &Client, from: IpAddr, view: &RouteView<'_>) 
 /// The route at `at`, in the generation that the request began on.
 pub(crate) fn route_at(pinned: &Rc<Pinned>, at: Option<usize>) -> Option<&Route> {
     at.and_then(|at| pinned.snapshot.routes.get(at)).map(|route| &**route)
-}
-
-/// The whole request's deadline.
-pub(crate) fn request_deadline(request: &Request, route: Option<&Route>) -> Option<Instant> {
-    let timeout: Option<Duration> = route.and_then(|route| route.timeout);
-    timeout.and_then(|timeout| request.started.checked_add(timeout))
 }
