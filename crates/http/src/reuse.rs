@@ -1,11 +1,12 @@
 //! The reuse cache: idle connections to backends, kept by one worker for its next request.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use plimsoll_core::backend::Place;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::rng::IdState;
+use plimsoll_core::time::Now;
 use plimsoll_net::Socket;
 
 /// An unsafe request is not sent on a connection that has been idle for longer: its backend may be about to close it,
@@ -25,8 +26,8 @@ pub struct Upstream {
 
 struct Idle {
     upstream: Upstream,
-    since: Instant,
-    until: Instant,
+    since: Now,
+    until: Now,
 }
 
 /// One worker's idle connections, by backend; the last one in is the first one out, since it is the least likely to
@@ -38,7 +39,7 @@ pub struct ReuseCache {
 
 impl ReuseCache {
     /// A connection to `backend` that is fit for a request now.
-    pub fn take(&mut self, backend: BackendId, now: Instant, idempotent: bool) -> Option<Upstream> {
+    pub fn take(&mut self, backend: BackendId, now: Now, idempotent: bool) -> Option<Upstream> {
         let stack = self.idle.get_mut(&backend)?;
         while let Some(idle) = stack.pop() {
             if idle.until <= now || !idle.upstream.socket.is_silent() {
@@ -47,7 +48,7 @@ impl ReuseCache {
             if idempotent {
                 return Some(idle.upstream);
             }
-            if now.saturating_duration_since(idle.since) > UNSAFE_IDLE_MAX {
+            if now.since(idle.since) > UNSAFE_IDLE_MAX {
                 // The older ones below are no better; they stay for requests that may be repeated.
                 stack.push(idle);
                 return None;
@@ -60,7 +61,7 @@ impl ReuseCache {
     }
 
     /// Keeps a connection for the next request, for `keep` at the most.
-    pub fn put(&mut self, upstream: Upstream, now: Instant, keep: Duration) {
+    pub fn put(&mut self, upstream: Upstream, now: Now, keep: Duration) {
         let stack = self.idle.entry(upstream.place.backend().id).or_default();
         if stack.len() < IDLE_MAX {
             stack.push(Idle {
@@ -72,7 +73,7 @@ impl ReuseCache {
     }
 
     /// Closes what is too old or was closed by the other end; a worker calls it every second or so.
-    pub fn sweep(&mut self, now: Instant) {
+    pub fn sweep(&mut self, now: Now) {
         self.idle.retain(|_, stack| {
             stack.retain(|idle| idle.until > now && idle.upstream.socket.is_silent());
             !stack.is_empty()

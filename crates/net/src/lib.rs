@@ -12,4 +12,4 @@ pub use connect::connect;
 pub use listen::{BACKLOG, listen};
 pub use relay::{Relayed, relay};
 pub use socket::Socket;
-pub use timer::{Elapsed, TICK, Timer, Timers};
+pub use timer::{Deadline, Elapsed, TICK, Timer, Timers};

@@ -18,8 +18,9 @@ pub const TICK: Duration = Duration::from_millis(25);
 
 const NEVER: u64 = u64::MAX;
 
-/// What a span that no clock can hold is cut to: a year.
-const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+/// A point in time as timers count it: milliseconds since the worker began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(u64);
 
 /// A deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +29,8 @@ pub struct Elapsed;
 /// The deadlines of one worker's connections.
 pub struct Timers {
     origin: Instant,
-    /// The clock as of the last sweep.
-    coarse: Cell<Instant>,
+    /// The clock as of the last sweep, in milliseconds since the origin.
+    coarse: Cell<u64>,
     deadlines: RefCell<Vec<u64>>,
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
@@ -42,7 +43,7 @@ impl Timers {
     pub fn new() -> Rc<Self> {
         Rc::new(Timers {
             origin: Instant::now(),
-            coarse: Cell::new(Instant::now()),
+            coarse: Cell::new(0),
             deadlines: RefCell::default(),
             wakers: RefCell::default(),
             free: RefCell::default(),
@@ -58,9 +59,8 @@ impl Timers {
                 self.wanted.notified().await;
             }
             tokio::time::sleep(TICK).await;
-            let now = Instant::now();
-            self.coarse.set(now);
-            self.sweep(self.millis(now));
+            self.look();
+            self.sweep(self.coarse.get());
         }
     }
 
@@ -73,7 +73,7 @@ impl Timers {
         });
         if self.armed.replace(self.armed.get() + 1) == 0 {
             // Nobody has looked at the clock since the last timer ended.
-            self.coarse.set(Instant::now());
+            self.look();
             self.wanted.notify_one();
         }
         Timer {
@@ -88,8 +88,10 @@ impl Timers {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn millis(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.origin).as_millis()).unwrap_or(NEVER - 1)
+    /// Looks at the clock.
+    fn look(&self) {
+        let millis = self.origin.elapsed().as_millis();
+        self.coarse.set(u64::try_from(millis).unwrap_or(NEVER - 1));
     }
 
     fn sweep(&self, now: u64) {
@@ -117,7 +119,7 @@ pub struct Timer {
 
 impl Timer {
     /// Runs `future`, but not beyond `deadline`.
-    pub async fn within<F: Future>(&self, deadline: Instant, future: F) -> Result<F::Output, Elapsed> {
+    pub async fn within<F: Future>(&self, deadline: Deadline, future: F) -> Result<F::Output, Elapsed> {
         let mut future = pin!(future);
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
@@ -127,24 +129,31 @@ impl Timer {
     }
 
     /// The deadline `span` from now, without a look at the clock: up to a tick later than one would find with it.
-    pub fn after(&self, span: Duration) -> Instant {
-        let from = self.timers.coarse.get() + TICK;
-        from.checked_add(span).unwrap_or(from + FOREVER)
+    pub fn after(&self, span: Duration) -> Deadline {
+        #[expect(clippy::cast_possible_truncation, reason = "585 million years fit")]
+        let millis = TICK.saturating_add(span).as_millis() as u64;
+        // One more, since the clock may stand just before the next millisecond.
+        Deadline(
+            self.timers
+                .coarse
+                .get()
+                .saturating_add(millis)
+                .saturating_add(1)
+                .min(NEVER - 1),
+        )
     }
 
     /// Whether `deadline` has passed, as of the last sweep.
-    pub fn is_past(&self, deadline: Instant) -> bool {
-        self.timers.coarse.get() >= deadline
+    pub fn is_past(&self, deadline: Deadline) -> bool {
+        self.timers.coarse.get() >= deadline.0
     }
 
     /// Ready once `deadline` has passed; otherwise the task is woken when it does.
-    pub fn poll_elapsed(&self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Elapsed> {
+    pub fn poll_elapsed(&self, cx: &mut Context<'_>, deadline: Deadline) -> Poll<Elapsed> {
         if self.is_past(deadline) {
             return Poll::Ready(Elapsed);
         }
-        // Rounded up, so that a sweep never wakes a task before its time.
-        let due = self.timers.millis(deadline) + 1;
-        self.timers.deadlines.borrow_mut()[self.slot] = due;
+        self.timers.deadlines.borrow_mut()[self.slot] = deadline.0;
         let waker = &mut self.timers.wakers.borrow_mut()[self.slot];
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -172,16 +181,11 @@ mod tests {
         let timers = Timers::new();
         let sweeping = tokio::task::spawn_local(timers.clone().run());
         let timer = timers.timer();
-        let start = Instant::now();
-        let deadline = start + Duration::from_millis(60);
-        assert_eq!(timer.within(deadline, std::future::pending::<()>()).await, Err(Elapsed));
-        assert!(Instant::now() >= deadline);
-        assert_eq!(
-            timer
-                .within(Instant::now() + Duration::from_secs(60), async { 7 })
-                .await,
-            Ok(7)
-        );
+        let (start, span) = (Instant::now(), Duration::from_millis(60));
+        let never = std::future::pending::<()>();
+        assert_eq!(timer.within(timer.after(span), never).await, Err(Elapsed));
+        assert!(start.elapsed() >= span);
+        assert_eq!(timer.within(timer.after(Duration::MAX), async { 7 }).await, Ok(7));
         sweeping.abort();
     }
 

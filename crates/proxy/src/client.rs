@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use plimsoll_core::name::NameId;
+use plimsoll_core::time::Now;
 use plimsoll_net::{Buffer, Socket, Timer};
 
 use crate::worker::Worker;
@@ -24,7 +24,7 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) listener: NameId,
     pub(crate) timer: Timer,
-    pub(crate) born: Instant,
+    pub(crate) born: Now,
     /// Requests that were begun on it.
     pub(crate) requests: u64,
 }
@@ -40,7 +40,7 @@ impl Client {
             peer,
             listener,
             timer,
-            born: Instant::now(),
+            born: worker.now(),
             requests: 0,
             worker,
         }

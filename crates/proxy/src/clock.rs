@@ -16,12 +16,6 @@ impl Clock {
 
     /// The time.
     pub fn now(&self) -> Now {
-        self.at(Instant::now())
-    }
-
-    /// The point in time that `instant` is.
-    pub fn at(&self, instant: Instant) -> Now {
-        let nanos = instant.saturating_duration_since(self.0).as_nanos();
-        Now::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        Now::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 }

@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Lease;
 use plimsoll_core::snapshot::AccessFormat;
 use plimsoll_core::telemetry::RequestKey;
+use plimsoll_core::time::Now;
 use plimsoll_http::h1::{RequestHead, Target};
 use serde_json::{Map, Value, json};
 
@@ -60,19 +61,19 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn answered(lease: &Lease, status: u16, begun: Instant) -> Self {
+    pub(crate) fn answered(lease: &Lease, status: u16, took: Duration) -> Self {
         Attempt {
             backend: lease.name().clone(),
             result: Ok(status),
-            took: begun.elapsed(),
+            took,
         }
     }
 
-    pub(crate) fn failed(lease: &Lease, reason: Reason, begun: Instant) -> Self {
+    pub(crate) fn failed(lease: &Lease, reason: Reason, took: Duration) -> Self {
         Attempt {
             backend: lease.name().clone(),
             result: Err(reason),
-            took: begun.elapsed(),
+            took,
         }
     }
 
@@ -103,7 +104,7 @@ pub(crate) struct Finished {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     /// When it ended, if somebody has looked at the clock since.
-    pub(crate) ended: Option<Instant>,
+    pub(crate) ended: Option<Now>,
 }
 
 impl Finished {
@@ -160,8 +161,8 @@ impl Finished {
 /// Counts a finished request, and writes it to the access log when there is one.
 pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finished: &Finished) {
     let worker = &client.worker;
-    let ended = finished.ended.unwrap_or_else(Instant::now);
-    let duration = ended.saturating_duration_since(request.started);
+    let ended = finished.ended.unwrap_or_else(|| worker.now());
+    let duration = ended.since(request.started);
     let route = request.route.and_then(|at| pinned.snapshot.routes.get(at));
     {
         let mut shard = worker.shard();
@@ -246,7 +247,7 @@ pub(crate) fn connection_line(client: &Client, pinned: &Pinned, finished: &Finis
         "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
         "bytes_in": finished.bytes_in,
         "bytes_out": finished.bytes_out,
-        "duration_ms": millis(client.born.elapsed()),
+        "duration_ms": millis(client.worker.now().since(client.born)),
         "connect_ms": finished.connect.map(millis),
         "closed_by": finished.closed_by(),
     });

@@ -6,12 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::Telemetry;
+use plimsoll_core::time::Now;
 use plimsoll_core::upcall::{AccessLog, Alarms};
 use tokio::sync::mpsc;
 
@@ -47,7 +48,7 @@ pub(crate) enum Message {
     /// There is another snapshot.
     Reconcile,
     /// Finish what is under way, until this point at the latest.
-    Drain(Instant),
+    Drain(Now),
     /// Serve this connection.
     Serve(Handed),
     /// Close an idle connection to this backend: another worker needs the place.
@@ -162,7 +163,7 @@ impl Plane {
 
     /// Stops accepting and lets what is under way go on for `timeout`. [`join`](Self::join) returns when it is over.
     pub fn drain(&self, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
+        let deadline = self.shared.wiring.clock.now() + timeout;
         self.shared.draining.store(true, Relaxed);
         self.tell(|| Message::Drain(deadline));
     }

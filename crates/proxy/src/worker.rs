@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, Cache};
 use plimsoll_core::name::NameId;
@@ -18,7 +18,7 @@ use plimsoll_core::snapshot::{Listener, PoolIndex, Service, Snapshot};
 use plimsoll_core::telemetry::Shard;
 use plimsoll_core::time::Now;
 use plimsoll_http::reuse::ReuseCache;
-use plimsoll_net::{Blocks, Timers};
+use plimsoll_net::{Blocks, Deadline, Timer, Timers};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -46,7 +46,7 @@ pub(crate) struct Worker {
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pinned: RefCell<Rc<Pinned>>,
     drain: Cell<Option<Drain>>,
-    date: RefCell<(Instant, String)>,
+    date: RefCell<(Now, String)>,
     accepting: RefCell<HashMap<SocketAddr, JoinHandle<()>>>,
 }
 
@@ -59,8 +59,8 @@ pub(crate) struct Pinned {
 /// The end of a worker's work.
 #[derive(Clone, Copy)]
 struct Drain {
-    begun: Instant,
-    deadline: Instant,
+    begun: Now,
+    deadline: Now,
 }
 
 /// A connection on its way from the worker that accepted it to the one that will serve it.
@@ -94,7 +94,7 @@ impl Worker {
             snapshot: RefCell::new(Cache::new(shared.wiring.snapshot.clone())),
             rng: RefCell::new(rng),
             drain: Cell::new(None),
-            date: RefCell::new((Instant::now(), httpdate::fmt_http_date(SystemTime::now()))),
+            date: RefCell::new((shared.wiring.clock.now(), httpdate::fmt_http_date(SystemTime::now()))),
             accepting: RefCell::default(),
             shared,
         }
@@ -123,8 +123,8 @@ impl Worker {
 
     /// Serves until nothing is left or the deadline has come; what is left then is cut and counted.
     async fn finish(&self, mut inbox: mpsc::Receiver<Message>) {
-        let deadline = self.drain.get().map_or_else(Instant::now, |drain| drain.deadline);
-        while self.carried() > 0 && Instant::now() < deadline {
+        let deadline = self.drain.get().map_or(Now::START, |drain| drain.deadline);
+        while self.carried() > 0 && self.now() < deadline {
             tokio::time::sleep(DRAIN_POLL).await;
             while let Ok(Message::Serve(_)) = inbox.try_recv() {
                 // Accepted just before the drain began: closed unserved, so that a client tries the next node.
@@ -135,9 +135,9 @@ impl Worker {
         }
     }
 
-    fn begin_drain(&self, deadline: Instant) {
+    fn begin_drain(&self, deadline: Now) {
         self.drain.set(Some(Drain {
-            begun: Instant::now(),
+            begun: self.now(),
             deadline,
         }));
         for (address, accepting) in self.accepting.borrow_mut().drain() {
@@ -229,7 +229,7 @@ impl Worker {
     async fn sweep(self: Rc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
-            self.reuse.borrow_mut().sweep(Instant::now());
+            self.reuse.borrow_mut().sweep(self.now());
         }
     }
 
@@ -249,14 +249,14 @@ impl Worker {
         self.shared.wiring.telemetry.shard(self.index)
     }
 
-    /// The time, for core.
-    pub(crate) fn now(&self, instant: Instant) -> Now {
-        self.shared.wiring.clock.at(instant)
+    /// The time.
+    pub(crate) fn now(&self) -> Now {
+        self.shared.wiring.clock.now()
     }
 
     /// The value of a `Date` field; made anew once a second.
-    pub(crate) fn date(&self, now: Instant) -> std::cell::Ref<'_, (Instant, String)> {
-        if now.saturating_duration_since(self.date.borrow().0) >= Duration::from_secs(1) {
+    pub(crate) fn date(&self, now: Now) -> std::cell::Ref<'_, (Now, String)> {
+        if now.since(self.date.borrow().0) >= Duration::from_secs(1) {
             *self.date.borrow_mut() = (now, httpdate::fmt_http_date(SystemTime::now()));
         }
         self.date.borrow()
@@ -269,11 +269,12 @@ impl Worker {
 
     /// When the idle connection of `peer` is to be closed because of a drain: spread over its first half, so that the
     /// clients do not all come to the other nodes at once.
-    pub(crate) fn drain_close(&self, peer: SocketAddr) -> Option<Instant> {
+    pub(crate) fn drain_close(&self, peer: SocketAddr, timer: &Timer) -> Option<Deadline> {
         let drain = self.drain.get()?;
-        let half = drain.deadline.saturating_duration_since(drain.begun) / 2;
+        let half = drain.deadline.since(drain.begun) / 2;
         // A port is as good as a random number here, and needs no place in every idle connection.
-        Some(drain.begun + half.mul_f64(f64::from(peer.port().wrapping_mul(40_503)) / 65_536.0))
+        let close = drain.begun + half.mul_f64(f64::from(peer.port().wrapping_mul(40_503)) / 65_536.0);
+        Some(timer.after(close.since(self.now())))
     }
 
     /// Client connections that this worker carries.

@@ -119,11 +119,15 @@ fn port(raw: &[u8]) -> Result<Option<u16>, HostFault> {
     match raw {
         [] => Ok(None),
         // A leading zero is refused as well: `:080` is 80 to one reader and octal to another.
-        [b':', b'1'..=b'9', ..] if raw[1..].iter().all(u8::is_ascii_digit) => std::str::from_utf8(&raw[1..])
-            .ok()
-            .and_then(|digits| digits.parse().ok())
-            .map(Some)
-            .ok_or(HostFault::BadPort),
+        [b':', digits @ ..] if digits.len() <= 5 && matches!(digits, [b'1'..=b'9', ..]) => {
+            let number = digits.iter().try_fold(0u32, |number, digit| {
+                digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
+            });
+            number
+                .and_then(|number| u16::try_from(number).ok())
+                .map(Some)
+                .ok_or(HostFault::BadPort)
+        }
         _ => Err(HostFault::BadPort),
     }
 }

@@ -57,6 +57,12 @@ pub enum HeadFault {
     LineTooLong,
 }
 
+/// Whether every line of `head` ends in CRLF; `start` says where the line of each of its `fields` begins, and last
+/// where the empty line does. The parser takes a bare LF for a line's end, and others do not.
+fn lines_end_in_crlf(head: &[u8], fields: usize, start: impl Fn(usize) -> usize) -> bool {
+    (0..=fields).all(|at| start(at).checked_sub(2).is_some_and(|end| head[end] == b'\r'))
+}
+
 /// The position of `part`, which lies in `whole`.
 fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize

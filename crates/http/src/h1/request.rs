@@ -94,6 +94,9 @@ pub fn parse_request<'b>(
         upgrade_websocket: false,
         te_trailers: false,
     };
+    if !super::lines_end_in_crlf(bytes, head.fields.len(), |at| head.line_start(at)) {
+        return Err(HeadFault::Malformed("a line ends in LF without CR"));
+    }
     let facts = head.read_fields()?;
     head.read_target(parsed.path.unwrap_or_default().as_bytes(), facts.hosts)?;
     head.framing = facts.framing(minor)?;
@@ -298,14 +301,12 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// Digits and nothing else, below 2^63; a sign, a space or a list is no number here.
+/// Digits and nothing else, below 10^18; a sign, a space or a list is no number here.
 pub(super) fn decimal(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+    if value.is_empty() || value.len() > 18 {
         return None;
     }
-    std::str::from_utf8(value)
-        .ok()?
-        .parse()
-        .ok()
-        .filter(|length| *length <= i64::MAX as u64)
+    value.iter().try_fold(0, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
+    })
 }

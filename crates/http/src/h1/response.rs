@@ -60,6 +60,9 @@ pub fn parse_response<'b>(
         framing: Framing::None,
         keep_alive: minor == 1,
     };
+    if !super::lines_end_in_crlf(bytes, head.fields.len(), |at| head.line_start(at)) {
+        return Err(HeadFault::Malformed("a line ends in LF without CR"));
+    }
     head.framing = head.read_fields(method)?;
     Ok(head)
 }

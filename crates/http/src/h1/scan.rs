@@ -1,14 +1,20 @@
 //! Finding the end of a head, looking at each byte once however slowly it drips in.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::HeadFault;
+
+/// Finds the empty line.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// How far a head has been looked at.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScan {
     /// Bytes looked at.
     scanned: usize,
-    /// Where the line began that is being looked at.
-    line: usize,
+    /// Lines that were seen to end.
     lines: usize,
 }
 
@@ -22,8 +28,8 @@ pub enum Scanned {
 }
 
 impl HeadScan {
-    /// Looks at what was added to `bytes` since the last look. Every line has to end in CRLF: a bare LF is refused at
-    /// once, since parsers differ over it (RFC 9112 §2.2 leaves it to the recipient).
+    /// Looks at what was added to `bytes` since the last look. Every line has to end in CRLF: a bare LF in an
+    /// unfinished head is refused at once, since parsers differ over it (RFC 9112 §2.2 leaves it to the recipient).
     ///
     /// # Errors
     /// A bare LF, a first byte that begins no message, a first line or a head above its limit.
@@ -32,6 +38,9 @@ impl HeadScan {
             return Err(HeadFault::Malformed(
                 "a message begins with a letter; this may be TLS on a plain port",
             ));
+        }
+        if let Some(at) = END.find(&bytes[self.scanned.saturating_sub(3)..]) {
+            return self.complete(bytes, self.scanned.saturating_sub(3) + at + 4, line_max, head_max);
         }
         while let Some(at) = memchr::memchr(b'\n', &bytes[self.scanned..]) {
             let newline = self.scanned + at;
@@ -42,14 +51,6 @@ impl HeadScan {
             if self.lines == 0 && newline > line_max {
                 return Err(HeadFault::LineTooLong);
             }
-            if newline - self.line == 1 {
-                return if newline < head_max {
-                    Ok(Scanned::Head(newline + 1))
-                } else {
-                    Err(HeadFault::TooLarge)
-                };
-            }
-            self.line = newline + 1;
             self.lines += 1;
         }
         self.scanned = bytes.len();
@@ -60,6 +61,18 @@ impl HeadScan {
             return Err(HeadFault::TooLarge);
         }
         Ok(Scanned::More)
+    }
+
+    /// Whether the lines end as they should is for the parser to say, which sees where each of them begins.
+    fn complete(&self, bytes: &[u8], head: usize, line_max: usize, head_max: usize) -> Result<Scanned, HeadFault> {
+        if head > line_max && self.lines == 0 && memchr::memchr(b'\n', &bytes[..=line_max]).is_none() {
+            return Err(HeadFault::LineTooLong);
+        }
+        if head > head_max {
+            Err(HeadFault::TooLarge)
+        } else {
+            Ok(Scanned::Head(head))
+        }
     }
 }
 

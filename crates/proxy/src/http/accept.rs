@@ -3,12 +3,11 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::snapshot::{HttpService, Service};
 use plimsoll_http::h1::{HeadFault, HeadScan, Scanned};
-use plimsoll_net::{Buffer, GROWN_MAX};
+use plimsoll_net::{Buffer, Deadline, GROWN_MAX};
 
 use super::respond::Reply;
 use super::{forward, respond, route};
@@ -55,14 +54,17 @@ async fn becomes_readable(client: &Client) -> bool {
     } else {
         service.timeouts.idle
     };
-    let age_limit = service.keepalive_age.map(|age| client.born + age);
+    let age_limit = (service.keepalive_age).map(|age| client.timer.after((client.born + age).since(worker.now())));
     drop(pinned);
     let idle_until = client.timer.after(patience);
     poll_fn(|cx| {
         if let Poll::Ready(result) = client.socket.poll_readable(cx) {
             return Poll::Ready(result.is_ok());
         }
-        let until = sooner(sooner(idle_until, age_limit), worker.drain_close(client.peer));
+        let until = sooner(
+            sooner(idle_until, age_limit),
+            worker.drain_close(client.peer, &client.timer),
+        );
         client.timer.poll_elapsed(cx, until).map(|_| false)
     })
     .await
@@ -173,6 +175,6 @@ pub(super) fn reason_of(fault: HeadFault) -> Reason {
 }
 
 /// The earlier of two deadlines.
-pub(super) fn sooner(a: Instant, b: Option<Instant>) -> Instant {
+pub(super) fn sooner(a: Deadline, b: Option<Deadline>) -> Deadline {
     b.map_or(a, |b| a.min(b))
 }

@@ -1,10 +1,10 @@
 //! The answer of a backend: its head and body passed on, or the connection relayed once it is upgraded.
 
 use std::cell::Cell;
-use std::time::Instant;
 
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::Lease;
+use plimsoll_core::time::Now;
 use plimsoll_http::h1::{Framing, Method};
 use plimsoll_http::reuse::Upstream;
 use plimsoll_net::{Relayed, relay};
@@ -49,10 +49,10 @@ impl Forward<'_> {
         lease: Lease,
         (upstream, length): (Upstream, usize),
         goes: Goes,
-        begun: Instant,
+        begun: Now,
     ) -> Ended {
-        let now = Instant::now();
-        let latency = now.saturating_duration_since(begun);
+        let now = self.worker.now();
+        let latency = now.since(begun);
         let keep_alive = goes.on && !self.worker.is_draining();
         let method = if self.request.is_head {
             Method::Head
@@ -69,7 +69,7 @@ impl Forward<'_> {
             _ => {
                 let failure = Failure::last(Reason::BackendProtocolError);
                 self.finished
-                    .attempted(|| Attempt::failed(&lease, failure.reason, begun));
+                    .attempted(|| Attempt::failed(&lease, failure.reason, latency));
                 self.conclude_after(lease, Outcome::Failed(failure), latency, now);
                 return Ended::Refused(failure.reason);
             }
@@ -77,7 +77,7 @@ impl Forward<'_> {
         exchange.answer.consume(length);
         self.finished.answered(answer.status, latency);
         self.finished
-            .attempted(|| Attempt::answered(&lease, answer.status, begun));
+            .attempted(|| Attempt::answered(&lease, answer.status, latency));
         if answer.status == 101 {
             return self.upgraded(exchange, lease, upstream, latency).await;
         }
@@ -98,7 +98,7 @@ impl Forward<'_> {
             Ok(clean) => clean,
             Err(fault) => return Ended::Answered(self.cut(lease, fault, latency)),
         };
-        let now = Instant::now();
+        let now = self.worker.now();
         if clean && answer.reusable && exchange.upload.is_sent() {
             let keep = self.pool.settings.idle_timeout;
             self.worker.reuse.borrow_mut().put(upstream, now, keep);
@@ -128,7 +128,7 @@ impl Forward<'_> {
             Fault::Client(reason) => reason,
             Fault::Stale => Reason::BackendReset,
             Fault::Backend(failure) => {
-                self.conclude_after(lease, Outcome::Failed(failure), latency, Instant::now());
+                self.conclude_after(lease, Outcome::Failed(failure), latency, self.worker.now());
                 failure.reason
             }
         };
@@ -176,7 +176,7 @@ impl Forward<'_> {
         }
         exchange.upload.body_bytes += forth.get();
         exchange.bytes_out += back.get();
-        self.conclude_after(lease, Outcome::Answered(101), latency, Instant::now());
+        self.conclude_after(lease, Outcome::Answered(101), latency, self.worker.now());
         Ended::Answered(Next::Close)
     }
 }

@@ -5,14 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_core::snapshot::{HttpLimits, HttpTimeouts};
 use plimsoll_http::h1::{
     FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response, write_response_head,
 };
-use plimsoll_net::{Buffer, GROWN_MAX, Socket, Timer};
+use plimsoll_net::{Buffer, Deadline, GROWN_MAX, Socket, Timer};
 
 use super::accept::sooner;
 use super::upload::{Upload, UploadFault};
@@ -47,7 +47,7 @@ pub(crate) struct Limits<'c> {
     /// One try, until the head of its answer.
     pub(crate) per_try: Option<Duration>,
     /// The whole request, until the head of the answer.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Deadline>,
 }
 
 /// Why an exchange came to no good end.
@@ -129,7 +129,7 @@ impl Exchange<'_> {
     }
 
     /// While the request is on its way, its next part has to move in time; once it is sent, the answer has to come.
-    fn head_deadline(&mut self, sent_at: &mut Option<Instant>) -> (Instant, Reason) {
+    fn head_deadline(&mut self, sent_at: &mut Option<Deadline>) -> (Deadline, Reason) {
         if self.upload.is_sent() || self.upload.broken {
             let until = *sent_at.get_or_insert_with(|| self.timer.after(self.limits.response_header));
             return (until, Reason::ResponseTimeout);
@@ -239,7 +239,7 @@ impl Exchange<'_> {
     pub(crate) async fn connect(
         &mut self,
         address: SocketAddr,
-        until: Instant,
+        until: Deadline,
     ) -> Result<Result<Socket, Reason>, Fault> {
         let mut connecting = pin!(plimsoll_net::connect(address));
         poll_fn(|cx| {

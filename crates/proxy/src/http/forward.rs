@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use plimsoll_core::backend::Place;
 use plimsoll_core::name::BackendId;
@@ -11,8 +11,9 @@ use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, TRIES_MAX};
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::snapshot::{HttpService, PoolIndex};
 use plimsoll_core::telemetry::RetryResult;
+use plimsoll_core::time::Now;
 use plimsoll_http::reuse::Upstream;
-use plimsoll_net::Buffer;
+use plimsoll_net::{Buffer, Deadline, Timer};
 
 use super::accept::{Next, sooner};
 use super::answer::{Ended, Goes};
@@ -35,7 +36,7 @@ pub(super) struct Forward<'f> {
     pub(super) pool: &'f Arc<Pool>,
     pool_at: PoolIndex,
     retry: &'f RetryPolicy,
-    deadline: Option<Instant>,
+    deadline: Option<Deadline>,
     tried: [BackendId; TRIES_MAX],
     tries: usize,
     retries: u32,
@@ -57,8 +58,8 @@ pub(super) async fn forward(
         return Next::Close;
     };
     let retry = &chosen.retry;
-    let deadline = chosen.timeout.and_then(|timeout| request.started.checked_add(timeout));
-    pool.retry_budget.deposit(worker.now(request.started));
+    let deadline = chosen.timeout.map(|timeout| client.timer.after(timeout));
+    pool.retry_budget.deposit(request.started);
     let goes = Goes::of(client, pinned, request);
     let mut exchange = Exchange {
         timer: &client.timer,
@@ -128,7 +129,8 @@ impl Forward<'_> {
                         self.count_retries(true);
                         return self.answer(exchange, lease, (upstream, length), goes, begun).await;
                     }
-                    self.finished.attempted(|| Attempt::answered(&lease, status, begun));
+                    self.finished
+                        .attempted(|| Attempt::answered(&lease, status, self.worker.now().since(begun)));
                     exchange.answer.consume(exchange.answer.len());
                     begun = self.conclude(lease, Outcome::Answered(status), begun);
                     continue;
@@ -142,7 +144,7 @@ impl Forward<'_> {
                 Fault::Backend(failure) => failure,
             };
             self.finished
-                .attempted(|| Attempt::failed(&lease, failure.reason, begun));
+                .attempted(|| Attempt::failed(&lease, failure.reason, self.worker.now().since(begun)));
             let again = self.retry.covers_failure(failure, self.request.idempotent);
             let again = again && self.may_retry(exchange, &lease, begun);
             begun = self.conclude(lease, Outcome::Failed(failure), begun);
@@ -153,10 +155,9 @@ impl Forward<'_> {
         }
     }
 
-    fn acquire(&mut self, now: Instant) -> Result<Lease, Reason> {
+    fn acquire(&mut self, now: Now) -> Result<Lease, Reason> {
         let mut rng = self.worker.rng.borrow_mut();
         let key = self.request.key.unwrap_or_else(|| rng.bits());
-        let now = self.worker.now(now);
         let tried = &self.tried[..self.tries];
         let mut cx = AcquireCx {
             now,
@@ -179,15 +180,15 @@ impl Forward<'_> {
     }
 
     /// Whether another attempt is allowed: by the route's count, the deadline, the budget, and what can be sent again.
-    fn may_retry(&mut self, exchange: &mut Exchange<'_>, lease: &Lease, begun: Instant) -> bool {
-        let now = Instant::now();
-        if self.retries >= self.retry.attempts || self.deadline.is_some_and(|deadline| deadline <= now) {
+    fn may_retry(&mut self, exchange: &mut Exchange<'_>, lease: &Lease, begun: Now) -> bool {
+        if self.retries >= self.retry.attempts || self.deadline.is_some_and(|deadline| exchange.timer.is_past(deadline))
+        {
             return false;
         }
         if !exchange.upload.is_replayable() {
             return false;
         }
-        if !self.pool.retry_budget.withdraw(self.worker.now(begun)) {
+        if !self.pool.retry_budget.withdraw(begun) {
             self.worker.shard().retry(self.pool.id, RetryResult::BudgetSpent);
             return false;
         }
@@ -206,7 +207,7 @@ impl Forward<'_> {
         &mut self,
         exchange: &mut Exchange<'_>,
         lease: &Lease,
-        now: Instant,
+        now: Now,
     ) -> Result<(Upstream, usize), Fault> {
         let kept = self
             .worker
@@ -230,13 +231,13 @@ impl Forward<'_> {
     }
 
     async fn connect(&mut self, exchange: &mut Exchange<'_>, lease: &Lease) -> Result<Upstream, Fault> {
-        let begun = Instant::now();
+        let begun = self.worker.now();
         let until = sooner(exchange.timer.after(self.pool.settings.connect_timeout), self.deadline);
         let backend = lease.backend();
-        let place = self.await_place(lease, until).await?;
+        let place = self.await_place(lease, (exchange.timer, until)).await?;
         match exchange.connect(backend.address, until).await? {
             Ok(socket) => {
-                self.finished.connect = Some(begun.elapsed());
+                self.finished.connect = Some(self.worker.now().since(begun));
                 self.worker.shard().backend_connection(self.pool.id, backend.id, false);
                 Ok(Upstream { socket, place })
             }
@@ -245,13 +246,13 @@ impl Forward<'_> {
     }
 
     /// A place among the backend's connections. When all are taken, idle ones of other workers make room.
-    async fn await_place(&self, lease: &Lease, until: Instant) -> Result<Place, Fault> {
+    async fn await_place(&self, lease: &Lease, until: (&Timer, Deadline)) -> Result<Place, Fault> {
         let most = lease.limits().connections;
         if let Some(place) = lease.backend().place(most) {
             return Ok(place);
         }
         self.worker.shared.ask_to_shed(self.worker.index, lease.backend().id);
-        while Instant::now() < until {
+        while !until.0.is_past(until.1) {
             tokio::time::sleep(PLACE_POLL).await;
             if let Some(place) = lease.backend().place(most) {
                 return Ok(place);
@@ -261,17 +262,17 @@ impl Forward<'_> {
     }
 
     /// Records how an attempt ended that began at `begun`; the time now.
-    fn conclude(&self, lease: Lease, outcome: Outcome, begun: Instant) -> Instant {
-        let now = Instant::now();
-        self.conclude_after(lease, outcome, now.saturating_duration_since(begun), now);
+    fn conclude(&self, lease: Lease, outcome: Outcome, begun: Now) -> Now {
+        let now = self.worker.now();
+        self.conclude_after(lease, outcome, now.since(begun), now);
         now
     }
 
     /// Records how an attempt ended, after the backend took `latency` to begin its answer, and tells control when the
     /// backend looks ill.
-    pub(super) fn conclude_after(&self, lease: Lease, outcome: Outcome, latency: Duration, now: Instant) {
+    pub(super) fn conclude_after(&self, lease: Lease, outcome: Outcome, latency: Duration, now: Now) {
         let backend = lease.backend().id;
-        if lease.finish(outcome, latency, self.worker.now(now)) == Alarm::Suspect {
+        if lease.finish(outcome, latency, now) == Alarm::Suspect {
             self.worker.shared.wiring.alarms.suspect(self.pool.id, backend);
         }
     }

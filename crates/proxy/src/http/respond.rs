@@ -1,11 +1,12 @@
 //! Replies of our own: errors with their reasons, redirects, configured answers, the health path.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::route::host::Authority;
 use plimsoll_core::snapshot::{Redirect, Respond};
+use plimsoll_core::time::Now;
 use plimsoll_http::h1::{HeadOut, ReplyHead, write_reply_head};
 
 use super::accept::Next;
@@ -123,11 +124,11 @@ pub(crate) async fn respond_after(
     reply: &Reply,
     mut finished: Finished,
 ) -> Next {
-    let now = Instant::now();
+    let now = client.worker.now();
     let close = reply.close;
     let keep_alive = request.keep_alive && !close && may_go_on(client, pinned, now);
     let mut out = Vec::with_capacity(512);
-    write_reply(&mut out, client, pinned, request, reply, keep_alive);
+    write_reply(&mut out, client, pinned, request, reply, (keep_alive, now));
     let until = client.timer.after(REPLY_TIMEOUT);
     let written = client.timer.within(until, client.socket.write_all(&out)).await;
     finished.status = reply.status;
@@ -143,7 +144,7 @@ pub(crate) async fn respond_after(
 
 /// Answers what never became a request; the connection ends with it.
 pub(crate) async fn refuse_unread(client: &mut Client, pinned: &Rc<Pinned>, reason: Reason) -> Next {
-    let request = Request::unread(0);
+    let request = Request::unread(0, client.worker.now());
     respond(client, pinned, &request, Reply::reason(reason).closing()).await
 }
 
@@ -153,9 +154,9 @@ fn write_reply(
     pinned: &Pinned,
     request: &Request,
     reply: &Reply,
-    keep_alive: bool,
+    (keep_alive, now): (bool, Now),
 ) {
-    let date = client.worker.date(Instant::now());
+    let date = client.worker.date(now);
     let mut fields: Vec<(&str, &str)> = reply.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if let Some(reason) = reply.reason.filter(|_| pinned.snapshot.node.expose_reason) {
         fields.push(("x-plimsoll-reason", reason.word()));
@@ -177,7 +178,7 @@ fn write_reply(
 }
 
 /// Whether the connection may serve another request, for all that we know.
-pub(crate) fn may_go_on(client: &Client, pinned: &Pinned, now: Instant) -> bool {
+pub(crate) fn may_go_on(client: &Client, pinned: &Pinned, now: Now) -> bool {
     let Some(listener) = pinned.listener(client.listener) else {
         return false;
     };
@@ -185,9 +186,7 @@ pub(crate) fn may_go_on(client: &Client, pinned: &Pinned, now: Instant) -> bool 
         plimsoll_core::snapshot::Service::Http(service) => {
             !client.worker.is_draining()
                 && client.requests < service.keepalive_requests
-                && service
-                    .keepalive_age
-                    .is_none_or(|age| now.saturating_duration_since(client.born) < age)
+                && service.keepalive_age.is_none_or(|age| now.since(client.born) < age)
         }
         plimsoll_core::snapshot::Service::Tcp(_) => false,
     }

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Instant;
 
 use plimsoll_core::balance::{HashKey, hash_bytes, hash_client, hash_flow};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::retry::is_idempotent;
 use plimsoll_core::route::{RequestHead as RouteView, cookie_value, host, path, query_value};
 use plimsoll_core::snapshot::{Action, HttpService, PoolIndex, Route};
+use plimsoll_core::time::Now;
 use plimsoll_http::field::list;
 use plimsoll_http::h1::{FieldRoom, Framing, RequestHead, RequestOut, Target, parse_request, write_request_head};
 
@@ -21,7 +21,7 @@ use crate::worker::Pinned;
 /// What is kept of a request once its head is gone.
 pub(crate) struct Request {
     /// When its head was complete.
-    pub(crate) started: Instant,
+    pub(crate) started: Now,
     /// What is to be done.
     pub(crate) action: Routed,
     /// Position of its route in the snapshot.
@@ -60,7 +60,7 @@ pub(crate) fn route(
     bytes: &[u8],
     out: &mut Vec<u8>,
 ) -> Request {
-    let mut request = Request::unread(bytes.len());
+    let mut request = Request::unread(bytes.len(), client.worker.now());
     let mut room = FieldRoom::new();
     let head = match parse_request(bytes, &mut room, service.limits.fields) {
         Ok(head) => head,
@@ -82,9 +82,9 @@ pub(crate) fn route(
 
 impl Request {
     /// A request of which nothing is known but that it began.
-    pub(super) fn unread(head_bytes: usize) -> Self {
+    pub(super) fn unread(head_bytes: usize, started: Now) -> Self {
         Request {
-            started: Instant::now(),
+            started,
             action: Routed::Done,
             route: None,
             minor: 1,

@@ -1,10 +1,10 @@
 //! The request on its way to a backend: its head and body, framed by us, kept for a retry while that is possible.
 
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head, write_last_chunk};
-use plimsoll_net::{Buffer, Socket, Timer};
+use plimsoll_net::{Buffer, Deadline, Socket, Timer};
 
 /// The most bytes of a request that are kept to be sent again; a longer request is sent and not retried.
 pub(crate) const REPLAY_MAX: usize = 64 << 10;
@@ -25,7 +25,7 @@ pub(crate) struct Upload {
     pub(crate) broken: bool,
     /// Whether a byte has moved since the deadline was set.
     moved: bool,
-    stalls_at: Option<Instant>,
+    stalls_at: Option<Deadline>,
     /// Bytes of the body that came from the client.
     pub(crate) body_bytes: u64,
 }
@@ -71,7 +71,7 @@ impl Upload {
     }
 
     /// When it has to have moved on: `patience` after it last did.
-    pub(crate) fn stalls_at(&mut self, timer: &Timer, patience: Duration) -> Instant {
+    pub(crate) fn stalls_at(&mut self, timer: &Timer, patience: Duration) -> Deadline {
         if std::mem::take(&mut self.moved) {
             self.stalls_at = None;
         }

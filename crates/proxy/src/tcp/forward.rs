@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use plimsoll_core::backend::Place;
 use plimsoll_core::balance::{HashKey, hash_client, hash_flow};
@@ -68,7 +68,7 @@ async fn reach(
 ) -> Option<(Lease, (Socket, Place), Duration)> {
     let mut tried = [BackendId(0); CONNECT_TRIES_MAX];
     for tries in 0..CONNECT_TRIES_MAX {
-        let begun = Instant::now();
+        let begun = client.worker.now();
         let lease = match acquire(client, pinned, service, pool, &tried[..tries]) {
             Ok(lease) => lease,
             Err(refusal) if tries == 0 => {
@@ -79,12 +79,12 @@ async fn reach(
         };
         finished.backend = Some(lease.backend().id);
         let reason = if let Some(place) = lease.backend().place(lease.limits().connections) {
-            let until = begun + pool.settings.connect_timeout;
+            let until = client.timer.after(pool.settings.connect_timeout);
             match client.timer.within(until, connect(lease.backend().address)).await {
                 Ok(Ok(socket)) => {
-                    let latency = begun.elapsed();
+                    let latency = client.worker.now().since(begun);
                     finished.connect = Some(latency);
-                    finished.attempted(|| Attempt::answered(&lease, 0, begun));
+                    finished.attempted(|| Attempt::answered(&lease, 0, latency));
                     client
                         .worker
                         .shard()
@@ -97,16 +97,11 @@ async fn reach(
         } else {
             Reason::PoolFull
         };
-        finished.attempted(|| Attempt::failed(&lease, reason, begun));
+        let took = client.worker.now().since(begun);
+        finished.attempted(|| Attempt::failed(&lease, reason, took));
         finished.fail(reason);
         tried[tries] = lease.backend().id;
-        conclude(
-            client,
-            pool,
-            lease,
-            Outcome::Failed(Failure::unsent(reason)),
-            begun.elapsed(),
-        );
+        conclude(client, pool, lease, Outcome::Failed(Failure::unsent(reason)), took);
     }
     None
 }
@@ -125,7 +120,7 @@ fn acquire(
         _ => None,
     };
     let key = key.unwrap_or_else(|| rng.bits());
-    let now = client.worker.now(Instant::now());
+    let now = client.worker.now();
     pinned.acquire(
         service.pool,
         &mut AcquireCx {
@@ -140,7 +135,7 @@ fn acquire(
 
 fn conclude(client: &Client, pool: &Pool, lease: Lease, outcome: Outcome, latency: Duration) {
     let backend = lease.backend().id;
-    if lease.finish(outcome, latency, client.worker.now(Instant::now())) == Alarm::Suspect {
+    if lease.finish(outcome, latency, client.worker.now()) == Alarm::Suspect {
         client.worker.shared.wiring.alarms.suspect(pool.id, backend);
     }
 }
