@@ -5,9 +5,13 @@
 pub mod config;
 mod driver;
 mod living;
+mod metrics;
 mod probe;
 mod publish;
+mod status;
 
 pub use driver::{Suspects, drive};
 pub use living::{LivingPool, PoolStatus};
+pub use metrics::Metrics;
 pub use publish::{Control, Reload};
+pub use status::Readiness;

@@ -1,6 +1,6 @@
 //! The living pools: what survives a reload, by identity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,15 +11,23 @@ use plimsoll_core::name::{BackendId, NameId, Names};
 use plimsoll_core::pool::{Pool, View};
 use plimsoll_core::time::Now;
 
-use crate::config::{CheckPlan, PoolPlan};
+use crate::config::{BackendPlan, CheckPlan, PoolPlan};
+use crate::metrics::Naming;
 
 /// Identities given out so far; they are never given out twice.
 #[derive(Default)]
 pub(crate) struct Identities {
     pub(crate) names: Names,
     backends: BTreeMap<(NameId, SocketAddr), Arc<Backend>>,
+    /// The names of backends, those that have left among them: workers may have counted for them just before.
+    backend_names: HashMap<BackendId, Arc<str>>,
+    /// Those that have left, the first to leave first.
+    departed: VecDeque<BackendId>,
     next: u32,
 }
+
+/// Backends that have left whose names are kept. What is counted later for others is counted as "other".
+const DEPARTED_MAX: usize = 10_000;
 
 impl Identities {
     /// The living backend at (pool, address, port): the same one for as long as anybody holds it.
@@ -33,9 +41,36 @@ impl Identities {
         backend.clone()
     }
 
+    /// From now on the backend is called `name`.
+    pub(crate) fn call(&mut self, backend: BackendId, name: &Arc<str>) {
+        self.backend_names.insert(backend, name.clone());
+    }
+
     /// Forgets the backends that nobody holds any more.
     pub(crate) fn forget_unused(&mut self) {
-        self.backends.retain(|_, backend| Arc::strong_count(backend) > 1);
+        let departed = &mut self.departed;
+        self.backends.retain(|_, backend| {
+            let held = Arc::strong_count(backend) > 1;
+            if !held {
+                departed.push_back(backend.id);
+            }
+            held
+        });
+        while self.departed.len() > DEPARTED_MAX {
+            if let Some(oldest) = self.departed.pop_front() {
+                self.backend_names.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Naming for Identities {
+    fn name(&self, id: NameId) -> Arc<str> {
+        self.names.name(id).clone()
+    }
+
+    fn backend(&self, id: BackendId) -> Option<Arc<str>> {
+        self.backend_names.get(&id).cloned()
     }
 }
 
@@ -53,6 +88,8 @@ pub struct LivingPool {
     pub(crate) published_at: Option<Now>,
     /// Whether the view that is out was made in a panic.
     pub(crate) panicking: bool,
+    /// Since when it has been there.
+    pub(crate) since: Now,
 }
 
 /// How a pool and its backends stand.
@@ -81,26 +118,21 @@ impl LivingPool {
     ) -> (LivingPool, Vec<Transition>) {
         let rules = rules(plan, zone);
         let name: Arc<str> = plan.name.as_str().into();
-        let specs = plan.backends.iter().map(|backend| Spec {
-            backend: identities.backend(&name, backend.address),
-            name: backend.name.as_str().into(),
-            weight: backend.weight,
-            zone: backend.zone.as_deref().map(Into::into),
-            priority: backend.priority,
-            limits: backend.limits,
-            condition: Condition::Ready,
-        });
+        let specs = plan.backends.iter().map(|backend| spec(&name, backend, identities));
         let specs = specs.collect();
         let mut transitions = Vec::new();
-        let (mut membership, kept) = match before {
+        let (mut membership, kept, since) = match before {
             Some(before) => {
                 let LivingPool {
-                    mut membership, pool, ..
+                    mut membership,
+                    pool,
+                    since,
+                    ..
                 } = before;
                 transitions.extend(membership.set_rules(rules, now));
-                (membership, Some(pool))
+                (membership, Some(pool), since)
             }
-            None => (Membership::new(rules), None),
+            None => (Membership::new(rules), None, now),
         };
         transitions.extend(membership.set(specs, now));
         let view = membership.view(&plan.policy, now, None);
@@ -126,6 +158,7 @@ impl LivingPool {
                 published,
                 published_at: None,
                 panicking,
+                since,
             },
             transitions,
         )
@@ -145,6 +178,21 @@ impl LivingPool {
     /// The view that its membership asks for now.
     pub(crate) fn view(&self, now: Now) -> View {
         self.membership.view(&self.pool.policy, now, None)
+    }
+}
+
+fn spec(pool: &Arc<str>, plan: &BackendPlan, identities: &mut Identities) -> Spec {
+    let backend = identities.backend(pool, plan.address);
+    let name: Arc<str> = plan.name.as_str().into();
+    identities.call(backend.id, &name);
+    Spec {
+        backend,
+        name,
+        weight: plan.weight,
+        zone: plan.zone.as_deref().map(Into::into),
+        priority: plan.priority,
+        limits: plan.limits,
+        condition: Condition::Ready,
     }
 }
 

@@ -15,7 +15,8 @@ use plimsoll_core::time::Now;
 use tokio::sync::Notify;
 
 use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
-use crate::living::{Identities, LivingPool, PoolStatus};
+use crate::living::{Identities, LivingPool};
+use crate::metrics::Series;
 
 /// Views of one pool are published this far apart at least: ten a second.
 pub(crate) const VIEW_INTERVAL: Duration = Duration::from_millis(100);
@@ -34,17 +35,29 @@ pub struct Control {
     state: Mutex<State>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     clock: Box<dyn Fn() -> Now + Send + Sync>,
+    /// The wall clock at [`Now::START`].
+    started: SystemTime,
     draining: AtomicBool,
+    /// Whether this node was ready once: what a reload adds does not take that back.
+    pub(crate) was_ready: AtomicBool,
     /// Wakes the driver when something changed that it has to look at.
     pub(crate) changed: Notify,
 }
 
-struct State {
-    identities: Identities,
-    pools: BTreeMap<Arc<str>, LivingPool>,
+/// What changes, under one lock.
+pub(crate) struct State {
+    pub(crate) identities: Identities,
+    pub(crate) pools: BTreeMap<Arc<str>, LivingPool>,
     rng: Rng,
-    reload: Reload,
+    pub(crate) reload: Reload,
+    /// Changes of backends' states, by pool, backend, what it became, and the cause's word.
+    pub(crate) transitions: Transitions,
+    /// What is served.
+    pub(crate) plan: Arc<Plan>,
 }
+
+/// How often backends changed state.
+pub(crate) type Transitions = Series<4, 2, u64>;
 
 impl Control {
     /// Compiles `plan` to the first snapshot. `clock` tells the process's time, and `seed` is what all randomness of
@@ -58,13 +71,18 @@ impl Control {
                 at: SystemTime::now(),
                 errors: Vec::new(),
             },
+            transitions: Transitions::default(),
+            plan: Arc::new(plan.clone()),
         };
-        let snapshot = state.compile(plan, 1, clock());
+        let now = clock();
+        let snapshot = state.compile(plan, 1, now);
         Arc::new(Control {
             state: Mutex::new(state),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            started: SystemTime::now() - now.since(Now::START),
             clock: Box::new(clock),
             draining: AtomicBool::new(false),
+            was_ready: AtomicBool::new(false),
             changed: Notify::new(),
         })
     }
@@ -79,9 +97,9 @@ impl Control {
         (self.clock)()
     }
 
-    /// Whether this node takes work: not while it drains, nor before the checks have said a first word.
-    pub fn is_ready(&self) -> bool {
-        !self.draining.load(Relaxed)
+    /// When the process started.
+    pub fn started(&self) -> SystemTime {
+        self.started
     }
 
     /// Whether this node is being shut down.
@@ -94,39 +112,31 @@ impl Control {
         self.draining.store(true, Relaxed);
     }
 
-    /// How the last attempt to load a configuration went.
-    pub fn last_reload(&self) -> Reload {
-        self.state().reload.clone()
-    }
-
-    /// How all pools stand, by name.
-    pub fn pools(&self) -> Vec<PoolStatus> {
-        let now = self.now();
-        self.state().pools.values().map(|pool| pool.status(now)).collect()
-    }
-
-    /// How the pool `name` stands.
-    pub fn pool(&self, name: &str) -> Option<PoolStatus> {
-        let now = self.now();
-        self.state().pools.get(name).map(|pool| pool.status(now))
-    }
-
-    /// The name behind an id.
-    pub fn name(&self, id: NameId) -> Arc<str> {
-        self.state().identities.names.name(id).clone()
-    }
-
     /// Tells the pool `pool` what happened to one of its backends. The changed view is published at once, or a tenth
     /// of a second after the one before.
     pub fn tell(&self, pool: &str, event: Event) -> Vec<Transition> {
+        self.tell_all(pool, [event])
+    }
+
+    /// [`tell`](Self::tell) of several events, with one change of the view for all of them.
+    pub fn tell_all(&self, pool: &str, events: impl IntoIterator<Item = Event>) -> Vec<Transition> {
         let now = self.now();
         let mut state = self.state();
-        let State { pools, rng, .. } = &mut *state;
+        let State {
+            pools,
+            rng,
+            transitions: counts,
+            ..
+        } = &mut *state;
         let Some(living) = pools.get_mut(pool) else {
             return Vec::new();
         };
-        let transitions = living.membership.apply(event, now, rng);
+        let mut transitions = Vec::new();
+        for event in events {
+            transitions.extend(living.membership.apply(event, now, rng));
+        }
         publish_if_due(living, now);
+        count(counts, pool, &transitions);
         drop(state);
         report(pool, &transitions);
         self.changed.notify_one();
@@ -135,7 +145,7 @@ impl Control {
 
     /// A worker has seen a backend's failures pass their threshold.
     pub(crate) fn suspect(&self, pool: NameId, backend: BackendId) {
-        let name = self.name(pool);
+        let name = self.state().identities.names.name(pool).clone();
         self.tell(&name, Event::Suspect { backend });
     }
 
@@ -144,14 +154,25 @@ impl Control {
         let now = self.now();
         let mut next: Option<Now> = None;
         let mut reports = Vec::new();
-        for (name, living) in &mut self.state().pools {
-            reports.push((name.clone(), living.membership.tick(now)));
+        let mut state = self.state();
+        let State {
+            pools,
+            transitions: counts,
+            ..
+        } = &mut *state;
+        for (name, living) in pools {
+            let transitions = living.membership.tick(now);
+            count(counts, name, &transitions);
+            if !transitions.is_empty() {
+                reports.push((name.clone(), transitions));
+            }
             publish_if_due(living, now);
             let due = (living.membership.revision() != living.published)
                 .then(|| living.published_at.map_or(now, |at| at + VIEW_INTERVAL));
             let soonest = [due, living.membership.next_deadline()].into_iter().flatten().min();
             next = [next, soonest].into_iter().flatten().min();
         }
+        drop(state);
         for (name, transitions) in reports {
             report(&name, &transitions);
         }
@@ -170,7 +191,7 @@ impl Control {
             .collect()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,6 +216,13 @@ fn publish_if_due(living: &mut LivingPool, now: Now) {
     (living.published, living.published_at) = (revision, Some(now));
 }
 
+fn count(counts: &mut Transitions, pool: &str, transitions: &[Transition]) {
+    for transition in transitions {
+        let (to, cause) = (transition.to.word(), transition.cause.word());
+        *counts.of([pool.into(), transition.name.clone(), to.into(), cause.into()]) += 1;
+    }
+}
+
 fn report(pool: &str, transitions: &[Transition]) {
     for transition in transitions {
         let (name, from, to) = (&*transition.name, transition.from.word(), transition.to.word());
@@ -210,6 +238,7 @@ impl State {
         for pool in &plan.pools {
             let was = before.remove(&*pool.name);
             let (living, transitions) = LivingPool::build(pool, zone.as_ref(), was, &mut self.identities, now);
+            count(&mut self.transitions, &pool.name, &transitions);
             report(&pool.name, &transitions);
             self.pools.insert(living.pool.name.clone(), living);
         }

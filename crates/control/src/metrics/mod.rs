@@ -1,0 +1,76 @@
+//! Metrics: what workers counted, how backends stand, and what the process costs, as text for scrapers.
+//!
+//! Everything is summed when somebody asks, on the control plane's thread; a worker notices nothing but one swap of
+//! its counters.
+
+mod exposition;
+mod process;
+mod series;
+mod totals;
+mod write;
+
+pub(crate) use exposition::Format;
+pub(crate) use series::Series;
+pub(crate) use totals::Naming;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use plimsoll_core::telemetry::Telemetry;
+
+use self::exposition::Exposition;
+use self::totals::Totals;
+use crate::publish::Control;
+
+/// Sums what is counted.
+pub struct Metrics {
+    control: Arc<Control>,
+    telemetry: Arc<Telemetry>,
+    totals: Mutex<Totals>,
+    /// Lines of the access log that found no room or could not be written.
+    access_dropped: Arc<AtomicU64>,
+    /// Connections to the admin API that found no place.
+    pub(crate) admin_refused: AtomicU64,
+}
+
+impl Metrics {
+    /// Sums what workers count in `telemetry`; nobody else may take from it. `access_dropped` is the access log's count
+    /// of lost lines.
+    pub fn new(control: Arc<Control>, telemetry: Arc<Telemetry>, access_dropped: Arc<AtomicU64>) -> Self {
+        Metrics {
+            control,
+            telemetry,
+            totals: Mutex::default(),
+            access_dropped,
+            admin_refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Client connections that are open.
+    pub(crate) fn connections(&self) -> u64 {
+        self.collect().connections()
+    }
+
+    /// Everything, as text.
+    pub(crate) fn text(&self, format: Format) -> String {
+        let mut out = Exposition::new(format);
+        {
+            let totals = self.collect();
+            write::work(&mut out, &totals);
+        }
+        write::pools(&mut out, &self.control);
+        write::node(&mut out, self);
+        process::write(&mut out, self.control.started());
+        out.finish()
+    }
+
+    /// The sums with everything that was counted until now.
+    fn collect(&self) -> MutexGuard<'_, Totals> {
+        // A panic while adding loses counts, not the counters.
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.telemetry.take();
+        self.control.with_names(|names| totals.add(taken, names));
+        totals.expect(&self.control.snapshot().load());
+        totals
+    }
+}

@@ -1,0 +1,130 @@
+//! What workers have counted since the start, under names instead of numbers.
+//!
+//! Names are looked up when counts are taken in. What was counted of a backend stays under its name when the backend
+//! is gone, and adds to the same series when it comes back under another number.
+
+use plimsoll_core::name::{BackendId, NameId};
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::snapshot::Snapshot;
+use plimsoll_core::telemetry::{Histogram, ListenerCounts, RequestKey, RetryResult, Shard};
+
+use super::series::{Label, OTHER, Series};
+
+/// Where the names behind numbers are found.
+pub(crate) trait Naming {
+    /// The name of a listener, route or pool.
+    fn name(&self, id: NameId) -> Label;
+    /// The name of a backend in its pool; `None` when it left too long ago.
+    fn backend(&self, id: BackendId) -> Option<Label>;
+}
+
+/// The sums.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    /// By listener, route, pool, backend and code.
+    pub(super) requests: Series<5, 4, u64>,
+    /// By route and pool.
+    pub(super) durations: Series<2, 2, Histogram>,
+    /// By pool and backend.
+    pub(super) backend_durations: Series<2, 2, Histogram>,
+    /// By listener.
+    pub(super) listeners: Series<1, 1, ListenerCounts>,
+    /// By pool and backend: newly made and reused ones.
+    pub(super) backend_connections: Series<2, 2, [u64; 2]>,
+    /// By pool and result.
+    pub(super) retries: Series<2, 1, u64>,
+    /// By their place in [`Reason::ALL`].
+    pub(super) failures: Vec<u64>,
+    pub(super) retry_budget_spent: u64,
+}
+
+impl Totals {
+    /// Adds what was counted.
+    pub(super) fn add(&mut self, shard: Shard, names: &dyn Naming) {
+        for (key, counted) in shard.requests {
+            let [listener, route, pool, backend] = labels(key, names);
+            *self.requests.of([
+                listener,
+                route.clone(),
+                pool.clone(),
+                backend.clone(),
+                key.code.to_string().into(),
+            ]) += counted.duration.count();
+            self.durations.of([route, pool.clone()]).add(&counted.duration);
+            if counted.backend_duration.count() > 0 {
+                self.backend_durations
+                    .of([pool, backend])
+                    .add(&counted.backend_duration);
+            }
+        }
+        for (listener, theirs) in shard.listeners {
+            let mine = self.listeners.of([names.name(listener)]);
+            mine.opened += theirs.opened;
+            mine.closed += theirs.closed;
+            mine.bytes_in += theirs.bytes_in;
+            mine.bytes_out += theirs.bytes_out;
+        }
+        for ((pool, backend), [new, reused]) in shard.backend_connections {
+            let mine = self
+                .backend_connections
+                .of([names.name(pool), backend_label(backend, names)]);
+            mine[0] += new;
+            mine[1] += reused;
+        }
+        for ((pool, result), count) in shard.retries {
+            *self.retries.of([names.name(pool), retry_word(result).into()]) += count;
+        }
+        self.failures.resize(Reason::ALL.len(), 0);
+        for (mine, theirs) in self.failures.iter_mut().zip(shard.failures) {
+            *mine += theirs;
+        }
+        self.retry_budget_spent += shard.retry_budget_spent;
+    }
+
+    /// Begins the series of what `snapshot` serves at 0, so that the first event of each is a rise that can be seen.
+    pub(super) fn expect(&mut self, snapshot: &Snapshot) {
+        for listener in &snapshot.listeners {
+            self.listeners.of([listener.name.clone()]);
+        }
+        for pool in &snapshot.pools {
+            for result in [RetryResult::Success, RetryResult::Failure, RetryResult::BudgetSpent] {
+                self.retries.of([pool.name.clone(), retry_word(result).into()]);
+            }
+        }
+    }
+
+    /// Client connections that are open.
+    pub(super) fn connections(&self) -> u64 {
+        self.listeners.values().map(open).sum()
+    }
+}
+
+/// Connections of a listener that are open. Those that were opened are taken in before those that were closed, or
+/// with them.
+pub(super) fn open(counts: &ListenerCounts) -> u64 {
+    counts.opened.saturating_sub(counts.closed)
+}
+
+/// The word for how a retry went.
+fn retry_word(result: RetryResult) -> &'static str {
+    match result {
+        RetryResult::Success => "success",
+        RetryResult::Failure => "failure",
+        RetryResult::BudgetSpent => "budget_spent",
+    }
+}
+
+/// A request that took no route, or went to no pool, has an empty label there, which Prometheus takes for none.
+fn labels(key: RequestKey, names: &dyn Naming) -> [Label; 4] {
+    let Some(listener) = key.listener else {
+        // The shard ran out of room for names.
+        return [OTHER; 4].map(Into::into);
+    };
+    let or_none = |id: Option<NameId>| id.map_or_else(|| "".into(), |id| names.name(id));
+    let backend = key.backend.map_or_else(|| "".into(), |id| backend_label(id, names));
+    [names.name(listener), or_none(key.route), or_none(key.pool), backend]
+}
+
+fn backend_label(id: BackendId, names: &dyn Naming) -> Label {
+    names.backend(id).unwrap_or_else(|| OTHER.into())
+}

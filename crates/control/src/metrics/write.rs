@@ -1,0 +1,185 @@
+//! Which metrics there are: their names, labels and help texts.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use plimsoll_core::health::State;
+use plimsoll_core::outcome::Reason;
+
+use super::Metrics;
+use super::exposition::{Exposition, Kind};
+use super::series::Series;
+use super::totals::{Totals, open};
+use crate::publish::Control;
+
+/// What workers counted.
+pub(super) fn work(out: &mut Exposition, totals: &Totals) {
+    out.metric(
+        "plimsoll_requests_total",
+        Kind::Counter,
+        "HTTP requests that have ended, by the status that the client got.",
+    );
+    for ([listener, route, pool, backend, code], count) in totals.requests.iter() {
+        let labels = [
+            ("listener", &**listener),
+            ("route", route),
+            ("pool", pool),
+            ("backend", backend),
+            ("code", code),
+        ];
+        out.sample(&labels, count);
+    }
+    out.metric(
+        "plimsoll_request_duration_seconds",
+        Kind::Histogram,
+        "Time from a request's first byte to its end.",
+    );
+    for ([route, pool], histogram) in totals.durations.iter() {
+        out.histogram(&[("route", route), ("pool", pool)], histogram);
+    }
+    out.metric(
+        "plimsoll_backend_duration_seconds",
+        Kind::Histogram,
+        "Time that backends took to begin their answers.",
+    );
+    for ([pool, backend], histogram) in totals.backend_durations.iter() {
+        out.histogram(&[("pool", pool), ("backend", backend)], histogram);
+    }
+    listeners(out, totals);
+    out.metric(
+        "plimsoll_backend_connections_total",
+        Kind::Counter,
+        "Connections to backends that requests were sent on, newly made or reused.",
+    );
+    for ([pool, backend], counts) in totals.backend_connections.iter() {
+        for (reused, count) in ["false", "true"].into_iter().zip(counts) {
+            out.sample(&[("pool", pool), ("backend", backend), ("reused", reused)], count);
+        }
+    }
+    out.metric(
+        "plimsoll_retries_total",
+        Kind::Counter,
+        "Requests that were tried again, by how that went, and those whose retry the budget refused.",
+    );
+    for ([pool, result], count) in totals.retries.iter() {
+        out.sample(&[("pool", pool), ("result", result)], count);
+    }
+    failures(out, totals);
+}
+
+fn listeners(out: &mut Exposition, totals: &Totals) {
+    out.metric("plimsoll_connections", Kind::Gauge, "Client connections that are open.");
+    for ([listener], counts) in totals.listeners.iter() {
+        out.sample(&[("listener", listener)], open(counts));
+    }
+    out.metric(
+        "plimsoll_connections_total",
+        Kind::CounterBesideGauge,
+        "Client connections that were accepted.",
+    );
+    for ([listener], counts) in totals.listeners.iter() {
+        out.sample(&[("listener", listener)], counts.opened);
+    }
+    out.metric(
+        "plimsoll_bytes_total",
+        Kind::Counter,
+        "Bytes from clients (in) and to clients (out).",
+    );
+    for ([listener], counts) in totals.listeners.iter() {
+        out.sample(&[("listener", listener), ("direction", "in")], counts.bytes_in);
+        out.sample(&[("listener", listener), ("direction", "out")], counts.bytes_out);
+    }
+}
+
+fn failures(out: &mut Exposition, totals: &Totals) {
+    out.metric(
+        "plimsoll_failures_total",
+        Kind::Counter,
+        "Replies of our own and failed connections, by reason.",
+    );
+    for (reason, count) in Reason::ALL.iter().zip(&totals.failures) {
+        out.sample(&[("reason", reason.word())], count);
+    }
+    out.sample(&[("reason", "retry_budget_spent")], totals.retry_budget_spent);
+}
+
+/// How pools and their backends stand.
+pub(super) fn pools(out: &mut Exposition, control: &Control) {
+    let mut in_flight: Series<2, 2, u64> = Series::default();
+    let mut states: Series<3, 2, u64> = Series::default();
+    let mut panicking: Series<1, 1, u64> = Series::default();
+    for pool in control.pools() {
+        *panicking.of([pool.name.clone()]) += u64::from(pool.panicking);
+        for backend in &pool.backends {
+            let labels = [pool.name.clone(), backend.name.clone()];
+            *in_flight.of(labels) += u64::from(backend.backend.load.in_flight());
+            for word in State::WORDS {
+                let labels = [pool.name.clone(), backend.name.clone(), (*word).into()];
+                *states.of(labels) += u64::from(backend.state.word() == *word);
+            }
+        }
+    }
+    out.metric(
+        "plimsoll_in_flight",
+        Kind::Gauge,
+        "Requests (layer 7) or connections (layer 4) under way.",
+    );
+    for ([pool, backend], count) in in_flight.iter() {
+        out.sample(&[("pool", pool), ("backend", backend)], count);
+    }
+    out.metric(
+        "plimsoll_backend_state",
+        Kind::Gauge,
+        "1 for the state that a backend is in, 0 for the others.",
+    );
+    for ([pool, backend, state], is) in states.iter() {
+        out.sample(&[("pool", pool), ("backend", backend), ("state", state)], is);
+    }
+    out.metric(
+        "plimsoll_pool_panicking",
+        Kind::Gauge,
+        "1 while health is ignored because too few backends are healthy.",
+    );
+    for ([pool], is) in panicking.iter() {
+        out.sample(&[("pool", pool)], is);
+    }
+    out.metric(
+        "plimsoll_health_transitions_total",
+        Kind::Counter,
+        "Changes of backends' states, by what they became and why.",
+    );
+    control.with_transitions(|transitions| {
+        for ([pool, backend, to, cause], count) in transitions.iter() {
+            let labels = [("pool", &**pool), ("backend", backend), ("to", to), ("cause", cause)];
+            out.sample(&labels, count);
+        }
+    });
+}
+
+/// What concerns the whole node.
+pub(super) fn node(out: &mut Exposition, metrics: &Metrics) {
+    let control = &metrics.control;
+    out.metric("plimsoll_build_info", Kind::Gauge, "Always 1; the version is a label.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    out.metric("plimsoll_generation", Kind::Gauge, "Configurations published so far.")
+        .sample(&[], control.snapshot().load().generation);
+    let (taken, refused) = control.reloads();
+    out.metric(
+        "plimsoll_reloads_total",
+        Kind::Counter,
+        "Attempts to load another configuration.",
+    )
+    .sample(&[("result", "ok")], taken)
+    .sample(&[("result", "error")], refused);
+    out.metric(
+        "plimsoll_access_log_dropped_total",
+        Kind::Counter,
+        "Lines of the access log that found no room or could not be written.",
+    )
+    .sample(&[], metrics.access_dropped.load(Relaxed));
+    out.metric(
+        "plimsoll_admin_connections_refused_total",
+        Kind::Counter,
+        "Connections to the admin API that were closed because it had too many.",
+    )
+    .sample(&[], metrics.admin_refused.load(Relaxed));
+}

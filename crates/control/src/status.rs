@@ -1,0 +1,110 @@
+//! What the control plane tells of itself: readiness, pools, names and counts.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::SystemTime;
+
+use plimsoll_core::health::State;
+use plimsoll_core::time::Now;
+
+use crate::config::Plan;
+use crate::living::{LivingPool, PoolStatus};
+use crate::metrics::Naming;
+use crate::publish::{Control, Reload, Transitions};
+
+/// Whether this node takes work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// It is being shut down.
+    Draining,
+    /// The first checks of these pools have not all finished.
+    Unchecked(Vec<Arc<str>>),
+}
+
+impl Control {
+    /// Whether this node takes work: not while it drains, nor before every backend of each checked pool had its first
+    /// result, for which nobody waits longer than one interval and timeout. Once it was ready, only a drain ends that:
+    /// a pool that a reload adds does not take the others out of service.
+    pub fn readiness(&self) -> Readiness {
+        if self.is_draining() {
+            return Readiness::Draining;
+        }
+        if self.was_ready.load(Relaxed) {
+            return Readiness::Ready;
+        }
+        let now = self.now();
+        let state = self.state();
+        let waiting = state.pools.values().filter(|pool| waits_for_checks(pool, now));
+        let waiting: Vec<Arc<str>> = waiting.map(|pool| pool.pool.name.clone()).collect();
+        if !waiting.is_empty() {
+            return Readiness::Unchecked(waiting);
+        }
+        self.was_ready.store(true, Relaxed);
+        Readiness::Ready
+    }
+
+    /// Whether [`readiness`](Self::readiness) is `Ready`.
+    pub fn is_ready(&self) -> bool {
+        self.readiness() == Readiness::Ready
+    }
+
+    /// What is served.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.state().plan.clone()
+    }
+
+    /// How the last attempt to load a configuration went.
+    pub fn last_reload(&self) -> Reload {
+        self.state().reload.clone()
+    }
+
+    /// How many attempts to load another configuration than the first one were taken, and how many refused.
+    pub fn reloads(&self) -> (u64, u64) {
+        // None can be made yet.
+        (0, 0)
+    }
+
+    /// How all pools stand, by name.
+    pub fn pools(&self) -> Vec<PoolStatus> {
+        let now = self.now();
+        self.state().pools.values().map(|pool| pool.status(now)).collect()
+    }
+
+    /// How the pool `name` stands.
+    pub fn pool(&self, name: &str) -> Option<PoolStatus> {
+        let now = self.now();
+        self.state().pools.get(name).map(|pool| pool.status(now))
+    }
+
+    /// The names of all pools.
+    pub(crate) fn pool_names(&self) -> Vec<Arc<str>> {
+        self.state().pools.keys().cloned().collect()
+    }
+
+    /// `now` on the wall clock.
+    pub(crate) fn wall_time(&self, now: Now) -> SystemTime {
+        self.started() + now.since(Now::START)
+    }
+
+    /// Hands over the names behind numbers.
+    pub(crate) fn with_names(&self, look: impl FnOnce(&dyn Naming)) {
+        look(&self.state().identities);
+    }
+
+    /// Hands over how often backends changed state.
+    pub(crate) fn with_transitions(&self, look: impl FnOnce(&Transitions)) {
+        look(&self.state().transitions);
+    }
+}
+
+fn waits_for_checks(pool: &LivingPool, now: Now) -> bool {
+    let Some(check) = &pool.check else { return false };
+    now.since(pool.since) < check.interval + check.timeout
+        && pool
+            .status(now)
+            .backends
+            .iter()
+            .any(|backend| backend.state == State::Unknown)
+}
