@@ -2,6 +2,7 @@
 //!
 //! It never touches a client's bytes, and does not know the data plane.
 
+pub mod access;
 pub mod config;
 mod driver;
 mod living;

@@ -1,0 +1,307 @@
+//! The access log's writer: a bounded ring from the workers to one thread that writes.
+//!
+//! A worker never waits: a line that finds no room is dropped and counted.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use plimsoll_core::upcall;
+
+use crate::config::AccessLog;
+
+/// Lines that may wait.
+const RING_LINES_MAX: usize = 8192;
+
+/// Bytes that may wait; a line can hold a path of many kilobytes.
+const RING_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes that are written at once.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// Pauses while nothing comes: the writer looks again after the first, then later and later. Were it asleep in the
+/// ring, every worker would pay a system call to wake it.
+const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(40)];
+
+/// Between two complaints about lines that cannot be written.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the end of the process waits for a file that takes no more.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the access log cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The file cannot be had.
+    #[error("the access log cannot be opened at {}: {error}; set [log] access", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// There is no thread to write it.
+    #[error("the access log's writer cannot be started: {0}")]
+    Thread(io::Error),
+}
+
+/// The workers' end of the ring.
+#[derive(Debug)]
+pub struct Ring {
+    lines: SyncSender<Message>,
+    counts: Arc<Counts>,
+}
+
+/// The writer, to be finished at the end of the process.
+#[derive(Debug)]
+pub struct Writer {
+    lines: SyncSender<Message>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    waiting_bytes: AtomicUsize,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    /// Nothing more is wanted; the sender is told when everything before is written.
+    End(SyncSender<()>),
+}
+
+/// The access log at `target`: what workers write to, and what is to be finished; nothing when it is off. Lines that
+/// are lost are counted in `dropped`.
+///
+/// # Errors
+/// The file cannot be opened for appending.
+pub fn open(target: &AccessLog, dropped: Arc<AtomicU64>) -> Result<Option<(Ring, Writer)>, AccessError> {
+    let sink: Box<dyn Write + Send> = match target {
+        AccessLog::Off => return Ok(None),
+        AccessLog::Stdout => Box::new(io::stdout()),
+        AccessLog::File(path) => {
+            let file = OpenOptions::new().append(true).create(true).open(path);
+            Box::new(file.map_err(|error| AccessError::Open {
+                path: path.clone(),
+                error,
+            })?)
+        }
+    };
+    start(sink, dropped).map(Some).map_err(AccessError::Thread)
+}
+
+fn start(sink: Box<dyn Write + Send>, dropped: Arc<AtomicU64>) -> io::Result<(Ring, Writer)> {
+    let (lines, outlet) = sync_channel(RING_LINES_MAX);
+    let counts = Arc::new(Counts {
+        waiting_bytes: AtomicUsize::new(0),
+        dropped,
+    });
+    let mut pen = Pen {
+        sink,
+        batch: Vec::with_capacity(BATCH_BYTES),
+        batched: 0,
+        counts: counts.clone(),
+        complained: None,
+    };
+    let thread = std::thread::Builder::new()
+        .name("access-log".into())
+        .spawn(move || pen.write_all(&outlet))?;
+    let ring = Ring {
+        lines: lines.clone(),
+        counts,
+    };
+    Ok((ring, Writer { lines, thread }))
+}
+
+impl upcall::AccessLog for Ring {
+    fn write(&self, line: Vec<u8>) {
+        let bytes = line.len();
+        let fits = self.counts.waiting_bytes.fetch_add(bytes, Relaxed) + bytes <= RING_BYTES_MAX;
+        if !fits || self.lines.try_send(Message::Line(line)).is_err() {
+            self.counts.waiting_bytes.fetch_sub(bytes, Relaxed);
+            self.counts.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl Writer {
+    /// Waits until what was handed over is written, or a few seconds have shown that it cannot be.
+    pub fn finish(self) {
+        let (done, ended) = sync_channel(1);
+        let deadline = Instant::now() + FLUSH_PATIENCE;
+        let mut end = Message::End(done);
+        // A full ring empties, unless the file takes nothing.
+        while let Err(std::sync::mpsc::TrySendError::Full(back)) = self.lines.try_send(end) {
+            if Instant::now() > deadline {
+                return tracing::error!("the access log takes no more; its last lines are lost");
+            }
+            end = back;
+            std::thread::sleep(PAUSES[0]);
+        }
+        match ended.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            // The thread is at its end, or it panicked and has said so.
+            Ok(()) => drop(self.thread.join()),
+            Err(_) => tracing::error!("the access log takes no more; its last lines are lost"),
+        }
+    }
+}
+
+/// The writing thread's own.
+struct Pen {
+    sink: Box<dyn Write + Send>,
+    batch: Vec<u8>,
+    batched: u64,
+    counts: Arc<Counts>,
+    complained: Option<Instant>,
+}
+
+impl Pen {
+    fn write_all(&mut self, lines: &Receiver<Message>) {
+        let mut pause = PAUSES[0];
+        loop {
+            match lines.try_recv() {
+                Ok(Message::Line(line)) => {
+                    self.counts.waiting_bytes.fetch_sub(line.len(), Relaxed);
+                    self.batch.extend_from_slice(&line);
+                    self.batched += 1;
+                    if self.batch.len() >= BATCH_BYTES {
+                        self.write_batch();
+                    }
+                    pause = PAUSES[0];
+                }
+                Err(TryRecvError::Empty) => {
+                    self.write_batch();
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(PAUSES[1]);
+                }
+                Ok(Message::End(done)) => {
+                    self.write_batch();
+                    // Whoever asked may have given up.
+                    let _ = done.try_send(());
+                    return;
+                }
+                Err(TryRecvError::Disconnected) => return self.write_batch(),
+            }
+        }
+    }
+
+    fn write_batch(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let written = self.sink.write_all(&self.batch).and_then(|()| self.sink.flush());
+        if let Err(error) = written {
+            let dropped = self.counts.dropped.fetch_add(self.batched, Relaxed) + self.batched;
+            let now = Instant::now();
+            if self.complained.is_none_or(|at| now - at >= COMPLAINT_INTERVAL) {
+                self.complained = Some(now);
+                tracing::error!(%error, dropped, "the access log cannot be written");
+            }
+        }
+        self.batch.clear();
+        // A long line may have made it large.
+        self.batch.shrink_to(BATCH_BYTES);
+        self.batched = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use plimsoll_core::upcall::AccessLog as _;
+
+    use super::*;
+
+    /// Takes what is written, or is stuck, or fails.
+    #[derive(Clone, Default)]
+    struct Sink {
+        text: Arc<Mutex<Vec<u8>>>,
+        gate: Arc<Mutex<()>>,
+        fails: bool,
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _open = self.gate.lock().expect("no panic");
+            if self.fails {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.text.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn begin(sink: &Sink) -> (Ring, Writer, Arc<AtomicU64>) {
+        let dropped = Arc::new(AtomicU64::new(0));
+        let (ring, writer) = start(Box::new(sink.clone()), dropped.clone()).expect("a thread");
+        (ring, writer, dropped)
+    }
+
+    #[test]
+    fn every_line_is_written_in_order_before_the_end() {
+        let sink = Sink::default();
+        let (ring, writer, dropped) = begin(&sink);
+        let lines: Vec<String> = (0..5_000).map(|at| format!("line {at}\n")).collect();
+        lines.iter().for_each(|line| ring.write(line.clone().into_bytes()));
+        writer.finish();
+        let text = String::from_utf8(sink.text.lock().expect("no panic").clone()).expect("text");
+        assert_eq!(text, lines.concat());
+        assert_eq!(dropped.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_stuck_costs_lines_and_no_time() {
+        let sink = Sink::default();
+        let (ring, writer, dropped) = begin(&sink);
+        let gate = sink.gate.lock().expect("no panic");
+        let lines = 3 * RING_LINES_MAX as u64;
+        (0..lines).for_each(|_| ring.write(b"x\n".to_vec()));
+        assert!(dropped.load(Relaxed) > 0);
+        drop(gate);
+        writer.finish();
+        let written = sink.text.lock().expect("no panic").len() as u64 / 2;
+        assert_eq!(written + dropped.load(Relaxed), lines);
+    }
+
+    #[test]
+    fn long_lines_are_bounded_by_their_bytes() {
+        let sink = Sink::default();
+        let (ring, writer, dropped) = begin(&sink);
+        let gate = sink.gate.lock().expect("no panic");
+        (0..64).for_each(|_| ring.write(vec![b'x'; 1 << 20]));
+        assert!(dropped.load(Relaxed) >= 40, "{}", dropped.load(Relaxed));
+        drop(gate);
+        writer.finish();
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let sink = Sink {
+            fails: true,
+            ..Sink::default()
+        };
+        let (ring, writer, dropped) = begin(&sink);
+        (0..10).for_each(|_| ring.write(b"x\n".to_vec()));
+        writer.finish();
+        assert_eq!(dropped.load(Relaxed), 10);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_named() {
+        let target = AccessLog::File("/nonexistent/access.log".into());
+        let error = open(&target, Arc::default()).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("/nonexistent/access.log")));
+        assert!(open(&AccessLog::Off, Arc::default()).is_ok_and(|log| log.is_none()));
+    }
+}
