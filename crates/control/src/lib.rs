@@ -3,6 +3,7 @@
 //! It never touches a client's bytes, and does not know the data plane.
 
 pub mod access;
+pub mod admin;
 pub mod config;
 mod driver;
 mod living;

@@ -26,6 +26,7 @@ pub use read::{Environment, Format};
 pub use source::{FILE_BYTES_MAX, Position, Source, Sources};
 
 use file::File;
+pub(crate) use file::WEIGHT_MAX;
 
 /// A configuration that can be used.
 #[derive(Debug)]
@@ -77,6 +78,24 @@ pub fn parse_text(name: &str, format: Format, text: &str) -> Result<Loaded, Refu
         faults.error(include.span, "only a file can include others");
     }
     finish(tree, sources, faults)
+}
+
+/// Reads one JSON text that came over the network: variables in it are refused like unset ones.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn decode_json<T: Decode>(text: String) -> Result<T, Refused> {
+    let mut sources = Sources::default();
+    let mut faults = Faults::default();
+    let file = sources.add("the body".into(), None, text);
+    let tree = read::parse(Format::Json, file, &sources, &|_| None, &mut faults);
+    match tree.and_then(|tree| T::decode(&tree, &mut faults)) {
+        Some(value) if !faults.has_errors() => Ok(value),
+        _ => Err(Refused {
+            faults: in_file_order(faults),
+            sources,
+        }),
+    }
 }
 
 /// The JSON Schema (draft 2020-12) of the whole configuration.

@@ -13,6 +13,7 @@ mod values;
 
 pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
 pub(super) use matching::{Match, ValueRule, is_token};
+pub(crate) use pool::WEIGHT_MAX;
 pub(super) use pool::{Backend, Health, HealthTable, Initial, Outlier, OutlierTable, Pool, PoolTimeouts};
 pub(super) use route::{ACTIONS, Redirect, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};

@@ -12,7 +12,7 @@ use super::matching::{AbsolutePath, is_hostname};
 use super::values::{Many, Name, Pause, Percent, Positive, Timeout, Within};
 
 /// The largest weight. Shares finer than a thousandth cannot be told from chance.
-const WEIGHT_MAX: u32 = 1_000;
+pub(crate) const WEIGHT_MAX: u32 = 1_000;
 
 /// The largest priority: a hundred stages of falling back are more than anybody has.
 const PRIORITY_MAX: u32 = 100;

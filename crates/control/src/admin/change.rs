@@ -1,0 +1,82 @@
+//! What an operator may want of a backend: the body of a PATCH.
+
+use std::time::Duration;
+
+use plimsoll_core::document::{Decode, Faults, Json, Node, Value};
+use plimsoll_core::membership::Action;
+use plimsoll_core::{document, words};
+use serde_json::json;
+
+use crate::config::WEIGHT_MAX;
+
+document! {
+    /// What an operator wants of a backend. It holds until it is undone.
+    pub(super) struct Change {
+        /// Its share of the work instead of the configured one; null undoes that.
+        pub(super) weight: Option<Weight>,
+        /// Whether it takes work: drain takes no new work, maintenance none at all, ready undoes both.
+        pub(super) state: Option<Wanted>,
+        /// How long a draining backend keeps the work that it has.
+        pub(super) timeout: Option<Duration>,
+    }
+}
+
+words! {
+    /// Whether a backend shall take work.
+    pub(super) enum Wanted {
+        /// No new work.
+        Drain = "drain",
+        /// No work at all.
+        Maintenance = "maintenance",
+        /// As its health has it.
+        Ready = "ready",
+    }
+}
+
+/// A weight; `None` is the configured one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Weight(Option<u32>);
+
+impl Decode for Weight {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        if node.value == Value::Null {
+            return Some(Weight(None));
+        }
+        let Some(number) = node.integer() else {
+            faults.expected(node, "a whole number, or null for the configured weight");
+            return None;
+        };
+        let weight = u32::try_from(number).ok().filter(|weight| *weight <= WEIGHT_MAX);
+        if weight.is_none() {
+            faults.error(node.span, format!("{number} is out of range: 0 to {WEIGHT_MAX}"));
+        }
+        weight.map(|weight| Weight(Some(weight)))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": ["integer", "null"], "minimum": 0, "maximum": WEIGHT_MAX })
+    }
+}
+
+impl Change {
+    /// What is to be done, in order.
+    ///
+    /// # Errors
+    /// What makes no sense about it.
+    pub(super) fn actions(&self) -> Result<Vec<Action>, &'static str> {
+        if self.timeout.is_some() && self.state != Some(Wanted::Drain) {
+            return Err("`timeout` belongs to a drain: { \"state\": \"drain\", \"timeout\": \"60s\" }");
+        }
+        let state = self.state.map(|state| match state {
+            Wanted::Drain => Action::Drain,
+            Wanted::Maintenance => Action::Maintenance,
+            Wanted::Ready => Action::Ready,
+        });
+        let weight = self.weight.map(|Weight(weight)| Action::Weight(weight));
+        let actions: Vec<Action> = weight.into_iter().chain(state).collect();
+        if actions.is_empty() {
+            return Err("nothing to change: name `weight` or `state`");
+        }
+        Ok(actions)
+    }
+}

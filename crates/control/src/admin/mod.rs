@@ -1,0 +1,143 @@
+//! The admin API: how the node and its pools stand, metrics, and what operators may change.
+//!
+//! It is served on the control plane's runtime, so that no call costs a request its latency. [`Admin::bind`] takes the
+//! sockets before anything is served, [`Admin::serve`] answers.
+
+mod change;
+mod guard;
+mod node;
+mod openapi;
+mod pools;
+mod problem;
+mod router;
+mod routes;
+mod server;
+mod token;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use self::guard::Guard;
+use self::token::Token;
+use crate::config::AdminPlan;
+use crate::metrics::Metrics;
+use crate::publish::Control;
+
+/// Why the admin API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Its address cannot be had.
+    #[error("admin cannot bind {address}: {error}; set [admin] bind, or --admin")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The address of the metrics alone cannot be had.
+    #[error("admin cannot bind {address} for metrics: {error}; set [admin] metrics_bind")]
+    MetricsBind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The token cannot be used.
+    #[error("the admin token file {} {why}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+}
+
+/// What the API tells of and acts on.
+#[derive(Clone)]
+pub struct Api {
+    /// The control plane.
+    pub control: Arc<Control>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// How many workers carry traffic.
+    pub workers: usize,
+}
+
+/// The bound sockets of the admin API.
+pub struct Admin {
+    api: Option<TcpListener>,
+    metrics: Option<TcpListener>,
+    token: Option<Token>,
+}
+
+impl Admin {
+    /// Reads the token and binds the addresses that `plan` names.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with what to do about it.
+    pub fn bind(plan: &AdminPlan) -> Result<Self, AdminError> {
+        let read = |path: &PathBuf| {
+            Token::read(path).map_err(|why| AdminError::Token {
+                path: path.clone(),
+                why,
+            })
+        };
+        let token = match (&plan.token_file, plan.bind) {
+            (Some(path), Some(_)) => Some(read(path)?),
+            _ => None,
+        };
+        let api = plan
+            .bind
+            .map(|address| listen(address).map_err(|error| AdminError::Bind { address, error }));
+        let metrics = plan
+            .metrics_bind
+            .map(|address| listen(address).map_err(|error| AdminError::MetricsBind { address, error }));
+        Ok(Admin {
+            api: api.transpose()?,
+            metrics: metrics.transpose()?,
+            token,
+        })
+    }
+
+    /// Where the API is, unless it is off: another port when it was to be any.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.api.as_ref().and_then(|socket| socket.local_addr().ok())
+    }
+
+    /// Where the metrics alone are, if anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().and_then(|socket| socket.local_addr().ok())
+    }
+
+    /// Answers calls until it is dropped. It has to be called within a runtime.
+    ///
+    /// # Errors
+    /// The runtime cannot take the sockets.
+    pub async fn serve(self, api: Api) -> std::io::Result<()> {
+        let (bound, metrics) = (self.address(), api.metrics.clone());
+        let register = |socket: Option<TcpListener>| socket.map(tokio::net::TcpListener::from_std).transpose();
+        let (whole, scraped) = (register(self.api)?, register(self.metrics)?);
+        let token = self.token;
+        tokio::join!(
+            async {
+                if let (Some(bound), Some(socket)) = (bound, whole) {
+                    let router = router::whole(api.clone(), Guard { bound, token });
+                    server::serve(socket, router, metrics.clone()).await;
+                }
+            },
+            async {
+                if let Some(socket) = scraped {
+                    server::serve(socket, router::scraped(api.clone()), metrics.clone()).await;
+                }
+            }
+        );
+        Ok(())
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = TcpListener::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}

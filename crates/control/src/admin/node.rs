@@ -1,0 +1,84 @@
+//! Calls about the node: is it alive, is it ready, what does it count, how does it stand.
+
+use std::time::SystemTime;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::problem::Problem;
+use crate::metrics::Format;
+use crate::status::Readiness;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// `GET /`.
+pub(super) async fn front_page() -> impl IntoResponse {
+    let version = env!("CARGO_PKG_VERSION");
+    let page = format!(
+        "Plimsoll {version}, the admin API. There is no dashboard yet.\n\n\
+         GET /api/v1/status        how this node stands\n\
+         GET /api/v1/pools         pools and their backends\n\
+         GET /api/v1/routes        routes\n\
+         GET /api/v1/openapi.json  all calls\n\
+         GET /metrics              for Prometheus\n\
+         GET /healthz, /readyz     for probes\n\n\
+         The same for people: `plimsoll status`\n"
+    );
+    ([(header::CONTENT_TYPE, PLAIN)], page)
+}
+
+/// `GET /healthz`: 200 for as long as the process runs.
+pub(super) async fn healthz() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, PLAIN)], "ok\n")
+}
+
+/// `GET /readyz`: 200 while this node takes work.
+pub(super) async fn readyz(State(api): State<Api>) -> Result<impl IntoResponse, Problem> {
+    let why = match api.control.readiness() {
+        Readiness::Ready => return Ok(([(header::CONTENT_TYPE, PLAIN)], "ready\n")),
+        Readiness::Draining => "this node is being shut down".to_owned(),
+        Readiness::Unchecked(pools) => format!("the first health checks have not finished: {}", pools.join(", ")),
+    };
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why))
+}
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(api): State<Api>, fields: HeaderMap) -> impl IntoResponse {
+    let accept = fields.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    (
+        [(header::CONTENT_TYPE, format.content_type())],
+        api.metrics.text(format),
+    )
+}
+
+/// `GET /api/v1/status`.
+pub(super) async fn status(State(api): State<Api>) -> axum::Json<Value> {
+    let control = &api.control;
+    let reload = control.last_reload();
+    let uptime = SystemTime::now().duration_since(control.started()).unwrap_or_default();
+    axum::Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "generation": control.snapshot().load().generation,
+        "uptime_s": uptime.as_secs(),
+        "started_at": rfc3339(control.started()),
+        "pid": std::process::id(),
+        "workers": api.workers,
+        "connections": api.metrics.connections(),
+        "ready": control.is_ready(),
+        "draining": control.is_draining(),
+        "last_reload": {
+            "at": rfc3339(reload.at),
+            "result": if reload.errors.is_empty() { "ok" } else { "error" },
+            "errors": reload.errors,
+        },
+    }))
+}
+
+/// A time as the API writes it.
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}

@@ -1,0 +1,229 @@
+//! The description of the API, in its own words (OpenAPI 3.1). It tells what is there, and nothing that is not.
+
+use plimsoll_core::document::Decode;
+use plimsoll_core::health::State;
+use serde_json::{Value, json};
+
+use super::change::Change;
+
+/// `GET /api/v1/openapi.json`.
+pub(super) async fn document() -> axum::Json<Value> {
+    axum::Json(describe())
+}
+
+/// The whole description.
+pub(super) fn describe() -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Plimsoll admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "How this node and its pools stand, and what operators may change.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "paths": paths(),
+        "components": {
+            "schemas": {
+                "Status": status(),
+                "Pool": pool(),
+                "Backend": backend(),
+                "Change": Change::schema(),
+                "Route": route(),
+                "Problem": problem(),
+            },
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+        "security": [{}, { "token": [] }],
+    })
+}
+
+fn paths() -> Value {
+    let pool = parameter("pool", "The pool's name.");
+    let backend = parameter("address", "The backend's name, or its address and port.");
+    let pools = json!({ "type": "array", "items": of("Pool") });
+    let routes = json!({ "type": "array", "items": of("Route") });
+    let mut one_pool = get("One pool and its backends.", "application/json", &of("Pool"));
+    one_pool["get"]["parameters"] = json!([pool]);
+    one_pool["get"]["responses"]["404"] = refusal("No such pool.");
+    json!({
+        "/": open(get("A page that tells where to go on.", "text/plain", &text()), false),
+        "/healthz": open(get("200 for as long as the process runs.", "text/plain", &text()), true),
+        "/readyz": readyz(),
+        "/metrics": open(get("Metrics for Prometheus, or as OpenMetrics.", "text/plain", &text()), false),
+        "/api/v1/openapi.json": get("This description.", "application/json", &json!({ "type": "object" })),
+        "/api/v1/status": get("How this node stands.", "application/json", &of("Status")),
+        "/api/v1/pools": get("All pools and their backends.", "application/json", &pools),
+        "/api/v1/pools/{pool}": one_pool,
+        "/api/v1/pools/{pool}/backends/{address}": { "patch": change(&pool, &backend) },
+        "/api/v1/routes": get("All routes, in the order of the file.", "application/json", &routes),
+    })
+}
+
+fn readyz() -> Value {
+    let mut call = open(get("200 while this node takes work.", "text/plain", &text()), true);
+    call["get"]["responses"]["503"] = refusal("It drains, or the first health checks have not finished.");
+    call
+}
+
+fn change(pool: &Value, backend: &Value) -> Value {
+    json!({
+        "summary": "Change a backend; what is set holds until it is undone.",
+        "parameters": [pool, backend],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": of("Change") } } },
+        "responses": {
+            "200": answer("The backend as it stands then.", "application/json", &of("Backend")),
+            "400": refusal("The body is no such change."),
+            "401": refusal("The token is missing or wrong."),
+            "403": refusal("The Host or the Origin is not ours."),
+            "404": refusal("No such pool or backend."),
+            "413": refusal("The body is too large."),
+            "415": refusal("The body is not application/json."),
+        },
+    })
+}
+
+fn get(summary: &str, media: &str, schema: &Value) -> Value {
+    json!({ "get": {
+        "summary": summary,
+        "responses": {
+            "200": answer("So it is.", media, schema),
+            "401": refusal("The token is missing or wrong."),
+            "403": refusal("The Host or the Origin is not ours."),
+        },
+    } })
+}
+
+/// A call that is not about data; `free` ones need no token.
+fn open(mut call: Value, free: bool) -> Value {
+    if let (true, Some(object)) = (free, call["get"].as_object_mut()) {
+        object.insert("security".into(), json!([]));
+        if let Some(responses) = object["responses"].as_object_mut() {
+            responses.retain(|status, _| status == "200");
+        }
+    }
+    call
+}
+
+fn answer(description: &str, media: &str, schema: &Value) -> Value {
+    json!({ "description": description, "content": { media: { "schema": schema } } })
+}
+
+fn refusal(description: &str) -> Value {
+    answer(description, "application/problem+json", &of("Problem"))
+}
+
+fn of(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn parameter(name: &str, description: &str) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "description": description, "schema": text() })
+}
+
+/// An object whose every property is always there.
+fn object(properties: Value) -> Value {
+    let required: Vec<&String> = properties.as_object().into_iter().flat_map(|map| map.keys()).collect();
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+fn or_null(kind: &str) -> Value {
+    json!({ "type": [kind, "null"] })
+}
+
+fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn status() -> Value {
+    object(json!({
+        "version": text(),
+        "generation": count(),
+        "uptime_s": count(),
+        "started_at": time(),
+        "pid": count(),
+        "workers": count(),
+        "connections": count(),
+        "ready": { "type": "boolean" },
+        "draining": { "type": "boolean" },
+        "last_reload": object(json!({
+            "at": time(),
+            "result": { "enum": ["ok", "error"] },
+            "errors": { "type": "array", "items": text() },
+        })),
+    }))
+}
+
+fn pool() -> Value {
+    object(json!({
+        "name": text(),
+        "policy": text(),
+        "panicking": { "type": "boolean", "description": "Too few are healthy, so health is ignored." },
+        "backends": { "type": "array", "items": of("Backend") },
+    }))
+}
+
+fn backend() -> Value {
+    let mut backend = object(json!({
+        "name": text(),
+        "address": text(),
+        "weight": count(),
+        "effective_weight": { "type": "number", "minimum": 0 },
+        "zone": or_null("string"),
+        "priority": count(),
+        "state": { "enum": State::WORDS },
+        "cause": text(),
+        "since": time(),
+        "ejected_until": { "type": ["string", "null"], "format": "date-time" },
+        "in_flight": count(),
+        "load_line": or_null("number"),
+        "connections": count(),
+        "requests": count(),
+        "errors": count(),
+        "latency_ms": or_null("number"),
+        "sticky_sessions": count(),
+        "operator": object(json!({
+            "state": { "enum": ["drain", "maintenance", null] },
+            "weight": or_null("integer"),
+        })),
+    }));
+    let warnings = json!({
+        "type": "array",
+        "items": text(),
+        "description": "After a change: what of it could not be done.",
+    });
+    backend["properties"]["warnings"] = warnings;
+    backend
+}
+
+fn route() -> Value {
+    let texts = json!({ "type": "array", "items": text() });
+    object(json!({
+        "name": text(),
+        "listeners": texts,
+        "match": { "type": "array", "items": object(json!({
+            "host": text(),
+            "path": text(),
+            "methods": texts,
+            "headers": texts,
+            "query": texts,
+            "cookies": texts,
+        })) },
+        "pool": or_null("string"),
+        "redirect": or_null("object"),
+        "respond": or_null("object"),
+        "timeout_ms": or_null("integer"),
+        "retry_attempts": count(),
+    }))
+}
+
+fn problem() -> Value {
+    object(json!({ "type": text(), "title": text(), "status": count(), "detail": text() }))
+}

@@ -1,0 +1,167 @@
+//! Calls about pools and their backends.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use plimsoll_core::document::nearest;
+use plimsoll_core::membership::{Action, Event, MemberStatus, Operator};
+use serde_json::{Value, json};
+
+use super::Api;
+use super::change::Change;
+use super::node::rfc3339;
+use super::problem::Problem;
+use crate::config::decode_json;
+use crate::living::PoolStatus;
+use crate::publish::Control;
+
+/// The largest body of a change, in bytes.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// `GET /api/v1/pools`.
+pub(super) async fn list(State(api): State<Api>) -> axum::Json<Value> {
+    let pools = api.control.pools();
+    axum::Json(pools.iter().map(|pool| pool_json(&api.control, pool)).collect())
+}
+
+/// `GET /api/v1/pools/{pool}`.
+pub(super) async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<axum::Json<Value>, Problem> {
+    let pool = find_pool(&api.control, &name)?;
+    Ok(axum::Json(pool_json(&api.control, &pool)))
+}
+
+/// `PATCH /api/v1/pools/{pool}/backends/{address}`: the backend as it stands then.
+pub(super) async fn change(
+    State(api): State<Api>,
+    Path((pool, backend)): Path<(String, String)>,
+    fields: HeaderMap,
+    body: Body,
+) -> Result<axum::Json<Value>, Problem> {
+    let change = read_change(&fields, body).await?;
+    let actions = change
+        .actions()
+        .map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))?;
+    let control = &api.control;
+    let found = find_backend(&find_pool(control, &pool)?, &backend)?;
+    let id = found.backend.id;
+    let events = actions.iter().map(|action| Event::Operator {
+        backend: id,
+        action: *action,
+    });
+    control.tell_all(&pool, events);
+    for action in &actions {
+        tracing::info!(pool, backend = &*found.name, change = %said(*action), "an operator changed a backend");
+    }
+    let found = find_backend(&find_pool(control, &pool)?, &backend)?;
+    let mut answer = backend_json(control, &found);
+    if change.timeout.is_some() {
+        let version = env!("CARGO_PKG_VERSION");
+        let warning = format!(
+            "the backend drains; ending what it still has after `timeout` is not built yet in Plimsoll {version}"
+        );
+        answer["warnings"] = json!([warning]);
+    }
+    Ok(axum::Json(answer))
+}
+
+async fn read_change(fields: &HeaderMap, body: Body) -> Result<Change, Problem> {
+    // A form in somebody's page can send any other type without asking first.
+    let kind = fields.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the Content-Type has to be application/json",
+        ));
+    }
+    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body did not arrive whole, or has more than {BODY_BYTES_MAX} bytes"),
+        )
+    })?;
+    let text = String::from_utf8(bytes.into())
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8 text"))?;
+    decode_json(text).map_err(|refused| Problem::refused(&refused))
+}
+
+fn find_pool(control: &Control, name: &str) -> Result<PoolStatus, Problem> {
+    control.pool(name).ok_or_else(|| {
+        let names = control.pool_names();
+        unknown("pool", name, names.iter().map(|name| &**name))
+    })
+}
+
+/// The backend with this name, or this address and port.
+fn find_backend(pool: &PoolStatus, key: &str) -> Result<MemberStatus, Problem> {
+    let found = pool.backends.iter().find(|backend| *backend.name == *key).or_else(|| {
+        let is = |backend: &&MemberStatus| backend.backend.address.to_string() == key;
+        pool.backends.iter().find(is)
+    });
+    found
+        .cloned()
+        .ok_or_else(|| unknown("backend", key, pool.backends.iter().map(|backend| &*backend.name)))
+}
+
+fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> Problem {
+    let hint = nearest(name, known).map_or(String::new(), |word| format!("; did you mean \"{word}\"?"));
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no {what} \"{name}\"{hint}"))
+}
+
+fn said(action: Action) -> String {
+    match action {
+        Action::Drain => "drain".into(),
+        Action::Maintenance => "maintenance".into(),
+        Action::Ready => "ready".into(),
+        Action::Weight(Some(weight)) => format!("weight {weight}"),
+        Action::Weight(None) => "the configured weight".into(),
+    }
+}
+
+fn pool_json(control: &Control, pool: &PoolStatus) -> Value {
+    let backends = pool.backends.iter().map(|backend| backend_json(control, backend));
+    json!({
+        "name": &*pool.name,
+        "policy": pool.policy,
+        "panicking": pool.panicking,
+        "backends": backends.collect::<Vec<_>>(),
+    })
+}
+
+fn backend_json(control: &Control, status: &MemberStatus) -> Value {
+    let load = &status.backend.load;
+    let (requests, errors) = load.totals();
+    // Three places: microseconds.
+    let latency = load.latency_ms().map(|millis| (f64::from(millis) * 1e3).round() / 1e3);
+    let until = status.ejected_until.map(|until| rfc3339(control.wall_time(until)));
+    json!({
+        "name": &*status.name,
+        "address": status.backend.address.to_string(),
+        "weight": status.weight,
+        "effective_weight": status.effective_weight,
+        "zone": status.zone.as_deref(),
+        "priority": status.priority,
+        "state": status.state.word(),
+        "cause": status.cause.to_string(),
+        "since": rfc3339(control.wall_time(status.since)),
+        "ejected_until": until,
+        "in_flight": load.in_flight(),
+        "load_line": null,
+        "connections": load.connections(),
+        "requests": requests,
+        "errors": errors,
+        "latency_ms": latency,
+        "sticky_sessions": 0,
+        "operator": operator_json(status.operator),
+    })
+}
+
+/// What operators have set, null for what they have not.
+fn operator_json(operator: Operator) -> Value {
+    let state = match operator.withdrawn {
+        None => Value::Null,
+        Some(Action::Maintenance) => "maintenance".into(),
+        Some(_) => "drain".into(),
+    };
+    json!({ "state": state, "weight": operator.weight })
+}

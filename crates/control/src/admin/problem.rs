@@ -1,0 +1,77 @@
+//! Errors as `application/problem+json` (RFC 9457).
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::config::Refused;
+
+/// The type of what the contract names and is not built yet.
+const NOT_BUILT: &str = "urn:plimsoll:problem:not-built";
+
+/// What went wrong with a call.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: String,
+    /// The problem's type and title, where the status alone does not say enough.
+    kind: Option<(&'static str, &'static str)>,
+    /// Members of its own.
+    more: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem that its status names, with a sentence that says what to do.
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Problem {
+            status,
+            detail: detail.into(),
+            kind: None,
+            more: Map::new(),
+        }
+    }
+
+    /// What the contract names and is not built yet.
+    pub(super) fn not_built(what: &str) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        Problem {
+            kind: Some((NOT_BUILT, "not built yet")),
+            ..Problem::new(
+                StatusCode::NOT_IMPLEMENTED,
+                format!("{what} is not built yet in Plimsoll {version}"),
+            )
+        }
+    }
+
+    /// A body that could not be understood, with each fault and its place.
+    pub(super) fn refused(refused: &Refused) -> Self {
+        let told: Vec<String> = refused
+            .faults
+            .iter()
+            .map(|fault| match &fault.help {
+                Some(help) => format!("{} ({help})", fault.message),
+                None => fault.message.clone(),
+            })
+            .collect();
+        let mut problem = Problem::new(StatusCode::BAD_REQUEST, told.join("; "));
+        let errors = crate::config::render::json(&refused.faults, &refused.sources);
+        problem.more.insert("errors".into(), errors);
+        problem
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let plain = ("about:blank", self.status.canonical_reason().unwrap_or("error"));
+        let (kind, title) = self.kind.unwrap_or(plain);
+        let mut object = self.more;
+        object.insert("type".into(), kind.into());
+        object.insert("title".into(), title.into());
+        object.insert("status".into(), json!(self.status.as_u16()));
+        object.insert("detail".into(), self.detail.into());
+        let mut response = (self.status, Value::Object(object).to_string()).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+}

@@ -1,0 +1,100 @@
+//! Which call goes where.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, patch, post, put};
+
+use super::guard::{Guard, guard};
+use super::problem::Problem;
+use super::{Api, node, openapi, pools, routes};
+
+/// The longest that an answer may take, the reading of the request's body included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything.
+pub(super) fn whole(api: Api, who: Guard) -> Router {
+    let guarded = Router::new()
+        .route("/", get(node::front_page))
+        .route("/metrics", get(node::metrics))
+        .route("/api/v1/status", get(node::status))
+        .route("/api/v1/pools", get(pools::list))
+        .route("/api/v1/pools/{pool}", get(pools::one))
+        .route("/api/v1/pools/{pool}/backends", post(not_built))
+        .route(
+            "/api/v1/pools/{pool}/backends/{address}",
+            patch(pools::change).merge(delete(not_built)),
+        )
+        .route("/api/v1/routes", get(routes::list))
+        .route("/api/v1/routes/{route}", patch(not_built))
+        .route("/api/v1/reload", post(not_built))
+        .route("/api/v1/config", put(not_built))
+        .route("/api/v1/explain", get(not_built))
+        .route("/api/v1/decisions/{request_id}", get(not_built))
+        .route("/api/v1/events", get(not_built))
+        .route("/api/v1/openapi.json", get(openapi::document))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::new(who), guard));
+    finish(guarded.merge(open()), api)
+}
+
+/// What scrapers and probes need, alone: nobody has to show a token for it.
+pub(super) fn scraped(api: Api) -> Router {
+    let router = open()
+        .route("/metrics", get(node::metrics))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method);
+    finish(router, api)
+}
+
+/// What needs no token and no checks, since it tells next to nothing.
+fn open() -> Router<Api> {
+    Router::new()
+        .route("/healthz", get(node::healthz))
+        .route("/readyz", get(node::readyz))
+        .method_not_allowed_fallback(wrong_method)
+}
+
+fn finish(router: Router<Api>, api: Api) -> Router {
+    router.layer(from_fn(bounded)).with_state(api)
+}
+
+/// Bounds the time of a call, and keeps its answer out of caches and guesses.
+async fn bounded(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(CALL_TIMEOUT, next.run(request)).await;
+    let mut answer = answer.unwrap_or_else(|_| {
+        let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time");
+        problem.into_response()
+    });
+    let fields = answer.headers_mut();
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    let path = uri.path();
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("there is nothing at {path}; /api/v1/openapi.json tells what there is"),
+    )
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let path = uri.path();
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{path} knows no {method}; the Allow field tells what it knows"),
+    )
+}
+
+/// What the contract names and is not built yet.
+async fn not_built(method: Method, path: MatchedPath) -> Problem {
+    Problem::not_built(&format!("{method} {}", path.as_str()))
+}

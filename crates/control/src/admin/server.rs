@@ -1,0 +1,78 @@
+//! The sockets of the admin API: bounded in number, in patience and in age, so that slow callers cannot pile up.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::metrics::Metrics;
+
+/// Connections at once to one admin address. Each may cost a buffer and a descriptor; people and scrapers are few.
+const CONNECTIONS_MAX: usize = 256;
+
+/// From a connection's start, or a request's end, to the end of the next request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest head, in bytes.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// Fields in a head.
+const FIELDS_MAX: usize = 64;
+
+/// The age at which a connection is closed once its request is answered.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// How long that last answer may take to be read.
+const LAST_ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Serves `router` on `listener` until it is dropped.
+pub(super) async fn serve(listener: TcpListener, router: Router, metrics: Arc<Metrics>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "the admin API cannot accept");
+                tokio::time::sleep(ACCEPT_REST).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            metrics.admin_refused.fetch_add(1, Relaxed);
+            continue;
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            converse(stream, router).await;
+            drop(place);
+        });
+    }
+}
+
+async fn converse(stream: TcpStream, router: Router) {
+    // Without it, small answers would wait for the peer's delayed acknowledgement; nothing is lost when it fails.
+    let _ = stream.set_nodelay(true);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(FIELDS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    tokio::select! {
+        // How a caller leaves concerns nobody.
+        _ = connection.as_mut() => return,
+        () = tokio::time::sleep(CONNECTION_AGE_MAX) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(LAST_ANSWER_MAX, connection).await;
+}
