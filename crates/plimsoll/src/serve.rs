@@ -1,60 +1,153 @@
 //! The wiring of the two planes.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::Context;
-use plimsoll_control::config::Plan;
-use plimsoll_control::{Control, Suspects, drive};
+use plimsoll_control::admin::{Admin, Api};
+use plimsoll_control::config::{ListenerPlan, Plan, ServicePlan};
+use plimsoll_control::{Control, Metrics, Suspects, access, drive};
 use plimsoll_core::telemetry::Telemetry;
+use plimsoll_core::upcall::AccessLog;
 use plimsoll_proxy::{Clock, Plane, Wiring};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Serves what `plan` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
 pub fn serve(plan: &Plan) -> anyhow::Result<()> {
+    log_to_stderr(plan.log.level)?;
     let clock = Clock::start();
     let seed = seed();
     let workers = plan
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // What can be taken by somebody else comes before the first connection is accepted.
+    let admin = Admin::bind(&plan.admin)?;
+    let dropped = Arc::default();
+    let (access, writer) = match access::open(&plan.log.access, Arc::clone(&dropped))? {
+        Some((ring, writer)) => (Arc::new(ring) as Arc<dyn AccessLog>, Some(writer)),
+        None => (Arc::new(NoLog) as Arc<dyn AccessLog>, None),
+    };
+    let mut signals = {
+        let _within = runtime.enter();
+        Signals::new().context("signals cannot be waited for")?
+    };
+
     let telemetry = Arc::new(Telemetry::new(workers));
     let control = Control::new(plan, move || clock.now(), seed);
     let (suspects, ring) = Suspects::ring();
     let plane = Plane::start(Wiring {
         snapshot: control.snapshot().clone(),
-        telemetry,
+        telemetry: telemetry.clone(),
         alarms: Arc::new(suspects),
-        access: Arc::new(NoLog),
+        access,
         clock,
         seed,
         workers,
     })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let api = Api {
+        control: control.clone(),
+        metrics: Arc::new(Metrics::new(control.clone(), telemetry, dropped)),
+        workers,
+    };
+    tell_what_is_served(plan, &plane, &admin, workers);
+    let drained = runtime.block_on(async {
         tokio::spawn(drive(control.clone(), ring));
-        stopped().await?;
-        tracing::info!("draining");
+        tokio::spawn(async move {
+            if let Err(error) = admin.serve(api).await {
+                tracing::error!(%error, "the admin API cannot be served");
+            }
+        });
+        signals.stop().await;
+        tracing::info!(at_most = ?plan.node.drain_timeout, "draining");
         control.begin_drain();
         plane.drain(plan.node.drain_timeout);
         tokio::task::spawn_blocking(move || plane.join())
             .await
             .context("a worker could not be waited for")
-    })
+    });
+    if let Some(writer) = writer {
+        writer.finish();
+    }
+    tracing::info!("stopped");
+    drained
+}
+
+/// What is said goes to standard error; standard output is for results and for the access log.
+fn log_to_stderr(level: &str) -> anyhow::Result<()> {
+    let level: tracing::level_filters::LevelFilter = level.parse().context("the log level")?;
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
+}
+
+fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize) {
+    for ListenerPlan { name, bind, service } in &plan.listeners {
+        let protocol = match service {
+            ServicePlan::Http(_) => "http",
+            ServicePlan::Tcp(_) => "tcp",
+        };
+        for wanted in bind {
+            let address = plane.local_address(*wanted).unwrap_or(*wanted);
+            tracing::info!(listener = name, %address, protocol, "listening");
+        }
+    }
+    match admin.address() {
+        Some(address) => tracing::info!(%address, "the admin API is listening"),
+        None => tracing::info!("the admin API is off"),
+    }
+    if let Some(address) = admin.metrics_address() {
+        tracing::info!(%address, "metrics are served");
+    }
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    let (routes, pools) = (plan.routes.len(), plan.pools.len());
+    tracing::info!(version, pid, workers, routes, pools, "plimsoll serves");
 }
 
 struct NoLog;
-impl plimsoll_core::upcall::AccessLog for NoLog {
+impl AccessLog for NoLog {
     fn write(&self, _line: Vec<u8>) {}
 }
 
-/// Ready on SIGTERM or SIGINT.
-async fn stopped() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that mean something to us.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Those whose meaning is not built yet: their default would be our death.
+    hang_up: Signal,
+    user_1: Signal,
+    user_2: Signal,
+}
+
+impl Signals {
+    /// Takes them over; it has to be called within a runtime.
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
+        })
     }
-    Ok(())
+
+    /// Ready on SIGTERM or SIGINT.
+    async fn stop(&mut self) {
+        loop {
+            let not_built = tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => "SIGHUP: reload is not built yet",
+                _ = self.user_1.recv() => "SIGUSR1: reopening the access log is not built yet",
+                _ = self.user_2.recv() => "SIGUSR2: upgrading the binary is not built yet",
+            };
+            tracing::warn!("{not_built}; nothing changed");
+        }
+    }
 }
 
 /// Randomness from the process's start: hash tables' seeds, random choices. Nothing secret hangs on it.
