@@ -37,7 +37,7 @@ impl Network {
         widened(address) & self.mask == self.base
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         match text.split_once('/') {
             Some((address, prefix)) => Network::new(address.parse().ok()?, prefix.parse().ok()?),
             None => {

@@ -8,7 +8,8 @@ use crate::name::NameId;
 use crate::network::Network;
 use crate::pool::Pool;
 use crate::retry::RetryPolicy;
-use crate::route::RouteTable;
+use crate::route::host::Authority;
+use crate::route::{Fields, RouteTable};
 
 /// One generation of the configuration, compiled: names are numbers, defaults are filled in, limits are checked.
 pub struct Snapshot {
@@ -55,6 +56,30 @@ impl NodeSettings {
     /// Whether `peer` is a proxy whose forwarded headers are believed.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(peer))
+    }
+
+    /// The client's address: `peer`, or, when that is a trusted proxy, the right-most entry of `x-forwarded-for` that
+    /// is not one of them.
+    pub fn client_address(&self, peer: IpAddr, fields: &dyn Fields) -> IpAddr {
+        let mut address = peer.to_canonical();
+        if !self.trusts(peer) {
+            return address;
+        }
+        let mut entries: Vec<Option<IpAddr>> = Vec::new();
+        fields.each("x-forwarded-for", &mut |value| {
+            let members = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            let parse = |member: &[u8]| std::str::from_utf8(member).ok()?.parse().ok();
+            entries.extend(members.filter(|member| !member.is_empty()).map(parse));
+            true
+        });
+        // What stands to the left of an entry that nobody can read was written by nobody that we trust.
+        for entry in entries.iter().rev().map_while(|entry| *entry) {
+            address = entry.to_canonical();
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        address
     }
 }
 
@@ -196,6 +221,28 @@ pub struct Redirect {
     pub status: u16,
 }
 
+impl Redirect {
+    /// Where it sends a request for `path` and `query` at `from`, both of which stay unless it says otherwise. The path
+    /// is a canonical one: it begins with a single slash, so that nobody is sent to another host by `//`.
+    pub fn location(&self, from: Option<&Authority<'_>>, path: &str, query: Option<&str>) -> String {
+        let scheme = self.scheme.as_deref().unwrap_or("http");
+        let host = self.host.as_deref().or(from.map(|from| &*from.host));
+        let path = self.path.as_deref().unwrap_or(path);
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let Some(host) = host.filter(|host| !host.is_empty()) else {
+            return format!("{path}{query}");
+        };
+        // Another scheme or host is another server: the old port means nothing there.
+        let kept = if self.scheme.is_none() && self.host.is_none() {
+            from.and_then(|from| from.port)
+        } else {
+            None
+        };
+        let port = self.port.or(kept).map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{scheme}://{host}{port}{path}{query}")
+    }
+}
+
 /// An answer of our own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Respond {
@@ -205,4 +252,71 @@ pub struct Respond {
     pub body: String,
     /// Its header fields.
     pub headers: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Network;
+    use crate::route::host;
+
+    struct Forwarded(&'static [&'static str]);
+
+    impl Fields for Forwarded {
+        fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8]) -> bool) {
+            let lines = self.0.iter().filter(|_| name == "x-forwarded-for");
+            let _ = lines.map(|line| visit(line.as_bytes())).find(|go_on| !go_on);
+        }
+    }
+
+    #[test]
+    fn the_client_is_the_last_one_that_no_trusted_proxy_vouches_for() {
+        let node = NodeSettings {
+            trusted_proxies: vec![Network::parse("10.0.0.0/8").unwrap()],
+            expose_reason: true,
+            max_connections: 1,
+            drain_timeout: Duration::ZERO,
+            access_log: None,
+        };
+        for (peer, lines, client) in [
+            ("192.0.2.1", &["198.51.100.1"][..], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, 192.0.2.7", "10.0.0.2,"], "192.0.2.7"),
+            ("10.0.0.1", &["198.51.100.1, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["10.0.0.3", "10.0.0.2"], "10.0.0.3"),
+        ] {
+            let found = node.client_address(peer.parse().unwrap(), &Forwarded(lines));
+            assert_eq!(found.to_string(), client, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_keeps_what_it_does_not_name() {
+        let none = Redirect {
+            scheme: None,
+            host: None,
+            port: None,
+            path: None,
+            status: 302,
+        };
+        let https = Redirect {
+            scheme: Some("https".into()),
+            ..none.clone()
+        };
+        let moved = Redirect {
+            host: Some("b.example".into()),
+            port: Some(8443),
+            path: Some("/new".into()),
+            ..https.clone()
+        };
+        let from = host::normalise(b"a.example:8080").unwrap();
+        for (to, from, location) in [
+            (&none, from.as_ref(), "http://a.example:8080/x?v=1"),
+            (&https, from.as_ref(), "https://a.example/x?v=1"),
+            (&moved, from.as_ref(), "https://b.example:8443/new?v=1"),
+            (&none, None, "/x?v=1"),
+        ] {
+            assert_eq!(to.location(from, "/x", Some("v=1")), location);
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::document::{Decode, Faults, Json, Node, expect_text};
+use crate::route::{RequestHead, cookie_value, query_value};
 
 /// The part of a request or connection whose hash chooses the backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub enum HashKey {
     FiveTuple,
 }
 
+/// The number of TCP in a 5-tuple (IANA protocol numbers).
+const TCP: u8 = 6;
+
 const FORMS: &str = "client-ip, header:NAME, cookie:NAME, query:NAME, path, host, sni or 5-tuple";
 
 impl HashKey {
@@ -42,6 +46,43 @@ impl HashKey {
             HashKey::Host => "host".into(),
             HashKey::Sni => "sni".into(),
             HashKey::FiveTuple => "5-tuple".into(),
+        }
+    }
+
+    /// The key's hash for a request of `client`, over a connection from `peer`; `None` when the request has no such
+    /// thing. `local` is our end of the connection, asked for only when it counts.
+    pub fn of_request(
+        &self,
+        head: &RequestHead<'_>,
+        client: IpAddr,
+        peer: SocketAddr,
+        local: impl FnOnce() -> Option<SocketAddr>,
+    ) -> Option<u64> {
+        match self {
+            HashKey::ClientIp => Some(hash_client(client)),
+            HashKey::Header(name) => {
+                let mut hash = None;
+                head.fields.each(name, &mut |value| {
+                    hash = Some(hash_bytes(value));
+                    false
+                });
+                hash
+            }
+            HashKey::Cookie(name) => cookie_value(head.fields, name).map(|value| hash_bytes(&value)),
+            HashKey::Query(name) => query_value(head.query, name).map(|value| hash_bytes(&value)),
+            HashKey::Path => Some(hash_bytes(head.path.as_bytes())),
+            HashKey::Host => Some(hash_bytes(head.host.as_bytes())),
+            HashKey::Sni => None,
+            HashKey::FiveTuple => self.of_connection(peer, local),
+        }
+    }
+
+    /// The key's hash for a layer 4 connection, which has nothing but its two ends.
+    pub fn of_connection(&self, peer: SocketAddr, local: impl FnOnce() -> Option<SocketAddr>) -> Option<u64> {
+        match self {
+            HashKey::ClientIp => Some(hash_client(peer.ip())),
+            HashKey::FiveTuple => local().map(|local| hash_flow(peer, local, TCP)),
+            _ => None,
         }
     }
 

@@ -15,6 +15,7 @@ pub use write::{HeadOut, ReplyHead, RequestOut, write_reply_head, write_request_
 use std::mem::MaybeUninit;
 
 use httparse::Header;
+use plimsoll_core::outcome::Reason;
 
 use crate::field::Class;
 
@@ -61,6 +62,17 @@ pub enum HeadFault {
 /// where the empty line does. The parser takes a bare LF for a line's end, and others do not.
 fn lines_end_in_crlf(head: &[u8], fields: usize, start: impl Fn(usize) -> usize) -> bool {
     (0..=fields).all(|at| start(at).checked_sub(2).is_some_and(|end| head[end] == b'\r'))
+}
+
+impl HeadFault {
+    /// The reason that the client is given.
+    pub fn reason(self) -> Reason {
+        match self {
+            HeadFault::Malformed(_) => Reason::BadRequest,
+            HeadFault::TooLarge => Reason::HeaderTooLarge,
+            HeadFault::LineTooLong => Reason::UriTooLong,
+        }
+    }
 }
 
 /// The position of `part`, which lies in `whole`.

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::snapshot::{HttpService, Service};
-use plimsoll_http::h1::{HeadFault, HeadScan, Scanned};
+use plimsoll_http::h1::{HeadScan, Scanned};
 use plimsoll_net::{Buffer, Deadline, GROWN_MAX};
 
 use super::respond::Reply;
@@ -143,7 +143,7 @@ async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpServic
             match scan.look(input.unread(), limits.request_line, limits.head_bytes) {
                 Ok(Scanned::Head(length)) => return Ok(length),
                 Ok(Scanned::More) => {}
-                Err(fault) => return Err(HeadEnd::Fault(reason_of(fault))),
+                Err(fault) => return Err(HeadEnd::Fault(fault.reason())),
             }
         }
         if input.is_full() && !input.grow(GROWN_MAX) {
@@ -163,14 +163,6 @@ async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpServic
 fn skip_empty_line(input: &mut Buffer) {
     if input.unread().starts_with(b"\r\n") {
         input.consume(2);
-    }
-}
-
-pub(super) fn reason_of(fault: HeadFault) -> Reason {
-    match fault {
-        HeadFault::Malformed(_) => Reason::BadRequest,
-        HeadFault::TooLarge => Reason::HeaderTooLarge,
-        HeadFault::LineTooLong => Reason::UriTooLong,
     }
 }
 

@@ -81,29 +81,12 @@ pub(crate) fn health(draining: bool) -> Reply {
     }
 }
 
-/// The reply that sends a client elsewhere. A path of our own making begins with one slash, so that nobody is sent to
-/// another host by `//`.
+/// The reply that sends a client elsewhere.
 pub(crate) fn redirect(to: &Redirect, from: Option<&Authority<'_>>, path: &str, query: Option<&str>) -> Reply {
-    let scheme = to.scheme.as_deref().unwrap_or("http");
-    let host = to.host.as_deref().or(from.map(|from| &*from.host)).unwrap_or_default();
-    // Another scheme or host is another server: the old port means nothing there.
-    let kept = if to.scheme.is_none() && to.host.is_none() {
-        from.and_then(|from| from.port)
-    } else {
-        None
-    };
-    let port = to.port.or(kept).map(|port| format!(":{port}")).unwrap_or_default();
-    let path = to.path.as_deref().unwrap_or(path);
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    let location = if host.is_empty() {
-        format!("{path}{query}")
-    } else {
-        format!("{scheme}://{host}{port}{path}{query}")
-    };
     Reply {
         status: to.status,
         reason: None,
-        headers: vec![("location".into(), location)],
+        headers: vec![("location".into(), to.location(from, path, query))],
         body: String::new(),
         close: false,
     }

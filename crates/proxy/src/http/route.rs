@@ -1,18 +1,14 @@
 //! From a head's bytes to a decision: read strictly, made canonical, matched, and written as it goes upstream.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
-use plimsoll_core::balance::{HashKey, hash_bytes, hash_client, hash_flow};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::retry::is_idempotent;
-use plimsoll_core::route::{RequestHead as RouteView, cookie_value, host, path, query_value};
+use plimsoll_core::route::{RequestHead as RouteView, host, path};
 use plimsoll_core::snapshot::{Action, HttpService, PoolIndex, Route};
 use plimsoll_core::time::Now;
-use plimsoll_http::field::list;
 use plimsoll_http::h1::{FieldRoom, Framing, RequestHead, RequestOut, Target, parse_request, write_request_head};
 
-use super::accept::reason_of;
 use super::respond::{self, Reply};
 use crate::client::Client;
 use crate::log::RequestLog;
@@ -64,13 +60,13 @@ pub(crate) fn route(
     let mut room = FieldRoom::new();
     let head = match parse_request(bytes, &mut room, service.limits.fields) {
         Ok(head) => head,
-        Err(fault) => return request.refused(reason_of(fault)),
+        Err(fault) => return request.refused(fault.reason()),
     };
     request.note_head(&head);
     if pinned.snapshot.node.access_log.is_some() {
         request.log = Some(Box::new(RequestLog::of(
             &head,
-            client_address(pinned, client.peer.ip(), &head),
+            pinned.snapshot.node.client_address(client.peer.ip(), &head),
         )));
     }
     match decide(client, pinned, service, &head, &mut request, out) {
@@ -184,8 +180,8 @@ fn decide(
     request.upgrade &= route.upgrade_websocket;
     prepare_upstream(client, pinned, head, (&path, target.query), request, out);
     if let Some(key) = pinned.snapshot.pools[pool].key() {
-        let from = client_address(pinned, client.peer.ip(), head);
-        request.key = key_hash(key, client, from, &view);
+        let from = pinned.snapshot.node.client_address(client.peer.ip(), head);
+        request.key = key.of_request(&view, from, client.peer, || client.socket.local().ok());
     }
     Ok(Routed::Pool(pool))
 }
@@ -234,55 +230,6 @@ fn request_id(client: &Client) -> [u8; 32] {
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
     text
-}
-
-/// The client's address: the peer's, or, behind trusted proxies, the right-most entry of `x-forwarded-for` that is not
-/// one of them.
-fn client_address(pinned: &Pinned, peer: IpAddr, head: &RequestHead<'_>) -> IpAddr {
-    let node = &pinned.snapshot.node;
-    let mut address = peer.to_canonical();
-    if !node.trusts(peer) {
-        return address;
-    }
-    let lines = head
-        .fields
-        .iter()
-        .filter(|field| field.name.eq_ignore_ascii_case("x-forwarded-for"));
-    let entries: Vec<&[u8]> = lines.flat_map(|field| list(field.value)).collect();
-    for entry in entries.iter().rev() {
-        let Some(parsed) = std::str::from_utf8(entry)
-            .ok()
-            .and_then(|text| text.parse::<IpAddr>().ok())
-        else {
-            break;
-        };
-        address = parsed.to_canonical();
-        if !node.trusts(address) {
-            break;
-        }
-    }
-    address
-}
-
-/// The hash of what the policy goes by; `None` when the request does not have it.
-fn key_hash(key: &HashKey, client: &Client, from: IpAddr, view: &RouteView<'_>) -> Option<u64> {
-    match key {
-        HashKey::ClientIp => Some(hash_client(from)),
-        HashKey::Header(name) => {
-            let mut hash = None;
-            view.fields.each(name, &mut |value| {
-                hash = Some(hash_bytes(value));
-                false
-            });
-            hash
-        }
-        HashKey::Cookie(name) => cookie_value(view.fields, name).map(|value| hash_bytes(&value)),
-        HashKey::Query(name) => query_value(view.query, name).map(|value| hash_bytes(&value)),
-        HashKey::Path => Some(hash_bytes(view.path.as_bytes())),
-        HashKey::Host => Some(hash_bytes(view.host.as_bytes())),
-        HashKey::Sni => None,
-        HashKey::FiveTuple => client.socket.local().ok().map(|local| hash_flow(client.peer, local, 6)),
-    }
 }
 
 /// The route at `at`, in the generation that the request began on.

@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use plimsoll_core::backend::Place;
-use plimsoll_core::balance::{HashKey, hash_client, hash_flow};
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, Refusal};
@@ -114,11 +113,8 @@ fn acquire(
     tried: &[BackendId],
 ) -> Result<Lease, Refusal> {
     let mut rng = client.worker.rng.borrow_mut();
-    let key = match pool.key() {
-        Some(HashKey::ClientIp) => Some(hash_client(client.peer.ip())),
-        Some(HashKey::FiveTuple) => client.socket.local().ok().map(|local| hash_flow(client.peer, local, 6)),
-        _ => None,
-    };
+    let local = || client.socket.local().ok();
+    let key = pool.key().and_then(|key| key.of_connection(client.peer, local));
     let key = key.unwrap_or_else(|| rng.bits());
     let now = client.worker.now();
     pinned.acquire(
