@@ -25,12 +25,12 @@ pub(crate) const UNREACHABLE: u8 = 3;
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Serve what a configuration says, until told to stop
     Run(commands::run::Run),
     /// Serve without a configuration file
@@ -47,7 +47,7 @@ pub enum Command {
 
 impl Command {
     /// Does it.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Command::Run(run) => run.run(),
             Command::Proxy(proxy) => proxy.run(),

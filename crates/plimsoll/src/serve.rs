@@ -13,7 +13,7 @@ use plimsoll_proxy::{Clock, Plane, Wiring};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Serves what `plan` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
-pub fn serve(plan: &Plan) -> anyhow::Result<()> {
+pub(crate) fn serve(plan: &Plan) -> anyhow::Result<()> {
     log_to_stderr(plan.log.level)?;
     let clock = Clock::start();
     let seed = seed();

@@ -56,6 +56,7 @@ pub(super) fn table(rules: impl IntoIterator<Item = Rule>) -> RouteTable {
 
 pub(super) fn route(id: u32) -> Arc<Route> {
     Arc::new(Route {
+        index: 0,
         id: NameId(id),
         name: format!("r{id}").into(),
         action: Action::Pool(0),

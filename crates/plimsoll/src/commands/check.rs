@@ -10,7 +10,7 @@ use crate::cli::INPUT_WRONG;
 
 /// Judge a configuration offline: every error at once, with its place and what to type instead.
 #[derive(Args)]
-pub struct Check {
+pub(crate) struct Check {
     /// The configuration: TOML, YAML or JSON
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
@@ -24,7 +24,7 @@ pub struct Check {
 
 impl Check {
     /// Exit code 0, or 1 when the configuration cannot be used.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let (faults, sources, usable) = match config::load(&self.config, &|name| std::env::var(name).ok()) {
             Ok(loaded) => (loaded.warnings, loaded.sources, true),
             Err(refused) => (refused.faults, refused.sources, false),

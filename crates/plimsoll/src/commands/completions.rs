@@ -7,14 +7,14 @@ use clap_complete::Shell;
 
 /// Print the completions for a shell.
 #[derive(Args)]
-pub struct Completions {
+pub(crate) struct Completions {
     /// The shell
     shell: Shell,
 }
 
 impl Completions {
     /// Prints them.
-    pub fn run(&self) -> ExitCode {
+    pub(crate) fn run(&self) -> ExitCode {
         clap_complete::generate(
             self.shell,
             &mut crate::cli::Cli::command(),

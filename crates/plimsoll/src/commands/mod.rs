@@ -1,9 +1,9 @@
 //! One file a command.
 
-pub mod check;
-pub mod completions;
-pub mod proxy;
-pub mod run;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod proxy;
+pub(crate) mod run;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -15,19 +15,19 @@ use plimsoll_core::document::Fault;
 use crate::cli::INPUT_WRONG;
 
 /// `plimsoll schema`.
-pub fn schema() -> anyhow::Result<ExitCode> {
+pub(crate) fn schema() -> anyhow::Result<ExitCode> {
     println!("{}", serde_json::to_string_pretty(&config::schema())?);
     Ok(ExitCode::SUCCESS)
 }
 
 /// `plimsoll version`.
-pub fn version() -> anyhow::Result<ExitCode> {
+pub(crate) fn version() -> anyhow::Result<ExitCode> {
     println!("plimsoll {}", env!("CARGO_PKG_VERSION"));
     Ok(ExitCode::SUCCESS)
 }
 
 /// The configuration at `path`; what is wrong with it is told on standard error.
-pub fn load(path: &Path) -> Result<Loaded, ExitCode> {
+pub(crate) fn load(path: &Path) -> Result<Loaded, ExitCode> {
     match config::load(path, &|name| std::env::var(name).ok()) {
         Ok(loaded) => {
             tell(&loaded.warnings, &loaded.sources);
@@ -41,7 +41,7 @@ pub fn load(path: &Path) -> Result<Loaded, ExitCode> {
 }
 
 /// Prints faults on standard error.
-pub fn tell(faults: &[Fault], sources: &Sources) {
+pub(crate) fn tell(faults: &[Fault], sources: &Sources) {
     if !faults.is_empty() {
         eprint!(
             "{}",

@@ -11,7 +11,7 @@ use crate::serve;
 
 /// Serve without a configuration file.
 #[derive(Args)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// Where to listen: ":8080" or "127.0.0.1:8080"
     #[arg(long, value_name = "ADDRESS", required = true)]
     listen: Vec<String>,
@@ -31,7 +31,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Serves until SIGTERM or SIGINT.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         // The same document as in a file, so that the same checks and the same words apply.
         let protocol = if self.tcp { "tcp" } else { "http" };
         let document = json!({

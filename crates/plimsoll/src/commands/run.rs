@@ -9,7 +9,7 @@ use crate::serve;
 
 /// Serve what a configuration says, until told to stop.
 #[derive(Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// The configuration: TOML, YAML or JSON
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
@@ -17,7 +17,7 @@ pub struct Run {
 
 impl Run {
     /// Serves until SIGTERM or SIGINT.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match super::load(&self.config) {
             Ok(loaded) => serve::serve(&loaded.plan).map(|()| ExitCode::SUCCESS),
             Err(code) => Ok(code),
