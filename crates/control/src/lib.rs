@@ -6,6 +6,7 @@ pub mod access;
 pub mod admin;
 pub mod config;
 mod driver;
+pub mod explain;
 mod living;
 mod metrics;
 mod probe;

@@ -41,6 +41,8 @@ pub struct Step {
 pub enum Stage {
     /// Which listener the request belongs to.
     Listener,
+    /// How the request is read: who sends it, and its host and path in their one spelling.
+    Request,
     /// Which route matches.
     Route,
     /// What the filters do.

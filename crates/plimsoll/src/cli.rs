@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Proxy(commands::proxy::Proxy),
     /// Judge a configuration offline: every error at once
     Check(commands::check::Check),
+    /// Tell what a request would get, and why, offline
+    Explain(commands::explain::Explain),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print the version
@@ -52,6 +54,7 @@ impl Command {
             Command::Run(run) => run.run(),
             Command::Proxy(proxy) => proxy.run(),
             Command::Check(check) => check.run(),
+            Command::Explain(explain) => explain.run(),
             Command::Schema => commands::schema(),
             Command::Version => commands::version(),
             Command::Completions(completions) => Ok(completions.run()),

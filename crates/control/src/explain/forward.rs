@@ -1,0 +1,141 @@
+//! How a request goes on to its backend: what is changed in its head, how long each phase may take, what is retried.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use plimsoll_core::pool::Pool;
+use plimsoll_core::retry::{RetryPolicy, is_idempotent};
+use plimsoll_core::snapshot::{HttpService, Route, TcpService};
+use plimsoll_http::h1::{RequestOut, write_request_head};
+
+use super::question::redacted_query;
+use super::request::Asked;
+
+/// What stands for an id that is drawn for each request.
+const NEW_ID: &str = "(new for each request)";
+
+/// Fields whose values are never shown.
+const SECRET: &[&str] = &["authorization", "proxy-authorization", "cookie"];
+
+/// What is done to a request's head.
+pub(super) struct Changes {
+    /// The request line.
+    pub(super) line: String,
+    /// Fields that were not there, or not so.
+    pub(super) added: Vec<String>,
+    /// The names of fields that are gone.
+    pub(super) removed: Vec<String>,
+}
+
+/// What a backend gets to see of the request that a client did not send, and the other way round.
+pub(super) fn changes(asked: &Asked<'_>, route: &Route, peer: IpAddr, trusted: bool) -> Changes {
+    let mut out = Vec::new();
+    let to = RequestOut {
+        path: asked.path,
+        query: asked.query,
+        upgrade: asked.head.upgrade_websocket && route.upgrade_websocket,
+        trusted,
+        peer: peer.to_canonical(),
+        proto: "http",
+        request_id: NEW_ID,
+        default_host: "",
+    };
+    write_request_head(&mut out, asked.head, &to);
+    let sent = String::from_utf8_lossy(asked.head.bytes);
+    let goes = String::from_utf8_lossy(&out);
+    let (before, after) = (fields(&sent), fields(&goes));
+    let added = after.iter().filter(|field| !before.contains(field));
+    let mut removed: Vec<String> = before
+        .iter()
+        .filter(|(name, _)| !after.iter().any(|(kept, _)| kept == name))
+        .map(|(name, _)| name.clone())
+        .collect();
+    removed.dedup();
+    let query = asked.query.map(|query| format!("?{}", redacted_query(query)));
+    Changes {
+        line: format!("{} {}{}", asked.head.method, asked.path, query.unwrap_or_default()),
+        added: added.map(|(name, value)| shown(name, value)).collect(),
+        removed,
+    }
+}
+
+/// The fields of a head, by their names in lower case.
+fn fields(head: &str) -> Vec<(String, &str)> {
+    let lines = head.split("\r\n").skip(1);
+    lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim()))
+        .collect()
+}
+
+fn shown(name: &str, value: &str) -> String {
+    let value = if SECRET.contains(&name) { "…" } else { value };
+    format!("{name}: {value}")
+}
+
+/// How long each phase of a request may take.
+pub(super) fn timeouts(route: &Route, service: &HttpService, pool: &Pool) -> String {
+    let mut parts = Vec::new();
+    if let Some(timeout) = route.timeout {
+        parts.push(format!("whole request {}", words(timeout)));
+    }
+    if let Some(timeout) = route.retry.per_try_timeout {
+        parts.push(format!("each try {}", words(timeout)));
+    }
+    parts.push(format!("connect {}", words(pool.settings.connect_timeout)));
+    parts.push(format!(
+        "response header {}",
+        words(pool.settings.response_header_timeout)
+    ));
+    parts.push(format!("stream idle {}", words(service.timeouts.stream_idle)));
+    parts.join(", ")
+}
+
+/// How long each phase of a connection may take.
+pub(super) fn tcp_timeouts(service: &TcpService, pool: &Pool) -> String {
+    let connect = words(pool.settings.connect_timeout);
+    format!("connect {connect}, idle {}", words(service.idle_timeout))
+}
+
+/// What is retried, and how often.
+pub(super) fn retries(policy: &RetryPolicy, method: &str) -> String {
+    if policy.attempts == 0 {
+        return "none".into();
+    }
+    let mut on: Vec<String> = [
+        (policy.on_connect, "connect"),
+        (policy.on_reset, "reset"),
+        (policy.on_timeout, "timeout"),
+        (policy.on_5xx, "5xx"),
+    ]
+    .iter()
+    .filter(|(on, _)| *on)
+    .map(|(_, word)| (*word).to_owned())
+    .collect();
+    on.extend(policy.on_status.iter().map(ToString::to_string));
+    if on.is_empty() {
+        return "none: nothing is named that would be retried".into();
+    }
+    let safe = if is_idempotent(method) {
+        format!("{method} may be sent again")
+    } else {
+        format!("{method} may not be sent again once any of it was sent")
+    };
+    let attempts = policy.attempts;
+    format!(
+        "{attempts}, on {}, on another backend if there is one; {safe}",
+        on.join(", ")
+    )
+}
+
+/// A duration as configurations have it.
+fn words(span: Duration) -> String {
+    let millis = span.as_millis();
+    match millis {
+        0 => "0s".into(),
+        _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
+        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
+        _ if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),
+        _ => format!("{millis}ms"),
+    }
+}

@@ -1,0 +1,169 @@
+//! Explaining a decision: which listener, route, pool and backend a request would get, and why.
+//!
+//! It asks the functions that serve (`parse_request`, `RouteTable::find`, `Membership::view`, `Pool::acquire`), each
+//! with a record to fill; nothing is decided here. No value of an `Authorization`, a `Cookie` or a query is shown.
+
+mod forward;
+mod listener;
+mod question;
+mod request;
+#[cfg(test)]
+mod tests;
+
+pub use question::{Question, Scheme, Unanswerable, Url};
+
+use std::sync::Arc;
+
+use plimsoll_core::balance::HashKey;
+use plimsoll_core::decision::{Decision, Stage, Verdict};
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::pool::{AcquireCx, Pool};
+use plimsoll_core::rng::Rng;
+use plimsoll_core::snapshot::{Service, Snapshot, TcpService};
+use plimsoll_core::time::Now;
+
+use crate::config::Plan;
+use crate::publish::Control;
+
+/// Explains what a node that serves `plan` would do, with every backend healthy and nothing in flight.
+///
+/// # Errors
+/// What has to be asked in another way.
+pub fn offline(plan: &Plan, question: &Question) -> Result<Decision, Unanswerable> {
+    let mut plan = plan.clone();
+    for check in plan.pools.iter_mut().filter_map(|pool| pool.check.as_mut()) {
+        check.initially_healthy = true;
+    }
+    let control = Control::new(&plan, || Now::START, question.seed);
+    Explanation::begin(&control, question, true).run()
+}
+
+impl Control {
+    /// Explains what this node would do now.
+    ///
+    /// # Errors
+    /// What has to be asked in another way.
+    pub fn explain(&self, question: &Question) -> Result<Decision, Unanswerable> {
+        Explanation::begin(self, question, false).run()
+    }
+}
+
+/// An explanation in the making.
+struct Explanation<'e> {
+    control: &'e Control,
+    question: &'e Question,
+    snapshot: Arc<Snapshot>,
+    decision: Decision,
+    rng: Rng,
+    offline: bool,
+}
+
+impl<'e> Explanation<'e> {
+    fn begin(control: &'e Control, question: &'e Question, offline: bool) -> Self {
+        Explanation {
+            control,
+            question,
+            snapshot: control.snapshot().load_full(),
+            decision: Decision::default(),
+            rng: Rng::seeded(question.seed),
+            offline,
+        }
+    }
+
+    fn run(mut self) -> Result<Decision, Unanswerable> {
+        let snapshot = self.snapshot.clone();
+        let listener = listener::choose(&snapshot, self.question, &mut self.decision)?;
+        match &listener.service {
+            Service::Http(service) => self.request(listener, service),
+            Service::Tcp(service) => {
+                let local = listener.bind.first().copied();
+                self.connection(service, local);
+            }
+        }
+        Ok(self.decision)
+    }
+
+    /// What becomes of a layer 4 connection.
+    fn connection(&mut self, service: &TcpService, local: Option<std::net::SocketAddr>) {
+        let snapshot = self.snapshot.clone();
+        let pool = &snapshot.pools[service.pool];
+        self.tell_client(self.question.peer().ip());
+        let peer = self.question.peer();
+        let key = pool.key().map(|key| (key, key.of_connection(peer, || local)));
+        if self.pick(pool, key) {
+            self.action("timeouts", Verdict::Taken, forward::tcp_timeouts(service, pool));
+        }
+    }
+
+    /// Members, tiers and the pick of `pool`; whether there is a backend.
+    fn pick(&mut self, pool: &Arc<Pool>, key: Option<(&HashKey, Option<u64>)>) -> bool {
+        self.decision.pool = Some(pool.name.to_string());
+        self.action(
+            &pool.name,
+            Verdict::Taken,
+            format!("forwarded to this pool; its policy is {}", pool.policy.name()),
+        );
+        if self.offline {
+            let why = "nothing was asked: every backend is assumed to be healthy, with nothing in flight";
+            self.decision.step(Stage::Member, "offline", Verdict::Passed, why);
+        }
+        let Some(view) = self.control.view_of(&pool.name, Some(&mut self.decision)) else {
+            return false;
+        };
+        if let Some((key, hash)) = key {
+            let why = match hash {
+                Some(hash) => format!("{} hashes to {hash:016x}", key.text()),
+                None => format!(
+                    "the request has no {}: a random number stands in for its hash",
+                    key.text()
+                ),
+            };
+            self.decision.step(Stage::Pick, "key", Verdict::Passed, why);
+        }
+        let hash = key.and_then(|(_, hash)| hash);
+        let (seq, key) = (self.rng.bits(), hash.unwrap_or_else(|| self.rng.bits()));
+        let mut cx = AcquireCx {
+            now: self.control.now(),
+            rng: &mut self.rng,
+            key,
+            tried: &[],
+            record: Some(&mut self.decision),
+        };
+        // The lease is dropped at once, which counts as a cancellation: it leaves no trace in the backend's numbers.
+        match pool.acquire(&view, seq, &mut cx) {
+            Ok(lease) => {
+                self.decision.backend = Some(lease.name().to_string());
+                let why = format!("sent to {}", lease.backend().address);
+                self.action(lease.name(), Verdict::Taken, why);
+                true
+            }
+            Err(refusal) => {
+                self.answer(refusal.reason());
+                false
+            }
+        }
+    }
+
+    fn tell_client(&mut self, client: std::net::IpAddr) {
+        let peer = self.question.peer().ip();
+        let why = if client != peer.to_canonical() {
+            format!("{client}, which the trusted proxy {peer} forwards for")
+        } else if self.question.client.is_none() {
+            format!("{client}, since none was given")
+        } else {
+            client.to_string()
+        };
+        self.decision.step(Stage::Request, "client", Verdict::Passed, why);
+    }
+
+    /// We answer ourselves, for this reason.
+    fn answer(&mut self, reason: Reason) {
+        self.decision.reason = Some(reason.word().to_owned());
+        let why = format!("answered by us: {} {}", reason.status(), reason.says());
+        self.action(reason.word(), Verdict::Refused, why);
+    }
+
+    fn action(&mut self, subject: &str, verdict: Verdict, why: impl Into<String>) {
+        self.decision.step(Stage::Action, subject, verdict, why);
+    }
+}

@@ -1,0 +1,180 @@
+//! What becomes of an HTTP request: read as a worker reads it, matched, and acted on.
+
+use std::fmt::Display;
+use std::mem::MaybeUninit;
+
+use plimsoll_core::decision::{Stage, Verdict};
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::route::host::{self, Authority};
+use plimsoll_core::route::{RequestHead as RouteView, path};
+use plimsoll_core::snapshot::{Action, HttpService, Listener, Respond, Route};
+use plimsoll_http::h1::{FIELDS_MAX, FieldRoom, HeadFault, HeadScan, RequestHead, Scanned, Target, parse_request};
+
+use super::question::{Question, redacted, redacted_query};
+use super::{Explanation, forward};
+
+/// The request as it is asked for, in its one spelling.
+pub(super) struct Asked<'a> {
+    pub(super) head: &'a RequestHead<'a>,
+    pub(super) authority: Option<Authority<'a>>,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+}
+
+impl Explanation<'_> {
+    /// What becomes of the request at `listener`.
+    pub(super) fn request(&mut self, listener: &Listener, service: &HttpService) {
+        let question = self.question;
+        let line = format!("{} {}", question.method, shown_url(question));
+        self.decision.step(Stage::Request, "request", Verdict::Passed, line);
+        let bytes = head_bytes(question);
+        let mut room: FieldRoom<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        match read(&bytes, &mut room, service) {
+            Ok(head) => self.head(listener, service, &head),
+            Err(fault) => self.malformed("head", fault, fault.reason()),
+        }
+    }
+
+    fn head(&mut self, listener: &Listener, service: &HttpService, head: &RequestHead<'_>) {
+        let client = self.snapshot.node.client_address(self.question.peer().ip(), head);
+        self.tell_client(client);
+        let authority = match host::normalise(head.host) {
+            Ok(authority) => authority,
+            Err(fault) => return self.malformed("host", fault, Reason::BadRequest),
+        };
+        let Target::Origin(target) = head.target else {
+            return self.malformed("target", "it is no path", Reason::BadRequest);
+        };
+        let split = path::split(target).and_then(|target| {
+            let canonical = path::canonical(target.path, service.allow_encoded_slash)?;
+            Ok((target, canonical))
+        });
+        let (target, canonical) = match split {
+            Ok(split) => split,
+            Err(fault) => return self.malformed("path", fault, Reason::BadRequest),
+        };
+        self.respelled(
+            "host",
+            head.host,
+            authority.as_ref().map_or("", |authority| &*authority.host),
+        );
+        self.respelled("path", target.path, &canonical);
+        let asked = Asked {
+            head,
+            authority,
+            path: &canonical,
+            query: target.query,
+        };
+        if service.health_path.as_deref().is_some_and(|health| health == canonical) {
+            let why = "the listener's health path: answered by us, 200 while serving and 503 while draining";
+            return self.action("health_path", Verdict::Taken, why);
+        }
+        self.route(listener, service, &asked);
+    }
+
+    fn route(&mut self, listener: &Listener, service: &HttpService, asked: &Asked<'_>) {
+        let view = RouteView {
+            method: asked.head.method,
+            host: asked.authority.as_ref().map_or("", |authority| &*authority.host),
+            path: asked.path,
+            query: asked.query.unwrap_or_default(),
+            fields: asked.head,
+        };
+        let Some(route) = service.routes.find(&view, Some(&mut self.decision)).cloned() else {
+            return self.answer(Reason::NoRoute);
+        };
+        match &route.action {
+            Action::Pool(at) => {
+                let snapshot = self.snapshot.clone();
+                let pool = &snapshot.pools[*at];
+                let peer = self.question.peer();
+                let client = snapshot.node.client_address(peer.ip(), asked.head);
+                let local = || listener.bind.first().copied();
+                let key = pool.key().map(|key| (key, key.of_request(&view, client, peer, local)));
+                if self.pick(pool, key) {
+                    self.upstream(&route, service, pool, asked);
+                }
+            }
+            Action::Redirect(to) => {
+                let query = asked.query.map(redacted_query);
+                let location = to.location(asked.authority.as_ref(), asked.path, query.as_deref());
+                let why = format!("answered by us: {} to {location}", to.status);
+                self.action("redirect", Verdict::Taken, why);
+            }
+            Action::Respond(respond) => self.action("respond", Verdict::Taken, respond_words(respond)),
+        }
+    }
+
+    fn upstream(&mut self, route: &Route, service: &HttpService, pool: &plimsoll_core::pool::Pool, asked: &Asked<'_>) {
+        let trusted = self.snapshot.node.trusts(self.question.peer().ip());
+        let changes = forward::changes(asked, route, self.question.peer().ip(), trusted);
+        self.action("line", Verdict::Taken, changes.line);
+        for line in changes.added {
+            self.action("adds", Verdict::Taken, line);
+        }
+        for name in changes.removed {
+            self.action("removes", Verdict::Taken, name);
+        }
+        self.action("timeouts", Verdict::Taken, forward::timeouts(route, service, pool));
+        let retries = forward::retries(&route.retry, asked.head.method);
+        self.action("retries", Verdict::Taken, retries);
+    }
+
+    fn malformed(&mut self, what: &str, fault: impl Display, reason: Reason) {
+        self.decision
+            .step(Stage::Request, what, Verdict::Refused, fault.to_string());
+        self.answer(reason);
+    }
+
+    fn respelled(&mut self, what: &str, sent: &[u8], read: &str) {
+        let sent = String::from_utf8_lossy(sent);
+        let why = if sent == read {
+            format!("{read}, as it was sent")
+        } else {
+            format!("{sent} is read as {read}")
+        };
+        self.decision.step(Stage::Request, what, Verdict::Passed, why);
+    }
+}
+
+/// The head that a client would send.
+fn head_bytes(question: &Question) -> Vec<u8> {
+    let mut head = format!("{} {} HTTP/1.1\r\n", question.method, question.url.target);
+    // As with curl, a Host that is given takes the place of the URL's.
+    let own_host = question
+        .headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"));
+    if !own_host {
+        head.push_str(&format!("host: {}\r\n", question.url.authority));
+    }
+    for (name, value) in &question.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+fn read<'b>(bytes: &'b [u8], room: &'b mut FieldRoom<'b>, service: &HttpService) -> Result<RequestHead<'b>, HeadFault> {
+    let limits = &service.limits;
+    match HeadScan::default().look(bytes, limits.request_line, limits.head_bytes)? {
+        Scanned::Head(length) if length == bytes.len() => parse_request(bytes, room, limits.fields),
+        _ => Err(HeadFault::Malformed("the head does not end where its empty line is")),
+    }
+}
+
+fn shown_url(question: &Question) -> String {
+    let url = &question.url;
+    format!("{}://{}{}", url.scheme.word(), url.authority, redacted(&url.target))
+}
+
+fn respond_words(respond: &Respond) -> String {
+    let mut why = format!("answered by us: {}", respond.status);
+    if !respond.body.is_empty() {
+        why.push_str(&format!(", with {} bytes of body", respond.body.len()));
+    }
+    for (name, _) in &respond.headers {
+        why.push_str(&format!(", {name}"));
+    }
+    why
+}
