@@ -37,7 +37,7 @@ pub(super) fn changes(asked: &Asked<'_>, route: &Route, peer: IpAddr, trusted: b
         trusted,
         peer: peer.to_canonical(),
         proto: "http",
-        request_id: NEW_ID,
+        request_id: NEW_ID.as_bytes(),
         default_host: "",
     };
     write_request_head(&mut out, asked.head, &to);

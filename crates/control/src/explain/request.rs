@@ -1,14 +1,13 @@
 //! What becomes of an HTTP request: read as a worker reads it, matched, and acted on.
 
 use std::fmt::Display;
-use std::mem::MaybeUninit;
 
 use plimsoll_core::decision::{Stage, Verdict};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::route::host::{self, Authority};
 use plimsoll_core::route::{RequestHead as RouteView, path};
 use plimsoll_core::snapshot::{Action, HttpService, Listener, Respond, Route};
-use plimsoll_http::h1::{FIELDS_MAX, FieldRoom, HeadFault, HeadScan, RequestHead, Scanned, Target, parse_request};
+use plimsoll_http::h1::{FieldRoom, HeadFault, HeadScan, RequestHead, Scanned, Target, parse_request};
 
 use super::question::{Question, redacted, redacted_query};
 use super::{Explanation, forward};
@@ -28,7 +27,7 @@ impl Explanation<'_> {
         let line = format!("{} {}", question.method, shown_url(question));
         self.decision.step(Stage::Request, "request", Verdict::Passed, line);
         let bytes = head_bytes(question);
-        let mut room: FieldRoom<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut room = FieldRoom::new();
         match read(&bytes, &mut room, service) {
             Ok(head) => self.head(listener, service, &head),
             Err(fault) => self.malformed("head", fault, fault.reason()),
