@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Backend, PATIENCE, Plimsoll, Script, tools};
+use e2e::{Backend, PATIENCE, Plimsoll, Script, eventually, tools};
 
 const ONE_ROUTE: &str = r#"
     [listeners.web]
@@ -131,13 +131,19 @@ fn a_request_in_flight_at_sigterm_is_answered() {
         Duration::from_millis(700),
         Script::reply(200, "slow but whole"),
     ));
+    let idle = Backend::start(Script::after(
+        Duration::from_millis(700),
+        Script::reply(200, "slow but whole"),
+    ));
     let mut plimsoll = Plimsoll::config(ONE_ROUTE)
         .address("first", slow.address())
-        .address("second", slow.address())
+        .address("second", idle.address())
         .start();
     let mut wire = plimsoll.connect("web");
     wire.send("GET /api/slow HTTP/1.1\r\nhost: a\r\n\r\n");
-    slow.wait_for_requests(1);
+    eventually("the request reaches a backend", || {
+        (slow.requests() + idle.requests() == 1).then_some(())
+    });
     plimsoll.signal("TERM");
     let reply = wire.reply();
     assert_eq!((reply.status, reply.text().as_str()), (200, "slow but whole"));

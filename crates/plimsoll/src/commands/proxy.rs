@@ -24,9 +24,9 @@ pub(crate) struct Proxy {
     /// Balance TCP connections instead of HTTP requests
     #[arg(long)]
     tcp: bool,
-    /// Where the admin API listens; "off" for nowhere
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9900")]
-    admin: String,
+    /// Where the admin API listens; "off" for nowhere [default: 127.0.0.1:9900, if it is free]
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
 }
 
 impl Proxy {
@@ -35,7 +35,7 @@ impl Proxy {
         // The same document as in a file, so that the same checks and the same words apply.
         let protocol = if self.tcp { "tcp" } else { "http" };
         let document = json!({
-            "admin": { "bind": self.admin },
+            "admin": { "bind": self.admin.unwrap_or_else(default_admin) },
             "listeners": { "proxy": { "bind": self.listen, "protocol": protocol, "pool": "backends" } },
             "pools": { "backends": { "policy": self.policy, "backends": self.to } },
         });
@@ -48,4 +48,15 @@ impl Proxy {
             }
         }
     }
+}
+
+/// The default address of the admin API, or "off" when somebody else has it: a second proxy on one machine is no
+/// reason to fail, as long as nobody asked for the address.
+fn default_admin() -> String {
+    let address = "127.0.0.1:9900";
+    if std::net::TcpListener::bind(address).is_ok() {
+        return address.to_owned();
+    }
+    eprintln!("plimsoll: {address} is in use, so the admin API is off; choose its address with --admin");
+    "off".to_owned()
 }
