@@ -52,8 +52,8 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: HTTP,
-        floors: &[NET],
-        outside: &["httparse", "itoa", "memchr", "thiserror", "tokio", "tracing"],
+        floors: &[CORE, NET],
+        outside: &["httparse", "itoa", "memchr", "thiserror"],
         tests: &["proptest"],
     },
     Rule {
