@@ -2,6 +2,7 @@
 
 mod buffer;
 mod connect;
+mod descriptors;
 mod listen;
 mod relay;
 mod socket;
@@ -9,6 +10,7 @@ mod timer;
 
 pub use buffer::{BLOCK, Blocks, Buffer, GROWN_MAX};
 pub use connect::connect;
+pub use descriptors::raise_limit;
 pub use listen::{BACKLOG, listen};
 pub use relay::{Relayed, relay};
 pub use socket::Socket;

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Serves what `plan` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
 pub(crate) fn serve(plan: &Plan) -> anyhow::Result<()> {
     log_to_stderr(plan.log.level)?;
+    let plan = &within_descriptors(plan);
     let clock = Clock::start();
     let seed = seed();
     let workers = plan
@@ -62,15 +63,50 @@ pub(crate) fn serve(plan: &Plan) -> anyhow::Result<()> {
         tracing::info!(at_most = ?plan.node.drain_timeout, "draining");
         control.begin_drain();
         plane.drain(plan.node.drain_timeout);
-        tokio::task::spawn_blocking(move || plane.join())
-            .await
-            .context("a worker could not be waited for")
+        let joined = tokio::task::spawn_blocking(move || plane.join());
+        tokio::select! {
+            joined = joined => joined.context("a worker could not be waited for"),
+            () = signals.stop() => {
+                tracing::warn!("told to stop again: what is under way is cut");
+                Ok(())
+            }
+        }
     });
+    // Whoever did not want to wait is not made to.
+    runtime.shutdown_background();
     if let Some(writer) = writer {
         writer.finish();
     }
     tracing::info!("stopped");
     drained
+}
+
+/// Descriptors that are kept for listeners, logs, checks and the admin API.
+const DESCRIPTORS_RESERVED: u64 = 256;
+
+/// `[server] max_connections` when it is left out.
+const MAX_CONNECTIONS_DEFAULT: u32 = 100_000;
+
+/// The plan with no more connections than the descriptor limit allows: each may need another one to a backend.
+fn within_descriptors(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    if let Some(limit) = plimsoll_net::raise_limit() {
+        let room = u32::try_from(limit.saturating_sub(DESCRIPTORS_RESERVED) / 2)
+            .unwrap_or(u32::MAX)
+            .max(1);
+        let asked = plan.node.max_connections;
+        if asked > room {
+            // The default asks for more than most limits allow, and nobody wrote it.
+            let says = "max_connections is clamped: raise the descriptor limit (ulimit -n, LimitNOFILE=)";
+            if asked == MAX_CONNECTIONS_DEFAULT {
+                tracing::debug!(asked, allowed = room, descriptors = limit, "{says}");
+            } else {
+                tracing::warn!(asked, allowed = room, descriptors = limit, "{says}");
+            }
+            plan.node.max_connections = room;
+        }
+    }
+    plan
 }
 
 /// What is said goes to standard error; standard output is for results and for the access log.

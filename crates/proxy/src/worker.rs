@@ -130,7 +130,15 @@ impl Worker {
                 // Accepted just before the drain began: closed unserved, so that a client tries the next node.
             }
         }
-        for _ in 0..self.carried() {
+        let cut = self.carried();
+        if cut > 0 {
+            tracing::warn!(
+                worker = self.index,
+                connections = cut,
+                "still open at the drain deadline, and cut"
+            );
+        }
+        for _ in 0..cut {
             self.shard().failure(Reason::DrainDeadline);
         }
     }

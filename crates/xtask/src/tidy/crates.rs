@@ -47,7 +47,7 @@ const RULES: &[Rule] = &[
     Rule {
         name: NET,
         floors: &[],
-        outside: &["socket2", "tokio"],
+        outside: &["rustix", "socket2", "tokio"],
         tests: &["tokio"],
     },
     Rule {
