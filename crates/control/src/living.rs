@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use plimsoll_core::backend::Backend;
+use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::health::{CheckRules, Initial, Outlier};
 use plimsoll_core::membership::{Condition, MemberStatus, Membership, Rules, Spec, Transition};
 use plimsoll_core::name::{BackendId, NameId, Names};
@@ -173,6 +174,15 @@ impl LivingPool {
             panicking: self.panicking,
             backends: self.membership.status(&self.pool.policy, now),
         }
+    }
+
+    /// Another policy over the same backends. Workers see it once a snapshot holds the new pool.
+    pub(crate) fn set_policy(&mut self, policy: PolicyConfig, now: Now) {
+        let was = &self.pool;
+        let view = self.membership.view(&policy, now, None);
+        self.panicking = view.panicking;
+        (self.published, self.published_at) = (self.membership.revision(), Some(now));
+        self.pool = Arc::new(Pool::new(was.id, was.name.clone(), policy, was.settings.clone(), view));
     }
 
     /// The view that its membership asks for now.

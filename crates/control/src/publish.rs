@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::decision::Record;
 use plimsoll_core::membership::{Event, Transition};
 use plimsoll_core::name::{BackendId, NameId};
@@ -189,6 +190,38 @@ impl Control {
         next
     }
 
+    /// Balances the pool `name` by `policy` from now on: another pool over the same living backends, in one swap of the
+    /// snapshot. The data plane has to be told that there is another. False when there is no such pool.
+    pub fn set_policy(&self, name: &str, policy: PolicyConfig) -> bool {
+        let now = self.now();
+        let mut state = self.state();
+        let State { pools, plan, .. } = &mut *state;
+        let Some(living) = pools.get_mut(name) else {
+            return false;
+        };
+        if let Some(index) = plan.pool_index(name) {
+            Arc::make_mut(plan).pools[index].policy = policy.clone();
+        }
+        living.set_policy(policy, now);
+        let changed = &living.pool;
+        let before = self.snapshot.load();
+        let pools = before.pools.iter().map(|pool| {
+            let pool = if pool.id == changed.id { changed } else { pool };
+            pool.clone()
+        });
+        // Under the state's lock, so that no other change is lost between the load and the store.
+        self.snapshot.store(Arc::new(Snapshot {
+            generation: before.generation + 1,
+            listeners: before.listeners.clone(),
+            routes: before.routes.clone(),
+            pools: pools.collect(),
+            node: before.node.clone(),
+        }));
+        drop(state);
+        self.changed.notify_one();
+        true
+    }
+
     /// What there is to check: each pool with its plan, and its backends with their names and addresses.
     pub(crate) fn targets(&self) -> Vec<crate::probe::Target> {
         let state = self.state();
@@ -317,3 +350,7 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "publish_tests.rs"]
+mod tests;
