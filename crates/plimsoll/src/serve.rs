@@ -14,6 +14,25 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Serves what `plan` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
 pub(crate) fn serve(plan: &Plan) -> anyhow::Result<()> {
+    serve_while(plan, async |serving| {
+        serving.signals.stop().await;
+        Ok(())
+    })
+}
+
+/// What can be reached while the two planes serve.
+pub(crate) struct Serving<'s> {
+    pub(crate) control: &'s Arc<Control>,
+    pub(crate) plane: &'s Plane,
+    pub(crate) signals: &'s mut Signals,
+}
+
+/// Wires the two planes as `plan` says and serves while `meanwhile` goes on; then lets what is under way come to its
+/// end.
+pub(crate) fn serve_while(
+    plan: &Plan,
+    meanwhile: impl AsyncFnOnce(Serving<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     log_to_stderr(plan.log.level)?;
     let plan = &within_descriptors(plan);
     let clock = Clock::start();
@@ -59,16 +78,21 @@ pub(crate) fn serve(plan: &Plan) -> anyhow::Result<()> {
                 tracing::error!(%error, "the admin API cannot be served");
             }
         });
-        signals.stop().await;
+        let ended = meanwhile(Serving {
+            control: &control,
+            plane: &plane,
+            signals: &mut signals,
+        })
+        .await;
         tracing::info!(at_most = ?plan.node.drain_timeout, "draining");
         control.begin_drain();
         plane.drain(plan.node.drain_timeout);
         let joined = tokio::task::spawn_blocking(move || plane.join());
         tokio::select! {
-            joined = joined => joined.context("a worker could not be waited for"),
+            joined = joined => joined.context("a worker could not be waited for").and(ended),
             () = signals.stop() => {
                 tracing::warn!("told to stop again: what is under way is cut");
-                Ok(())
+                ended
             }
         }
     });
@@ -150,7 +174,7 @@ impl AccessLog for NoLog {
 }
 
 /// The signals that mean something to us.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// Those whose meaning is not built yet: their default would be our death.
@@ -172,7 +196,7 @@ impl Signals {
     }
 
     /// Ready on SIGTERM or SIGINT.
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         loop {
             let not_built = tokio::select! {
                 _ = self.terminate.recv() => return,
