@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Run(commands::run::Run),
     /// Serve without a configuration file
     Proxy(commands::proxy::Proxy),
+    /// Watch policies balance live traffic over unlike backends
+    Demo(commands::demo::Demo),
     /// Judge a configuration offline: every error at once
     Check(commands::check::Check),
     /// Tell what a request would get, and why, offline
@@ -53,6 +55,7 @@ impl Command {
         match self {
             Command::Run(run) => run.run(),
             Command::Proxy(proxy) => proxy.run(),
+            Command::Demo(demo) => demo.run(),
             Command::Check(check) => check.run(),
             Command::Explain(explain) => explain.run(),
             Command::Schema => commands::schema(),

@@ -1,0 +1,297 @@
+//! The live view: one picture of text, drawn over the one before.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use super::scene::{BACKENDS, LOAD_LINE, POLICIES, Places, SLOTS, UTILISATION, traffic_per_second};
+use super::table::{self, millis};
+use super::tally::Samples;
+
+/// Cells of a bar.
+const BAR_CELLS: usize = 20;
+
+/// Columns of the history of p99.
+const HISTORY_MAX: usize = 60;
+
+/// The lowest and the highest p99 of the history, in milliseconds; between them it is drawn by its logarithm, since
+/// what matters is how many times.
+const HISTORY_MS: (f64, f64) = (10.0, 1_000.0);
+
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const RED: &str = "\x1b[31m";
+const PLAIN: &str = "\x1b[0m";
+
+/// What is seen at one moment.
+pub(super) struct Moment<'m> {
+    /// The position of the policy in [`POLICIES`].
+    pub(super) policy: usize,
+    /// How long until the next one.
+    pub(super) left: Duration,
+    /// Requests in flight to each backend, as the load balancer counts them.
+    pub(super) in_flight: [u32; BACKENDS.len()],
+    /// What clients felt of late.
+    pub(super) recent: &'m Samples,
+    /// What they felt under each policy.
+    pub(super) rows: &'m [Samples],
+}
+
+/// p99 over time, a column for each look.
+#[derive(Default)]
+pub(super) struct History(VecDeque<Column>);
+
+enum Column {
+    P99(Option<Duration>),
+    Switch,
+}
+
+impl History {
+    /// Another look.
+    pub(super) fn push(&mut self, p99: Option<Duration>) {
+        self.add(Column::P99(p99));
+    }
+
+    /// The policy was switched here.
+    pub(super) fn switch(&mut self) {
+        if !self.0.is_empty() {
+            self.add(Column::Switch);
+        }
+    }
+
+    fn add(&mut self, column: Column) {
+        if self.0.len() == HISTORY_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(column);
+    }
+
+    fn text(&self) -> String {
+        let cell = |column: &Column| match column {
+            Column::Switch => '│',
+            Column::P99(None) => ' ',
+            Column::P99(Some(p99)) => level(*p99),
+        };
+        self.0.iter().map(cell).collect()
+    }
+}
+
+/// One of eight heights.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to the eight levels"
+)]
+fn level(p99: Duration) -> char {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let (low, high) = HISTORY_MS;
+    let height = (p99.as_secs_f64() * 1_000.0 / low).ln() / (high / low).ln();
+    LEVELS[(height * 8.0).clamp(0.0, 7.0) as usize]
+}
+
+/// The picture of a moment.
+pub(super) fn picture(moment: &Moment<'_>, history: &History, places: Places) -> String {
+    let mut out = String::new();
+    // Writing into a String cannot fail, here and below.
+    let _ = writeln!(
+        out,
+        " {BOLD}plimsoll demo{PLAIN}   {:.0} requests/s, {:.0} % of what three backends can do\n",
+        traffic_per_second(),
+        UTILISATION * 100.0
+    );
+    policies(&mut out, moment);
+    backends(&mut out, moment);
+    clients(&mut out, moment, history);
+    for line in table::text(moment.rows).lines() {
+        let _ = writeln!(out, " {line}");
+    }
+    let _ = writeln!(out, "\n {DIM}try{PLAIN}   {}", hints(places).join("\n       "));
+    let _ = writeln!(out, "\n {DIM}Ctrl-C ends with the table{PLAIN}");
+    out
+}
+
+/// What to open and what to try.
+pub(super) fn hints(places: Places) -> [String; 3] {
+    let Places { proxy, admin } = places;
+    [
+        format!("curl -i http://{proxy}/"),
+        format!("curl -s http://{admin}/api/v1/pools/{}", super::scene::POOL),
+        format!("curl -s http://{admin}/metrics"),
+    ]
+}
+
+fn policies(out: &mut String, moment: &Moment<'_>) {
+    let names = POLICIES.iter().enumerate().map(|(at, name)| {
+        if at == moment.policy {
+            format!("\x1b[7m {name} {PLAIN}")
+        } else {
+            format!("{DIM} {name} {PLAIN}")
+        }
+    });
+    let names: Vec<String> = names.collect();
+    let _ = writeln!(
+        out,
+        " {}  {DIM}{:>2} s{PLAIN}\n",
+        names.join(" "),
+        moment.left.as_secs()
+    );
+}
+
+fn backends(out: &mut String, moment: &Moment<'_>) {
+    let _ = writeln!(
+        out,
+        " {DIM}{:<8} {:<10} {:>6}  {:<22} {:>9} {:>9}{PLAIN}",
+        "backend", "speed", "share", "in flight", "", "median"
+    );
+    for (at, spec) in BACKENDS.iter().enumerate() {
+        let in_flight = moment.in_flight[at];
+        let colour = match in_flight {
+            _ if in_flight >= LOAD_LINE => RED,
+            _ if in_flight as usize > 2 * SLOTS => YELLOW,
+            _ => GREEN,
+        };
+        let speed = format!("{SLOTS} × {} ms", spec.service.as_millis());
+        let _ = writeln!(
+            out,
+            " {BOLD}{:<8}{PLAIN} {speed:<10} {:>4.0} %  {colour}{}{PLAIN} {in_flight:>3} of {LOAD_LINE:<3} {:>9}",
+            spec.name,
+            moment.recent.share_percent(at),
+            bar(f64::from(in_flight) / f64::from(LOAD_LINE)),
+            millis(moment.recent.median_of(at)),
+        );
+    }
+    out.push('\n');
+}
+
+fn clients(out: &mut String, moment: &Moment<'_>, history: &History) {
+    let recent = moment.recent;
+    let _ = writeln!(
+        out,
+        " {DIM}clients feel{PLAIN}  p50 {BOLD}{:<8}{PLAIN} p99 {BOLD}{:<8}{PLAIN} errors {BOLD}{}{PLAIN}",
+        millis(recent.percentile(50.0)),
+        millis(recent.percentile(99.0)),
+        recent.errors,
+    );
+    let _ = writeln!(out, " {DIM}p99 so far{PLAIN}    {}\n", history.text());
+}
+
+/// `share` of [`BAR_CELLS`], to an eighth of a cell.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to the bar's cells"
+)]
+fn bar(share: f64) -> String {
+    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (share.clamp(0.0, 1.0) * BAR_CELLS as f64 * 8.0).round() as usize;
+    let filled = format!("{}{}", "█".repeat(eighths / 8), PARTS[eighths % 8]);
+    format!("{filled:<BAR_CELLS$}")
+}
+
+/// The terminal while the live view has it: another screen without a cursor. It is given back when this is dropped.
+pub(super) struct Screen;
+
+impl Screen {
+    /// Takes the terminal.
+    pub(super) fn take() -> io::Result<Self> {
+        let mut out = io::stdout();
+        // xterm's control sequences: the alternate screen, and no cursor.
+        out.write_all(b"\x1b[?1049h\x1b[?25l")?;
+        out.flush()?;
+        Ok(Screen)
+    }
+
+    /// Draws over what is there, line by line, so that nothing flickers.
+    pub(super) fn draw(&self, picture: &str) -> io::Result<()> {
+        let mut bytes = String::from("\x1b[H");
+        for line in picture.lines() {
+            bytes.push_str(line);
+            bytes.push_str("\x1b[K\n");
+        }
+        bytes.push_str("\x1b[J");
+        let mut out = io::stdout();
+        out.write_all(bytes.as_bytes())?;
+        out.flush()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let mut out = io::stdout();
+        // There is nobody left to tell when the terminal is gone.
+        let _ = out.write_all(b"\x1b[?25h\x1b[?1049l");
+        let _ = out.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_always_as_wide() {
+        for share in [-1.0, 0.0, 0.01, 0.5, 0.999, 1.0, 7.0] {
+            assert_eq!(bar(share).chars().count(), BAR_CELLS, "{share}");
+        }
+        assert_eq!(bar(0.5).trim_end(), "█".repeat(BAR_CELLS / 2));
+    }
+
+    #[test]
+    fn the_history_is_bounded_and_drawn_by_the_logarithm() {
+        let mut history = History::default();
+        history.switch();
+        assert_eq!(history.text(), "", "no switch stands before everything");
+        for ms in [1, 10, 100, 1_000, 9_000] {
+            history.push(Some(Duration::from_millis(ms)));
+        }
+        history.switch();
+        history.push(None);
+        assert_eq!(history.text(), "▁▁▅██│ ");
+        (0..200).for_each(|_| history.push(None));
+        assert_eq!(history.0.len(), HISTORY_MAX);
+    }
+
+    #[test]
+    fn a_picture_fits_a_terminal_of_80_by_24() {
+        let mut rows = crate::demo::tally::Tally::new(POLICIES.len());
+        for row in 0..POLICIES.len() {
+            let sample = crate::demo::tally::Sample {
+                at: std::time::Instant::now(),
+                latency: Duration::from_millis(812),
+                backend: Some(0),
+            };
+            rows.record(Some(row), sample);
+        }
+        let places = Places {
+            proxy: ([127, 0, 0, 1], 65_535).into(),
+            admin: ([127, 0, 0, 1], 65_534).into(),
+        };
+        let moment = Moment {
+            policy: 1,
+            left: Duration::from_secs(10),
+            in_flight: [4, 5, LOAD_LINE],
+            recent: &rows.rows()[0],
+            rows: rows.rows(),
+        };
+        let mut history = History::default();
+        (0..HISTORY_MAX).for_each(|_| history.push(None));
+        let picture = picture(&moment, &history, places);
+        assert!(picture.lines().count() <= 24, "{picture}");
+        for line in picture.lines() {
+            let mut width = 0;
+            let mut escaped = false;
+            for character in line.chars() {
+                match character {
+                    '\x1b' => escaped = true,
+                    'm' if escaped => escaped = false,
+                    _ if !escaped => width += 1,
+                    _ => {}
+                }
+            }
+            assert!(width <= 80, "{width}: {line}");
+        }
+    }
+}
