@@ -7,10 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use plimsoll_core::balance::PolicyConfig;
-use plimsoll_core::decision::Record;
 use plimsoll_core::membership::{Event, Transition};
 use plimsoll_core::name::{BackendId, NameId};
-use plimsoll_core::pool::View;
 use plimsoll_core::rng::Rng;
 use plimsoll_core::route::RouteTable;
 use plimsoll_core::snapshot::{HttpService, Listener, Route, Service, Snapshot};
@@ -113,14 +111,6 @@ impl Control {
     /// The node is being shut down.
     pub fn begin_drain(&self) {
         self.draining.store(true, Relaxed);
-    }
-
-    /// The view that the pool `name` would get now, and how it comes about.
-    pub(crate) fn view_of(&self, name: &str, record: Record<'_>) -> Option<View> {
-        let now = self.now();
-        let state = self.state();
-        let living = state.pools.get(name)?;
-        Some(living.membership.view(&living.pool.policy, now, record))
     }
 
     /// Tells the pool `pool` what happened to one of its backends. The changed view is published at once, or a tenth

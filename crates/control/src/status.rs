@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
+use plimsoll_core::decision::Record;
 use plimsoll_core::health::State;
+use plimsoll_core::pool::View;
 use plimsoll_core::time::Now;
 
 use crate::config::Plan;
@@ -76,6 +78,14 @@ impl Control {
     pub fn pool(&self, name: &str) -> Option<PoolStatus> {
         let now = self.now();
         self.state().pools.get(name).map(|pool| pool.status(now))
+    }
+
+    /// The view that the pool `name` would get now, and how it comes about.
+    pub(crate) fn view_of(&self, name: &str, record: Record<'_>) -> Option<View> {
+        let now = self.now();
+        let state = self.state();
+        let living = state.pools.get(name)?;
+        Some(living.membership.view(&living.pool.policy, now, record))
     }
 
     /// The names of all pools.
