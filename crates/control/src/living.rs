@@ -70,7 +70,7 @@ impl Naming for Identities {
         self.names.name(id).clone()
     }
 
-    fn backend(&self, id: BackendId) -> Option<Arc<str>> {
+    fn backend_name(&self, id: BackendId) -> Option<Arc<str>> {
         self.backend_names.get(&id).cloned()
     }
 }

@@ -12,6 +12,8 @@ mod problem;
 mod router;
 mod routes;
 mod server;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::net::{SocketAddr, TcpListener};
@@ -65,6 +67,7 @@ pub struct Api {
 }
 
 /// The bound sockets of the admin API.
+#[derive(Debug)]
 pub struct Admin {
     api: Option<TcpListener>,
     metrics: Option<TcpListener>,

@@ -125,7 +125,7 @@ fn parameter(name: &str, description: &str) -> Value {
 }
 
 /// An object whose every property is always there.
-fn object(properties: Value) -> Value {
+fn object(properties: &Value) -> Value {
     let required: Vec<&String> = properties.as_object().into_iter().flat_map(|map| map.keys()).collect();
     json!({ "type": "object", "required": required, "properties": properties })
 }
@@ -143,7 +143,7 @@ fn time() -> Value {
 }
 
 fn status() -> Value {
-    object(json!({
+    object(&json!({
         "version": text(),
         "generation": count(),
         "uptime_s": count(),
@@ -153,7 +153,7 @@ fn status() -> Value {
         "connections": count(),
         "ready": { "type": "boolean" },
         "draining": { "type": "boolean" },
-        "last_reload": object(json!({
+        "last_reload": object(&json!({
             "at": time(),
             "result": { "enum": ["ok", "error"] },
             "errors": { "type": "array", "items": text() },
@@ -162,7 +162,7 @@ fn status() -> Value {
 }
 
 fn pool() -> Value {
-    object(json!({
+    object(&json!({
         "name": text(),
         "policy": text(),
         "panicking": { "type": "boolean", "description": "Too few are healthy, so health is ignored." },
@@ -171,7 +171,7 @@ fn pool() -> Value {
 }
 
 fn backend() -> Value {
-    let mut backend = object(json!({
+    let mut backend = object(&json!({
         "name": text(),
         "address": text(),
         "weight": count(),
@@ -189,7 +189,7 @@ fn backend() -> Value {
         "errors": count(),
         "latency_ms": or_null("number"),
         "sticky_sessions": count(),
-        "operator": object(json!({
+        "operator": object(&json!({
             "state": { "enum": ["drain", "maintenance", null] },
             "weight": or_null("integer"),
         })),
@@ -205,10 +205,10 @@ fn backend() -> Value {
 
 fn route() -> Value {
     let texts = json!({ "type": "array", "items": text() });
-    object(json!({
+    object(&json!({
         "name": text(),
         "listeners": texts,
-        "match": { "type": "array", "items": object(json!({
+        "match": { "type": "array", "items": object(&json!({
             "host": text(),
             "path": text(),
             "methods": texts,
@@ -225,5 +225,5 @@ fn route() -> Value {
 }
 
 fn problem() -> Value {
-    object(json!({ "type": text(), "title": text(), "status": count(), "detail": text() }))
+    object(&json!({ "type": text(), "title": text(), "status": count(), "detail": text() }))
 }

@@ -13,6 +13,13 @@ const TOKEN_BYTES_MAX: usize = 4096;
 /// A secret that callers show as `Authorization: Bearer …`.
 pub(super) struct Token(Vec<u8>);
 
+/// A secret is never shown.
+impl std::fmt::Debug for Token {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Token")
+    }
+}
+
 impl Token {
     /// Reads the token from a file; white space around it does not count.
     ///

@@ -6,6 +6,8 @@
 mod exposition;
 mod process;
 mod series;
+#[cfg(test)]
+mod tests;
 mod totals;
 mod write;
 

@@ -15,7 +15,7 @@ pub(crate) trait Naming {
     /// The name of a listener, route or pool.
     fn name(&self, id: NameId) -> Label;
     /// The name of a backend in its pool; `None` when it left too long ago.
-    fn backend(&self, id: BackendId) -> Option<Label>;
+    fn backend_name(&self, id: BackendId) -> Option<Label>;
 }
 
 /// The sums.
@@ -126,5 +126,5 @@ fn labels(key: RequestKey, names: &dyn Naming) -> [Label; 4] {
 }
 
 fn backend_label(id: BackendId, names: &dyn Naming) -> Label {
-    names.backend(id).unwrap_or_else(|| OTHER.into())
+    names.backend_name(id).unwrap_or_else(|| OTHER.into())
 }

@@ -1,0 +1,105 @@
+//! Which calls there are, and who may make them.
+
+use axum::http::Method;
+
+use super::super::{openapi, router};
+use super::{Fixture, call};
+
+#[tokio::test]
+async fn every_call_but_the_probes_wants_the_token_and_our_host() {
+    let fixture = Fixture::new();
+    let token = "0123456789abcdef";
+    let shown = [("authorization", "Bearer 0123456789abcdef")];
+    for path in [
+        "/",
+        "/metrics",
+        "/api/v1/status",
+        "/api/v1/pools/api",
+        "/nowhere",
+        "/api/v1/events",
+    ] {
+        let bare = call(fixture.router(Some(token)), Method::GET, path, &[], "").await;
+        assert_eq!(bare.status, 401, "{path}");
+        assert!(bare.field("www-authenticate").starts_with("Bearer"));
+        let known = call(fixture.router(Some(token)), Method::GET, path, &shown, "").await;
+        assert_ne!(known.status, 401, "{path}");
+        let foreign = [shown[0], ("origin", "http://evil.example")];
+        let foreign = call(fixture.router(Some(token)), Method::GET, path, &foreign, "").await;
+        assert_eq!(foreign.status, 403, "{path}");
+    }
+    for path in ["/healthz", "/readyz"] {
+        let foreign = [("origin", "http://evil.example")];
+        let answer = call(fixture.router(Some(token)), Method::GET, path, &foreign, "").await;
+        assert!(matches!(answer.status, 200 | 503), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_description_tells_what_is_there_and_nothing_else() {
+    let fixture = Fixture::new();
+    fixture.check(0, true);
+    fixture.check(1, true);
+    let description = fixture.get("/api/v1/openapi.json").await.json();
+    assert_eq!(description, openapi::describe());
+    let paths = description["paths"].as_object().expect("paths");
+    for (path, calls) in paths {
+        let path = path.replace("{pool}", "api").replace("{address}", "one");
+        for method in calls.as_object().expect("methods").keys() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+            let json = [("content-type", "application/json")];
+            let answer = call(fixture.router(None), method.clone(), &path, &json, r#"{"weight": 1}"#).await;
+            assert_eq!(answer.status, 200, "{method} {path}");
+            let other = call(fixture.router(None), Method::TRACE, &path, &[], "").await;
+            assert_eq!(other.status, 405, "{path}");
+            assert!(
+                other.field("allow").contains(method.as_str()),
+                "{path}: {}",
+                other.field("allow")
+            );
+        }
+    }
+    let text = description.to_string();
+    for (at, _) in text.match_indices("#/components/schemas/") {
+        let name: String = text[at + 21..].chars().take_while(|c| c.is_alphanumeric()).collect();
+        assert!(description["components"]["schemas"][&name].is_object(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_built_yet_says_so() {
+    let fixture = Fixture::new();
+    for (method, path) in [
+        (Method::POST, "/api/v1/reload"),
+        (Method::PUT, "/api/v1/config"),
+        (Method::GET, "/api/v1/explain?url=http://x/"),
+        (Method::GET, "/api/v1/decisions/1"),
+        (Method::GET, "/api/v1/events"),
+        (Method::PATCH, "/api/v1/routes/shop"),
+        (Method::POST, "/api/v1/pools/api/backends"),
+        (Method::DELETE, "/api/v1/pools/api/backends/one"),
+    ] {
+        let answer = call(fixture.router(None), method.clone(), path, &[], "").await;
+        assert_eq!(answer.status, 501, "{method} {path}");
+        assert_eq!(answer.json()["title"], "not built yet");
+    }
+}
+
+#[tokio::test]
+async fn the_address_for_scrapers_serves_metrics_and_probes_alone() {
+    let fixture = Fixture::new();
+    let router = router::scraped(fixture.api.clone());
+    for (path, status) in [
+        ("/metrics", 200),
+        ("/healthz", 200),
+        ("/readyz", 503),
+        ("/", 404),
+        ("/api/v1/pools", 404),
+    ] {
+        let named = [("host", "lb-1.example")];
+        assert_eq!(
+            call(router.clone(), Method::GET, path, &named, "").await.status,
+            status,
+            "{path}"
+        );
+    }
+}

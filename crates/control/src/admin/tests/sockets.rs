@@ -1,0 +1,93 @@
+//! The sockets: taken early, bounded in number and patience.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::super::{Admin, AdminError};
+use super::Fixture;
+use crate::config::AdminPlan;
+
+fn plan(bind: Option<&str>, token_file: Option<&str>) -> AdminPlan {
+    AdminPlan {
+        bind: bind.map(|bind| bind.parse().expect("an address")),
+        token_file: token_file.map(Into::into),
+        metrics_bind: None,
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_said_before_anything_is() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let error = Admin::bind(&plan(Some(&address), None)).expect_err("taken");
+    assert!(matches!(error, AdminError::Bind { .. }));
+    let text = error.to_string();
+    assert!(
+        text.starts_with(&format!("admin cannot bind {address}: ")) && text.contains("--admin"),
+        "{text}"
+    );
+
+    let error = Admin::bind(&plan(Some("127.0.0.1:0"), Some("/dev/null"))).expect_err("no token");
+    assert!(error.to_string().contains("/dev/null is empty"), "{error}");
+
+    let off = Admin::bind(&plan(None, None)).expect("nothing to bind");
+    assert_eq!((off.address(), off.metrics_address()), (None, None));
+}
+
+async fn serving() -> std::net::SocketAddr {
+    let admin = Admin::bind(&plan(Some("127.0.0.1:0"), None)).expect("a free port");
+    let address = admin.address().expect("it is on");
+    tokio::spawn(admin.serve(Fixture::new().api));
+    address
+}
+
+// Paused time jumps to the next deadline whenever everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_is_cut_off() {
+    let mut stream = TcpStream::connect(serving().await).await.expect("connected");
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: local")
+        .await
+        .expect("sent");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.expect("closed in time");
+    assert!(!rest.starts_with(b"HTTP/1.1 200"), "{rest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_is_answered_and_cut_off() {
+    let mut stream = TcpStream::connect(serving().await).await.expect("connected");
+    let head = "PATCH /api/v1/pools/api/backends/one HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.expect("closed in time");
+    assert!(rest.starts_with("HTTP/1.1 408"), "{rest}");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_at_once() {
+    let address = serving().await;
+    let mut held = Vec::new();
+    for _ in 0..256 {
+        held.push(TcpStream::connect(address).await.expect("connected"));
+    }
+    let mut one_more = TcpStream::connect(address).await.expect("the kernel accepts it");
+    let mut rest = Vec::new();
+    one_more.read_to_end(&mut rest).await.expect("closed");
+    assert!(rest.is_empty());
+    drop(held.pop());
+    // The place is free once its connection's end was seen.
+    for _ in 0..1_000 {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let mut rest = String::new();
+        if stream.write_all(request).await.is_ok() && stream.read_to_string(&mut rest).await.is_ok_and(|read| read > 0)
+        {
+            assert!(rest.starts_with("HTTP/1.1 200"), "{rest}");
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("no place became free");
+}
