@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Check(commands::check::Check),
     /// Tell what a request would get, and why, offline
     Explain(commands::explain::Explain),
+    /// Show how a running process and its pools stand
+    Status(commands::status::Status),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print the version
@@ -58,6 +60,7 @@ impl Command {
             Command::Demo(demo) => demo.run(),
             Command::Check(check) => check.run(),
             Command::Explain(explain) => explain.run(),
+            Command::Status(status) => status.run(),
             Command::Schema => commands::schema(),
             Command::Version => commands::version(),
             Command::Completions(completions) => Ok(completions.run()),

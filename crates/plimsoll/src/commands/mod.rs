@@ -1,11 +1,13 @@
 //! One file a command.
 
 pub(crate) mod check;
+pub(crate) mod client;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod proxy;
 pub(crate) mod run;
+pub(crate) mod status;
 
 use std::io::IsTerminal;
 use std::path::Path;

@@ -1,0 +1,191 @@
+//! A caller of a running process's admin API: one request a connection, blocking, bounded.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+/// How long the connection, and then each read, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The largest answer that is read: ten thousand backends are four of these MiB.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// Which running process is meant, and what it wants to see.
+#[derive(Args)]
+pub(crate) struct Target {
+    /// The admin address of the running process
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9900")]
+    admin: String,
+    /// The file that holds its token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// Why a call did not succeed; its text says what to type.
+#[derive(Debug)]
+pub(crate) struct Failure(String);
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// A running process that can be called.
+pub(crate) struct Client {
+    /// As it was written.
+    admin: String,
+    address: SocketAddr,
+    token: Option<String>,
+}
+
+impl Target {
+    /// Reads the token and resolves the address.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let admin = self
+            .admin
+            .trim_start_matches("http://")
+            .trim_end_matches('/')
+            .to_owned();
+        let written = match admin.strip_prefix(':') {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => admin.clone(),
+        };
+        let address = written
+            .to_socket_addrs()
+            .map_err(|error| error.to_string())
+            .and_then(|mut found| found.next().ok_or_else(|| "the name has no address".to_owned()))
+            .map_err(|error| {
+                Failure(format!(
+                    "\"{admin}\" is no admin address: {error}; write it like --admin 127.0.0.1:9900"
+                ))
+            })?;
+        let token = self.token_file.as_deref().map(read_token).transpose()?;
+        Ok(Client { admin, address, token })
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) if !text.trim().is_empty() && !text.trim().contains(char::is_whitespace) => Ok(text.trim().to_owned()),
+        Ok(_) => Err(Failure(format!("the token file {} holds no token", path.display()))),
+        Err(error) => Err(Failure(format!(
+            "the token file {} cannot be read: {error}",
+            path.display()
+        ))),
+    }
+}
+
+impl Client {
+    /// The JSON that a GET of `path` answers.
+    pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
+        let answer = self.exchange(path).map_err(|error| self.unreachable(&error))?;
+        let (status, body) = split(&answer).ok_or_else(|| self.strange())?;
+        let json: Option<Value> = serde_json::from_slice(body).ok();
+        match (status, json) {
+            (200, Some(json)) => Ok(json),
+            (401, _) => Err(Failure(format!(
+                "{} wants its token: --token-file FILE, with the file that its [admin] token_file names",
+                self.admin
+            ))),
+            (_, Some(json)) if json["detail"].is_string() => {
+                let detail = json["detail"].as_str().unwrap_or_default();
+                Err(Failure(format!("{} refused ({status}): {detail}", self.admin)))
+            }
+            _ => Err(self.strange()),
+        }
+    }
+
+    fn exchange(&self, path: &str) -> io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        // By address: a name could be anybody's, and the API refuses to be called by one.
+        let mut head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+        if let Some(token) = &self.token {
+            head.push_str(&format!("authorization: Bearer {token}\r\n"));
+        }
+        head.push_str("\r\n");
+        stream.write_all(head.as_bytes())?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        let why = match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => "no answer in time".to_owned(),
+            _ => error.to_string(),
+        };
+        Failure(format!(
+            "no running plimsoll can be reached at {}: {why}; start one with `plimsoll run -c FILE`, or name its \
+             [admin] bind with --admin ADDRESS",
+            self.admin
+        ))
+    }
+
+    fn strange(&self) -> Failure {
+        Failure(format!(
+            "what answers at {} is not Plimsoll's admin API; name its [admin] bind with --admin ADDRESS",
+            self.admin
+        ))
+    }
+}
+
+/// The status and the body of a whole answer whose length is told. `None` when it is none, or was cut short.
+fn split(answer: &[u8]) -> Option<(u16, &[u8])> {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&answer[..end]).ok()?;
+    let body = &answer[end + 4..];
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    let length = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then_some(value.trim())
+    });
+    let length: usize = length?.parse().ok()?;
+    (body.len() == length).then_some((status, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_answers_are_taken() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+        assert_eq!(split(answer), Some((200, &b"{}"[..])));
+        for broken in [
+            &answer[..answer.len() - 1],
+            b"",
+            b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n{}",
+            b"HTTP/1.1 abc\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            assert_eq!(split(broken), None);
+        }
+    }
+
+    #[test]
+    fn an_address_is_understood_as_people_write_it() {
+        for (admin, address) in [
+            ("127.0.0.1:9900", Some("127.0.0.1:9900")),
+            (":9900", Some("127.0.0.1:9900")),
+            ("http://127.0.0.1:9900/", Some("127.0.0.1:9900")),
+            ("[::1]:9900", Some("[::1]:9900")),
+            ("9900", None),
+            ("", None),
+        ] {
+            let target = Target {
+                admin: admin.into(),
+                token_file: None,
+            };
+            let found = target.client().ok().map(|client| client.address.to_string());
+            assert_eq!(found.as_deref(), address, "{admin}");
+        }
+    }
+}
