@@ -4,6 +4,7 @@
 //! sockets before anything is served, [`Admin::serve`] answers.
 
 mod change;
+mod explain;
 mod guard;
 mod node;
 mod openapi;

@@ -22,6 +22,7 @@ pub(super) async fn front_page() -> impl IntoResponse {
          GET /api/v1/status        how this node stands\n\
          GET /api/v1/pools         pools and their backends\n\
          GET /api/v1/routes        routes\n\
+         GET /api/v1/explain       what a request would get, and why: ?url=http://HOST/PATH\n\
          GET /api/v1/openapi.json  all calls\n\
          GET /metrics              for Prometheus\n\
          GET /healthz, /readyz     for probes\n\n\

@@ -29,6 +29,7 @@ pub(super) fn describe() -> Value {
                 "Backend": backend(),
                 "Change": Change::schema(),
                 "Route": route(),
+                "Decision": decision(),
                 "Problem": problem(),
             },
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
@@ -55,6 +56,7 @@ fn paths() -> Value {
         "/api/v1/pools": get("All pools and their backends.", "application/json", &pools),
         "/api/v1/pools/{pool}": one_pool,
         "/api/v1/pools/{pool}/backends/{address}": { "patch": change(&pool, &backend) },
+        "/api/v1/explain": explain(),
         "/api/v1/routes": get("All routes, in the order of the file.", "application/json", &routes),
     })
 }
@@ -63,6 +65,51 @@ fn readyz() -> Value {
     let mut call = open(get("200 while this node takes work.", "text/plain", &text()), true);
     call["get"]["responses"]["503"] = refusal("It drains, or the first health checks have not finished.");
     call
+}
+
+fn explain() -> Value {
+    let mut call = get(
+        "What a request would get now, and why. Nothing is sent.",
+        "application/json",
+        &of("Decision"),
+    );
+    call["get"]["responses"]["400"] = refusal("The question cannot be understood.");
+    let query = |name: &str, required: bool, description: &str, schema: Value| json!({ "name": name, "in": "query", "required": required, "description": description, "schema": schema });
+    let headers = json!({ "type": "array", "items": text() });
+    call["get"]["parameters"] = json!([
+        query("url", true, "http://HOST[:PORT]/PATH, or tcp://HOST:PORT.", text()),
+        query("method", false, "GET unless given.", text()),
+        query("client", false, "The client's address; this host unless given.", text()),
+        query(
+            "header",
+            false,
+            "A header field, `name: value`; once for each.",
+            headers
+        ),
+        query(
+            "listener",
+            false,
+            "The listener; found by the URL unless given.",
+            text()
+        ),
+    ]);
+    call
+}
+
+fn decision() -> Value {
+    object(&json!({
+        "listener": or_null("string"),
+        "route": or_null("string"),
+        "pool": or_null("string"),
+        "backend": or_null("string"),
+        "reason": or_null("string"),
+        "steps": { "type": "array", "items": object(&json!({
+            "stage": text(),
+            "subject": text(),
+            "verdict": text(),
+            "why": text(),
+        })) },
+    }))
 }
 
 fn change(pool: &Value, backend: &Value) -> Value {

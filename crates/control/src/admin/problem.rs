@@ -9,6 +9,9 @@ use crate::config::Refused;
 /// The type of what the contract names and is not built yet.
 const NOT_BUILT: &str = "urn:plimsoll:problem:not-built";
 
+/// Of the body.
+const MEDIA_TYPE: &str = "application/problem+json";
+
 /// What went wrong with a call.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -60,6 +63,16 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Whether `response` is one.
+    pub(super) fn is_problem(response: &Response) -> bool {
+        response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind == MEDIA_TYPE)
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let plain = ("about:blank", self.status.canonical_reason().unwrap_or("error"));
@@ -70,7 +83,7 @@ impl IntoResponse for Problem {
         object.insert("status".into(), json!(self.status.as_u16()));
         object.insert("detail".into(), self.detail.into());
         let mut response = (self.status, Value::Object(object).to_string()).into_response();
-        let kind = HeaderValue::from_static("application/problem+json");
+        let kind = HeaderValue::from_static(MEDIA_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
     }

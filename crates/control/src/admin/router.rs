@@ -12,7 +12,7 @@ use axum::routing::{delete, get, patch, post, put};
 
 use super::guard::{Guard, guard};
 use super::problem::Problem;
-use super::{Api, node, openapi, pools, routes};
+use super::{Api, explain, node, openapi, pools, routes};
 
 /// The longest that an answer may take, the reading of the request's body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route("/api/v1/routes/{route}", patch(not_built))
         .route("/api/v1/reload", post(not_built))
         .route("/api/v1/config", put(not_built))
-        .route("/api/v1/explain", get(not_built))
+        .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/decisions/{request_id}", get(not_built))
         .route("/api/v1/events", get(not_built))
         .route("/api/v1/openapi.json", get(openapi::document))
@@ -72,6 +72,11 @@ async fn bounded(request: Request, next: Next) -> Response {
         let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time");
         problem.into_response()
     });
+    if answer.status().is_client_error() && !Problem::is_problem(&answer) {
+        // What the framework refuses by itself: escapes that are no text, in the path or in the query.
+        let problem = Problem::new(answer.status(), "the path or the query cannot be read");
+        answer = problem.into_response();
+    }
     let fields = answer.headers_mut();
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -104,3 +104,37 @@ async fn routes_tell_what_they_match_and_no_secret() {
     assert_eq!(routes[1]["match"].as_array().map(Vec::len), Some(2));
     assert_eq!(routes[1]["redirect"]["status"], 308);
 }
+
+#[tokio::test]
+async fn a_decision_is_explained_as_it_would_be_made_now() {
+    let fixture = Fixture::new();
+    fixture.check(0, true);
+    fixture.check(1, false);
+    let url = "http%3A%2F%2Fshop.example%2Fapi%2Fx";
+    let found = fixture
+        .get(&format!("/api/v1/explain?url={url}&listener=web&header=x-key:secret"))
+        .await;
+    let decision = found.json();
+    assert_eq!(
+        (&decision["route"], &decision["pool"], &decision["backend"]),
+        (&json!("shop"), &json!("api"), &json!("one")),
+        "{decision}"
+    );
+    assert!(decision["steps"].as_array().is_some_and(|steps| steps.len() > 3));
+    let none = fixture
+        .get("/api/v1/explain?url=http://x.example/&listener=web")
+        .await
+        .json();
+    assert_eq!(none["reason"], "no_route");
+    for (query, says) in [
+        ("", "`url` is missing"),
+        ("?ulr=http://x/", "did you mean \"url\"?"),
+        ("?url=http://x/&url=http://y/", "twice"),
+        ("?url=http://x/&header=nonsense", "no colon"),
+        ("?url=%ff&listener=web", ""),
+    ] {
+        let answer = fixture.get(&format!("/api/v1/explain{query}")).await;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((answer.status, detail.contains(says)), (400, true), "{query}: {detail}");
+    }
+}

@@ -1,0 +1,52 @@
+//! Calls about decisions: what a request would get now, and why.
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use plimsoll_core::decision::Decision;
+use plimsoll_core::document::nearest;
+
+use super::Api;
+use super::problem::Problem;
+use crate::explain::{Question, Unanswerable, Url};
+
+/// What may be asked with.
+const PARAMETERS: [&str; 5] = ["url", "method", "client", "header", "listener"];
+
+/// `GET /api/v1/explain`: nothing is sent, and nothing is counted.
+pub(super) async fn explain(
+    State(api): State<Api>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Result<axum::Json<Decision>, Problem> {
+    let question = question(&parameters)?;
+    api.control.explain(&question).map(axum::Json).map_err(unanswerable)
+}
+
+fn question(parameters: &[(String, String)]) -> Result<Question, Problem> {
+    if let Some((name, _)) = parameters.iter().find(|(name, _)| !PARAMETERS.contains(&name.as_str())) {
+        let hint = nearest(name, PARAMETERS).map_or(String::new(), |word| format!("; did you mean \"{word}\"?"));
+        return Err(bad(format!("unknown parameter \"{name}\"{hint}")));
+    }
+    let all = |wanted: &'static str| parameters.iter().filter(move |(name, _)| name == wanted);
+    let one = |wanted: &'static str| match all(wanted).count() {
+        0 | 1 => Ok(all(wanted).next().map(|(_, value)| value.as_str())),
+        _ => Err(bad(format!("`{wanted}` is given twice"))),
+    };
+    let url = one("url")?.ok_or_else(|| bad("`url` is missing: ?url=http://HOST/PATH".into()))?;
+    let headers = all("header").map(|(_, text)| Question::header(text));
+    Ok(Question {
+        url: Url::parse(url).map_err(unanswerable)?,
+        method: Question::method(one("method")?.unwrap_or("GET")).map_err(unanswerable)?,
+        headers: headers.collect::<Result<_, _>>().map_err(unanswerable)?,
+        client: one("client")?.map(Question::client).transpose().map_err(unanswerable)?,
+        listener: one("listener")?.map(str::to_owned),
+        seed: 0,
+    })
+}
+
+fn unanswerable(why: Unanswerable) -> Problem {
+    bad(why.to_string())
+}
+
+fn bad(detail: String) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
