@@ -3,4 +3,5 @@
 //! One module a topic; a test is named after the behaviour that it proves.
 
 mod admin;
+mod operate;
 mod round_trip;
