@@ -18,7 +18,7 @@ pub(super) async fn explain(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<axum::Json<Decision>, Problem> {
     let question = question(&parameters)?;
-    api.control.explain(&question).map(axum::Json).map_err(unanswerable)
+    Ok(axum::Json(api.control.explain(&question)?))
 }
 
 fn question(parameters: &[(String, String)]) -> Result<Question, Problem> {
@@ -34,17 +34,19 @@ fn question(parameters: &[(String, String)]) -> Result<Question, Problem> {
     let url = one("url")?.ok_or_else(|| bad("`url` is missing: ?url=http://HOST/PATH".into()))?;
     let headers = all("header").map(|(_, text)| Question::header(text));
     Ok(Question {
-        url: Url::parse(url).map_err(unanswerable)?,
-        method: Question::method(one("method")?.unwrap_or("GET")).map_err(unanswerable)?,
-        headers: headers.collect::<Result<_, _>>().map_err(unanswerable)?,
-        client: one("client")?.map(Question::client).transpose().map_err(unanswerable)?,
+        url: Url::parse(url)?,
+        method: Question::method(one("method")?.unwrap_or("GET"))?,
+        headers: headers.collect::<Result<_, _>>()?,
+        client: one("client")?.map(Question::client).transpose()?,
         listener: one("listener")?.map(str::to_owned),
         seed: 0,
     })
 }
 
-fn unanswerable(why: Unanswerable) -> Problem {
-    bad(why.to_string())
+impl From<Unanswerable> for Problem {
+    fn from(why: Unanswerable) -> Self {
+        bad(why.to_string())
+    }
 }
 
 fn bad(detail: String) -> Problem {
