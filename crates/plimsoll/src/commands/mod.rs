@@ -53,3 +53,13 @@ pub(crate) fn tell(faults: &[Fault], sources: &Sources) {
         );
     }
 }
+
+/// Prints a result on standard output. A reader that has seen enough (`| head`) is no error.
+pub(crate) fn show(text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}

@@ -25,11 +25,11 @@ impl Status {
         match self.ask() {
             Ok((status, pools)) if self.json => {
                 let both = json!({ "status": status, "pools": pools });
-                println!("{}", serde_json::to_string_pretty(&both)?);
+                super::show(&format!("{}\n", serde_json::to_string_pretty(&both)?))?;
                 Ok(ExitCode::SUCCESS)
             }
             Ok((status, pools)) => {
-                print!("{}", page(&status, &pools));
+                super::show(&page(&status, &pools))?;
                 Ok(ExitCode::SUCCESS)
             }
             Err(failure) => {
