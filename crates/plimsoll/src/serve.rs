@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use plimsoll_control::admin::{Admin, Api};
@@ -10,7 +11,8 @@ use plimsoll_control::{Control, Metrics, Suspects, access, drive};
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::upcall::AccessLog;
 use plimsoll_proxy::{Clock, Plane, Wiring};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::signals::Signals;
 
 /// Serves what `plan` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
 pub(crate) fn serve(plan: &Plan) -> anyhow::Result<()> {
@@ -84,17 +86,8 @@ pub(crate) fn serve_while(
             signals: &mut signals,
         })
         .await;
-        tracing::info!(at_most = ?plan.node.drain_timeout, "draining");
         control.begin_drain();
-        plane.drain(plan.node.drain_timeout);
-        let joined = tokio::task::spawn_blocking(move || plane.join());
-        tokio::select! {
-            joined = joined => joined.context("a worker could not be waited for").and(ended),
-            () = signals.stop() => {
-                tracing::warn!("told to stop again: what is under way is cut");
-                ended
-            }
-        }
+        drain(plane, plan.node.drain_timeout, &mut signals).await.and(ended)
     });
     // Whoever did not want to wait is not made to.
     runtime.shutdown_background();
@@ -103,6 +96,20 @@ pub(crate) fn serve_while(
     }
     tracing::info!("stopped");
     drained
+}
+
+/// Lets what is under way come to its end, for `timeout` at the most, or until told to stop again.
+async fn drain(plane: Plane, timeout: Duration, signals: &mut Signals) -> anyhow::Result<()> {
+    tracing::info!(at_most = ?timeout, connections = plane.connections(), "draining");
+    plane.drain(timeout);
+    let joined = tokio::task::spawn_blocking(move || plane.join());
+    tokio::select! {
+        joined = joined => joined.context("a worker could not be waited for"),
+        () = signals.stop() => {
+            tracing::warn!("told to stop again: what is under way is cut");
+            Ok(())
+        }
+    }
 }
 
 /// Descriptors that are kept for listeners, logs, checks and the admin API.
@@ -171,43 +178,6 @@ fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize
 struct NoLog;
 impl AccessLog for NoLog {
     fn write(&self, _line: Vec<u8>) {}
-}
-
-/// The signals that mean something to us.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// Those whose meaning is not built yet: their default would be our death.
-    hang_up: Signal,
-    user_1: Signal,
-    user_2: Signal,
-}
-
-impl Signals {
-    /// Takes them over; it has to be called within a runtime.
-    fn new() -> std::io::Result<Self> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            user_1: signal(SignalKind::user_defined1())?,
-            user_2: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    /// Ready on SIGTERM or SIGINT.
-    pub(crate) async fn stop(&mut self) {
-        loop {
-            let not_built = tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => "SIGHUP: reload is not built yet",
-                _ = self.user_1.recv() => "SIGUSR1: reopening the access log is not built yet",
-                _ = self.user_2.recv() => "SIGUSR2: upgrading the binary is not built yet",
-            };
-            tracing::warn!("{not_built}; nothing changed");
-        }
-    }
 }
 
 /// Randomness from the process's start: hash tables' seeds, random choices. Nothing secret hangs on it.

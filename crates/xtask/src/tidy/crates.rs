@@ -229,7 +229,7 @@ mod tests {
             (NET, CORE),
             (PROXY, CONTROL),
             (CONTROL, PROXY),
-            (HTTP, CORE),
+            (NET, HTTP),
             ("e2e", CORE),
         ] {
             assert!(
