@@ -31,11 +31,14 @@ impl Check {
         };
         let passes = usable && (faults.is_empty() || !self.strict);
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&render::json(&faults, &sources))?);
+            super::show(&format!(
+                "{}\n",
+                serde_json::to_string_pretty(&render::json(&faults, &sources))?
+            ))?;
         } else {
             super::tell(&faults, &sources);
             if passes {
-                println!("{}: ok", self.config.display());
+                super::show(&format!("{}: ok\n", self.config.display()))?;
             }
         }
         Ok(if passes {

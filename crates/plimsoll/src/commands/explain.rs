@@ -53,10 +53,10 @@ impl Explain {
         };
         let decision = explain::offline(&loaded.plan, &question)?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&decision)?);
+            super::show(&format!("{}\n", serde_json::to_string_pretty(&decision)?))?;
         } else {
             let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            print!("{}", text(&decision, colour));
+            super::show(&text(&decision, colour))?;
         }
         Ok(ExitCode::SUCCESS)
     }

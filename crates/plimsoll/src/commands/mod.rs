@@ -20,13 +20,13 @@ use crate::cli::INPUT_WRONG;
 
 /// `plimsoll schema`.
 pub(crate) fn schema() -> anyhow::Result<ExitCode> {
-    println!("{}", serde_json::to_string_pretty(&config::schema())?);
+    show(&format!("{}\n", serde_json::to_string_pretty(&config::schema())?))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// `plimsoll version`.
 pub(crate) fn version() -> anyhow::Result<ExitCode> {
-    println!("plimsoll {}", env!("CARGO_PKG_VERSION"));
+    show(concat!("plimsoll ", env!("CARGO_PKG_VERSION"), "\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
