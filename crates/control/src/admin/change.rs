@@ -42,7 +42,16 @@ impl Decode for Weight {
         if node.value == Value::Null {
             return Some(Weight(None));
         }
-        let Some(number) = node.integer() else {
+        // JSON has one kind of number: 2.0 is 2.
+        let whole = match node.value {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "it has no fraction, and saturates out of range"
+            )]
+            Value::Float(number) if number.fract() == 0.0 => Some(number as i64),
+            _ => node.integer(),
+        };
+        let Some(number) = whole else {
             faults.expected(node, "a whole number, or null for the configured weight");
             return None;
         };

@@ -45,7 +45,10 @@ fn question(parameters: &[(String, String)]) -> Result<Question, Problem> {
 
 impl From<Unanswerable> for Problem {
     fn from(why: Unanswerable) -> Self {
-        bad(why.to_string())
+        match why {
+            Unanswerable::Listener(why) => Problem::new(StatusCode::NOT_FOUND, why),
+            why => bad(why.to_string()),
+        }
     }
 }
 

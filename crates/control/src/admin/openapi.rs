@@ -27,7 +27,7 @@ pub(super) fn describe() -> Value {
                 "Status": status(),
                 "Pool": pool(),
                 "Backend": backend(),
-                "Change": Change::schema(),
+                "Change": change_schema(),
                 "Route": route(),
                 "Decision": decision(),
                 "Problem": problem(),
@@ -74,12 +74,17 @@ fn explain() -> Value {
         &of("Decision"),
     );
     call["get"]["responses"]["400"] = refusal("The question cannot be understood.");
+    call["get"]["responses"]["404"] = refusal("No listener takes such a request.");
     let query = |name: &str, required: bool, description: &str, schema: Value| json!({ "name": name, "in": "query", "required": required, "description": description, "schema": schema });
-    let headers = json!({ "type": "array", "items": text() });
+    let url = json!({ "type": "string", "format": "uri", "pattern": "^(https?|tcp)://[a-z0-9]" });
+    let method = json!({ "type": "string", "pattern": "^[A-Za-z]+$" });
+    let client = json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] });
+    let header = json!({ "type": "string", "pattern": "^[A-Za-z0-9-]+: ?[ -~]*$" });
+    let headers = json!({ "type": "array", "items": header });
     call["get"]["parameters"] = json!([
-        query("url", true, "http://HOST[:PORT]/PATH, or tcp://HOST:PORT.", text()),
-        query("method", false, "GET unless given.", text()),
-        query("client", false, "The client's address; this host unless given.", text()),
+        query("url", true, "http://HOST[:PORT]/PATH, or tcp://HOST:PORT.", url),
+        query("method", false, "GET unless given.", method),
+        query("client", false, "The client's address; this host unless given.", client),
         query(
             "header",
             false,
@@ -127,6 +132,16 @@ fn change(pool: &Value, backend: &Value) -> Value {
             "415": refusal("The body is not application/json."),
         },
     })
+}
+
+/// A change names something to change, and a timeout only with a drain.
+fn change_schema() -> Value {
+    let mut schema = Change::schema();
+    schema["anyOf"] = json!([{ "required": ["weight"] }, { "required": ["state"] }]);
+    let drain = json!({ "required": ["state"], "properties": { "state": { "const": "drain" } } });
+    schema["dependentSchemas"] = json!({ "timeout": drain });
+    schema["properties"]["timeout"]["pattern"] = r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)$".into();
+    schema
 }
 
 fn get(summary: &str, media: &str, schema: &Value) -> Value {

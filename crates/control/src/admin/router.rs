@@ -8,7 +8,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, patch, post, put};
+use axum::routing::{get, patch, post, put};
 
 use super::guard::{Guard, guard};
 use super::problem::Problem;
@@ -16,6 +16,9 @@ use super::{Api, explain, node, openapi, pools, routes};
 
 /// The longest that an answer may take, the reading of the request's body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One backend of a pool.
+const BACKEND: &str = "/api/v1/pools/{pool}/backends/{address}";
 
 /// Everything.
 pub(super) fn whole(api: Api, who: Guard) -> Router {
@@ -26,10 +29,7 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route("/api/v1/pools", get(pools::list))
         .route("/api/v1/pools/{pool}", get(pools::one))
         .route("/api/v1/pools/{pool}/backends", post(not_built))
-        .route(
-            "/api/v1/pools/{pool}/backends/{address}",
-            patch(pools::change).merge(delete(not_built)),
-        )
+        .route(BACKEND, patch(pools::change))
         .route("/api/v1/routes", get(routes::list))
         .route("/api/v1/routes/{route}", patch(not_built))
         .route("/api/v1/reload", post(not_built))
@@ -91,7 +91,11 @@ async fn unknown(uri: Uri) -> Problem {
     )
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Problem {
+async fn wrong_method(method: Method, uri: Uri, matched: MatchedPath) -> Problem {
+    // Beside a call that is there, one that is not built yet must not show in the Allow field.
+    if (&method, matched.as_str()) == (&Method::DELETE, BACKEND) {
+        return not_built(method, matched).await;
+    }
     let path = uri.path();
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
