@@ -25,15 +25,18 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// An empty buffer of [`BLOCK`] bytes.
-    pub fn take(self: &Rc<Self>) -> Buffer {
-        let block = self.plain.borrow_mut().pop().unwrap_or_else(|| vec![0; BLOCK]);
+    /// An empty buffer, which takes a block of [`BLOCK`] bytes once there is something to read.
+    pub fn buffer(self: &Rc<Self>) -> Buffer {
         Buffer {
             blocks: self.clone(),
-            block,
+            block: Vec::new(),
             start: 0,
             end: 0,
         }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        self.plain.borrow_mut().pop().unwrap_or_else(|| vec![0; BLOCK])
     }
 
     /// An empty vector that has been one before, so that it has room; give it back with
@@ -110,8 +113,23 @@ impl Buffer {
         }
     }
 
+    /// Whether it holds a block.
+    pub fn holds_block(&self) -> bool {
+        !self.block.is_empty()
+    }
+
+    /// Gives the block back if nothing stands in it: whoever waits needs none.
+    pub fn release(&mut self) {
+        if self.is_empty() && self.holds_block() {
+            self.blocks.give(std::mem::take(&mut self.block));
+        }
+    }
+
     /// The room behind the unread bytes, after these were moved to the front if there was none.
     pub fn room(&mut self) -> &mut [u8] {
+        if !self.holds_block() {
+            self.block = self.blocks.take();
+        }
         if self.end == self.block.len() && self.start > 0 {
             self.block.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -128,7 +146,7 @@ impl Buffer {
 
     /// Whether there is no room, even after moving.
     pub fn is_full(&self) -> bool {
-        self.len() == self.block.len()
+        self.holds_block() && self.len() == self.block.len()
     }
 
     /// The size of the block.
@@ -165,7 +183,7 @@ mod tests {
     #[test]
     fn unread_bytes_survive_moving_and_growing() {
         let blocks = Rc::new(Blocks::default());
-        let mut buffer = blocks.take();
+        let mut buffer = blocks.buffer();
         let size = buffer.room().len();
         buffer.room().fill(7);
         buffer.filled(size);
@@ -180,11 +198,19 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_used_again() {
+    fn a_block_is_held_only_while_something_stands_in_it() {
         let blocks = Rc::new(Blocks::default());
-        drop(blocks.take());
+        let mut buffer = blocks.buffer();
+        assert!(!buffer.holds_block() && !buffer.is_full());
+        buffer.room()[0] = 1;
+        buffer.filled(1);
+        buffer.release();
+        assert!(buffer.holds_block());
+        buffer.consume(1);
+        buffer.release();
+        assert!(!buffer.holds_block());
         assert_eq!(blocks.plain.borrow().len(), 1);
-        let _buffer = blocks.take();
-        assert_eq!(blocks.plain.borrow().len(), 0);
+        buffer.room();
+        assert_eq!(blocks.plain.borrow().len(), 0, "blocks are used again");
     }
 }

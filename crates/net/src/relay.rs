@@ -21,8 +21,6 @@ pub enum Relayed {
     Closed,
     /// Neither side said anything for the idle timeout.
     Idle,
-    /// Told to stop.
-    Stopped,
     /// The first socket (the client's) failed.
     FirstFailed(io::Error),
     /// The second socket (the backend's) failed.
@@ -31,7 +29,7 @@ pub enum Relayed {
 
 /// Bytes on their way in one direction.
 struct Flow<'a> {
-    pending: Option<Buffer>,
+    pending: Buffer,
     ended: bool,
     shut: bool,
     moved: &'a Cell<u64>,
@@ -45,20 +43,14 @@ enum Broken {
 
 impl Flow<'_> {
     /// Moves what can be moved now. Ready when the source has ended and all of it was passed on.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut Socket,
-        sink: &mut Socket,
-        blocks: &Rc<Blocks>,
-    ) -> Poll<Result<(), Broken>> {
+    fn poll(&mut self, cx: &mut Context<'_>, source: &mut Socket, sink: &mut Socket) -> Poll<Result<(), Broken>> {
         for _ in 0..TURN_MAX {
-            while let Some(buffer) = self.pending.as_mut().filter(|buffer| !buffer.is_empty()) {
-                match sink.poll_write(cx, buffer.unread()) {
+            while !self.pending.is_empty() {
+                match sink.poll_write(cx, self.pending.unread()) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Broken::Sink(io::ErrorKind::WriteZero.into()))),
                     Poll::Ready(Ok(count)) => {
-                        buffer.consume(count);
+                        self.pending.consume(count);
                         self.moved.set(self.moved.get() + count as u64);
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Sink(error))),
@@ -69,18 +61,16 @@ impl Flow<'_> {
                     sink.shutdown_write();
                     self.shut = true;
                 }
-                self.pending = None;
                 return Poll::Ready(Ok(()));
             }
-            let buffer = self.pending.get_or_insert_with(|| blocks.take());
-            match source.poll_fill(cx, buffer) {
+            match source.poll_fill(cx, &mut self.pending) {
                 Poll::Pending => {
-                    self.pending = None;
+                    self.pending.release();
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(0)) => self.ended = true,
-                Poll::Ready(Ok(_)) if buffer.is_full() => {
-                    buffer.grow(GROWN_MAX);
+                Poll::Ready(Ok(_)) if self.pending.is_full() => {
+                    self.pending.grow(GROWN_MAX);
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
@@ -91,7 +81,7 @@ impl Flow<'_> {
     }
 }
 
-/// Relays between `first` and `second` until both have ended, one fails, nothing moves for `idle`, or `stop` is ready.
+/// Relays between `first` and `second` until both have ended, one fails, or nothing moves for `idle`.
 /// `moved` counts the bytes from first to second and back while they move.
 pub async fn relay(
     first: &mut Socket,
@@ -100,16 +90,15 @@ pub async fn relay(
     timer: &Timer,
     idle: Duration,
     moved: (&Cell<u64>, &Cell<u64>),
-    mut stop: impl FnMut(&mut Context<'_>) -> Poll<()>,
 ) -> Relayed {
     let mut forth = Flow {
-        pending: None,
+        pending: blocks.buffer(),
         ended: false,
         shut: false,
         moved: moved.0,
     };
     let mut back = Flow {
-        pending: None,
+        pending: blocks.buffer(),
         ended: false,
         shut: false,
         moved: moved.1,
@@ -117,21 +106,18 @@ pub async fn relay(
     let mut seen = (moved.0.get(), moved.1.get());
     let mut deadline = timer.after(idle);
     poll_fn(|cx| {
-        let forth_done = match forth.poll(cx, first, second, blocks) {
+        let forth_done = match forth.poll(cx, first, second) {
             Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(Relayed::FirstFailed(error)),
             Poll::Ready(Err(Broken::Sink(error))) => return Poll::Ready(Relayed::SecondFailed(error)),
             polled => polled.is_ready(),
         };
-        let back_done = match back.poll(cx, second, first, blocks) {
+        let back_done = match back.poll(cx, second, first) {
             Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(Relayed::SecondFailed(error)),
             Poll::Ready(Err(Broken::Sink(error))) => return Poll::Ready(Relayed::FirstFailed(error)),
             polled => polled.is_ready(),
         };
         if forth_done && back_done {
             return Poll::Ready(Relayed::Closed);
-        }
-        if stop(cx).is_ready() {
-            return Poll::Ready(Relayed::Stopped);
         }
         let now_moved = (moved.0.get(), moved.1.get());
         if now_moved != seen {

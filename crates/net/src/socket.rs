@@ -42,8 +42,12 @@ impl Socket {
         self.0.poll_read_ready(cx)
     }
 
-    /// Reads what there is into the buffer's room; 0 is the end. The buffer must have room.
+    /// Reads what there is into the buffer's room; 0 is the end. The buffer must have room; one without a block takes
+    /// one only when there is something to read.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<usize>> {
+        if !buffer.holds_block() {
+            ready!(self.poll_readable(cx))?;
+        }
         let room = buffer.room();
         debug_assert!(!room.is_empty(), "a read into no room would look like the end");
         let mut read = ReadBuf::new(room);

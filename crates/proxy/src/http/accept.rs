@@ -79,7 +79,7 @@ fn http_service<'p>(pinned: &'p Pinned, client: &Client) -> Option<&'p HttpServi
 
 /// Serves requests until no byte of a next one is there.
 async fn busy(client: &mut Client) -> Next {
-    let mut input = client.worker.blocks.take();
+    let mut input = client.worker.blocks.buffer();
     loop {
         let pinned = client.worker.pin();
         let next = match http_service(&pinned, client) {

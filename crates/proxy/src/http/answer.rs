@@ -154,17 +154,7 @@ impl Forward<'_> {
         let relayed = if sent {
             let idle = exchange.limits.timeouts.stream_idle;
             let (client, blocks, timer) = (&mut *exchange.client, &self.worker.blocks, exchange.timer);
-            let never = |_: &mut std::task::Context<'_>| std::task::Poll::Pending;
-            relay(
-                client,
-                &mut upstream.socket,
-                blocks,
-                timer,
-                idle,
-                (&forth, &back),
-                never,
-            )
-            .await
+            relay(client, &mut upstream.socket, blocks, timer, idle, (&forth, &back)).await
         } else {
             Relayed::Closed
         };
@@ -172,7 +162,7 @@ impl Forward<'_> {
             Relayed::Idle => self.finished.cut(Reason::IdleTimeout),
             Relayed::FirstFailed(_) => self.finished.cut(Reason::ClientClosed),
             Relayed::SecondFailed(_) => self.finished.cut(Reason::BackendReset),
-            Relayed::Closed | Relayed::Stopped => {}
+            Relayed::Closed => {}
         }
         exchange.upload.body_bytes += forth.get();
         exchange.bytes_out += back.get();

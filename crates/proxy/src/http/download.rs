@@ -110,6 +110,10 @@ impl Exchange<'_> {
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(Fault::Backend(Failure::last(Reason::BackendReset)))),
             Poll::Pending => {
+                // A stream that says something now and then holds no memory in between.
+                if !self.hungry {
+                    self.answer.release();
+                }
                 self.poll_beside(cx, backend)?;
                 let late = Fault::Backend(Failure::last(Reason::ResponseTimeout));
                 self.timer.poll_elapsed(cx, until).map(|_| Err(late))

@@ -52,6 +52,8 @@ pub(super) async fn forward(
     pool_at: PoolIndex,
     head: Vec<u8>,
 ) -> Next {
+    // A request without a body needs no buffer while it waits for its answer.
+    input.release();
     let worker = client.worker.clone();
     let pool = &pinned.snapshot.pools[pool_at];
     let Some(chosen) = route::route_at(pinned, request.route) else {
@@ -65,7 +67,7 @@ pub(super) async fn forward(
         timer: &client.timer,
         input,
         upload: Upload::new(head, request.framing),
-        answer: worker.blocks.take(),
+        answer: worker.blocks.buffer(),
         hungry: false,
         out: worker.blocks.take_scratch(),
         bytes_out: 0,

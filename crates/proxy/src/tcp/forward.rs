@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use plimsoll_core::backend::Place;
@@ -28,7 +27,6 @@ pub(super) async fn forward(client: &mut Client, pinned: &Rc<Pinned>, service: &
     };
     let (forth, back) = (Cell::new(0), Cell::new(0));
     let worker = client.worker.clone();
-    let never = |_: &mut Context<'_>| Poll::Pending;
     let moved = (&forth, &back);
     let ended = relay(
         &mut client.socket,
@@ -37,13 +35,12 @@ pub(super) async fn forward(client: &mut Client, pinned: &Rc<Pinned>, service: &
         &client.timer,
         service.idle_timeout,
         moved,
-        never,
     )
     .await;
     (finished.bytes_in, finished.bytes_out) = (forth.get(), back.get());
     let mut outcome = Outcome::Answered(0);
     match ended {
-        Relayed::Closed | Relayed::Stopped => {}
+        Relayed::Closed => {}
         Relayed::Idle => finished.cut(Reason::IdleTimeout),
         Relayed::FirstFailed(_) => finished.cut(Reason::ClientClosed),
         Relayed::SecondFailed(_) => {
