@@ -3,5 +3,8 @@
 //! One module a topic; a test is named after the behaviour that it proves.
 
 mod admin;
+mod front;
+mod heads;
 mod operate;
 mod round_trip;
+mod smuggling;

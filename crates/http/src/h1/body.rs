@@ -8,6 +8,14 @@ use crate::field::classify;
 /// The longest line with a chunk's size and extensions, in bytes. Extensions are dropped.
 const CHUNK_LINE_MAX: usize = 256;
 
+/// The most bytes of chunk lines beyond a reasonable share of the data between them: what a body may spend on
+/// extensions, or on telling its bytes one by one with leading zeros.
+const CHUNK_EXCESS_MAX: usize = 16 << 10;
+
+/// The share of a chunk's line that is reasonable: so many bytes for the line, and two for each byte of data. Go's
+/// net/http counts in the same way since it was found that extensions had no bound (CVE-2023-39326).
+const CHUNK_LINE_SHARE: usize = 16;
+
 /// The longest trailer section, in bytes.
 const TRAILERS_MAX: usize = 8 << 10;
 
@@ -42,6 +50,8 @@ pub enum Step {
 #[derive(Debug)]
 pub struct BodyDecoder {
     state: State,
+    /// Bytes of chunk lines beyond their share, so far.
+    excess: usize,
     /// The trailer section's lines that may be passed on, each with its CRLF.
     trailers: Vec<u8>,
 }
@@ -68,6 +78,7 @@ impl BodyDecoder {
         };
         BodyDecoder {
             state,
+            excess: 0,
             trailers: Vec::new(),
         }
     }
@@ -98,6 +109,7 @@ impl BodyDecoder {
             State::ChunkLine => match chunk_size(unread)? {
                 None => Step::More,
                 Some((line, size)) => {
+                    self.count_line(line, size)?;
                     self.state = if size == 0 {
                         State::Trailers
                     } else {
@@ -155,6 +167,19 @@ impl BodyDecoder {
             }
             _ => Err(BodyFault::Truncated),
         }
+    }
+
+    /// Counts a chunk's line of `line` bytes before `size` bytes of data.
+    fn count_line(&mut self, line: usize, size: u64) -> Result<(), BodyFault> {
+        let data = usize::try_from(size).unwrap_or(usize::MAX);
+        let share = data.saturating_mul(2).saturating_add(CHUNK_LINE_SHARE);
+        self.excess = (self.excess + line).saturating_sub(share);
+        if self.excess > CHUNK_EXCESS_MAX {
+            return Err(BodyFault::Malformed(
+                "the chunks' lines are out of proportion to their data",
+            ));
+        }
+        Ok(())
     }
 
     /// Reads the trailer section with its empty line, once all of it is there.
@@ -320,6 +345,18 @@ mod tests {
         let long = [&b"5;"[..], &[b'a'; 300], b"\r\nhello\r\n0\r\n\r\n"].concat();
         assert!(decode(&long, 1).is_err() && decode(&long, long.len()).is_err());
         assert_eq!(decode(b"5\r\nhel", 2), Err(BodyFault::Truncated));
+    }
+
+    #[test]
+    fn chunk_lines_are_bounded_in_proportion_to_their_data() {
+        let chunks = |extension: usize, size: usize, count: usize| {
+            let chunk = format!("{size:x};{}\r\n{}\r\n", "e".repeat(extension), "d".repeat(size));
+            decode((chunk.repeat(count) + "0\r\n\r\n").as_bytes(), 4096)
+        };
+        assert!(chunks(200, 1, 1_000).is_err());
+        // Bytes one by one, and chunks that are signed (as in S3's uploads), are no flood.
+        assert!(chunks(0, 1, 20_000).is_ok());
+        assert!(chunks(90, 8 << 10, 1_000).is_ok());
     }
 
     #[test]

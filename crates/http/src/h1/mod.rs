@@ -10,7 +10,7 @@ pub use body::{BodyDecoder, BodyFault, Step, write_chunk_end, write_chunk_head, 
 pub use request::{Framing, RequestHead, Target, parse_request};
 pub use response::{Method, ResponseHead, parse_response};
 pub use scan::{HeadScan, Scanned};
-pub use write::{HeadOut, ReplyHead, RequestOut, write_reply_head, write_request_head, write_response_head};
+pub use write::{HeadOut, ReplyHead, RequestOut, phrase, write_reply_head, write_request_head, write_response_head};
 
 use std::mem::MaybeUninit;
 

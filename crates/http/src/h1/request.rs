@@ -159,16 +159,12 @@ impl<'b> RequestHead<'b> {
                     self.host = field.value;
                 }
                 Class::ContentLength => {
-                    if field.name.contains('_') {
-                        return Err(HeadFault::Malformed("Content_Length is not Content-Length"));
-                    }
+                    self.check_framing_line(at)?;
                     facts.lengths += 1;
                     facts.length = decimal(field.value);
                 }
                 Class::TransferEncoding => {
-                    if field.name.contains('_') {
-                        return Err(HeadFault::Malformed("Transfer_Encoding is not Transfer-Encoding"));
-                    }
+                    self.check_framing_line(at)?;
                     facts.codings += 1;
                     facts.chunked = field.value.eq_ignore_ascii_case(b"chunked");
                 }
@@ -190,6 +186,20 @@ impl<'b> RequestHead<'b> {
             self.drop_what_connection_names();
         }
         Ok(facts)
+    }
+
+    /// A field that frames the body, spelled in a way that some do not take for it: those who smuggle count on that.
+    fn check_framing_line(&self, at: usize) -> Result<(), HeadFault> {
+        if self.fields[at].name.contains('_') {
+            return Err(HeadFault::Malformed(
+                "a field that frames the body is spelled with an underscore",
+            ));
+        }
+        // RFC 9110 §5.6.3 allows a tab around a value, and nobody else sends one.
+        if self.bytes[self.line_start(at)..self.line_start(at + 1)].contains(&b'\t') {
+            return Err(HeadFault::Malformed("a tab stands in a field that frames the body"));
+        }
+        Ok(())
     }
 
     fn read_connection(&mut self, value: &[u8], facts: &mut Facts) {
@@ -252,7 +262,12 @@ impl<'b> RequestHead<'b> {
                     return Err(HeadFault::Malformed("the target's host and the Host field differ"));
                 }
                 self.host = authority;
-                Target::Absolute(path)
+                // RFC 9112 §3.2.4: the asterisk, as clients of proxies write it.
+                if path.is_empty() && self.method == "OPTIONS" && hosts == 1 {
+                    Target::Asterisk
+                } else {
+                    Target::Absolute(path)
+                }
             }
         };
         Ok(())

@@ -61,7 +61,8 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &Reques
             seen.see(class);
             match class {
                 Class::Plain | Class::Credentials | Class::Date | Class::UserAgent | Class::Trailer => true,
-                Class::ContentLength | Class::TransferEncoding => true,
+                // What frames the body is written by us: in the sender's spelling it might be read otherwise.
+                Class::ContentLength | Class::TransferEncoding => false,
                 Class::Host => keep_host,
                 Class::Expect => head.expect_continue,
                 Class::ForwardedProto | Class::ForwardedHost | Class::RequestId | Class::TrustedOnly => to.trusted,
@@ -69,6 +70,11 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &Reques
             }
         },
     );
+    match head.framing {
+        Framing::Length(length) => line(out, b"content-length", itoa::Buffer::new().format(length).as_bytes()),
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::None | Framing::UntilClose => {}
+    }
     write_forwarded(out, head, to, seen);
     match (to.upgrade, head.te_trailers) {
         (true, _) => out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
@@ -277,7 +283,7 @@ pub fn write_reply_head(out: &mut Vec<u8>, reply: &ReplyHead<'_>) {
 }
 
 /// The usual phrase for a status (RFC 9110 §15).
-fn phrase(status: u16) -> &'static str {
+pub fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         201 => "Created",
