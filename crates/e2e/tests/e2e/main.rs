@@ -3,8 +3,14 @@
 //! One module a topic; a test is named after the behaviour that it proves.
 
 mod admin;
+mod clients;
+mod continuing;
+mod framing;
 mod front;
 mod heads;
+mod limits;
 mod operate;
+mod pipelining;
 mod round_trip;
 mod smuggling;
+mod upgrade;

@@ -57,14 +57,14 @@ async fn becomes_readable(client: &Client) -> bool {
     let age_limit = (service.keepalive_age).map(|age| client.timer.after((client.born + age).since(worker.now())));
     drop(pinned);
     let idle_until = client.timer.after(patience);
+    // Looked up once: a deadline that is moved at each look never comes.
+    let mut drain_until = None;
     poll_fn(|cx| {
         if let Poll::Ready(result) = client.socket.poll_readable(cx) {
             return Poll::Ready(result.is_ok());
         }
-        let until = sooner(
-            sooner(idle_until, age_limit),
-            worker.drain_close(client.peer, &client.timer),
-        );
+        drain_until = drain_until.or_else(|| worker.drain_close(client.peer, &client.timer));
+        let until = sooner(sooner(idle_until, age_limit), drain_until);
         client.timer.poll_elapsed(cx, until).map(|_| false)
     })
     .await
@@ -89,8 +89,10 @@ async fn busy(client: &mut Client) -> Next {
         match next {
             Next::Idle if input.is_empty() => return Next::Idle,
             Next::Idle => {}
-            Next::Close | Next::Abort => return next,
-            Next::Linger => {
+            Next::Abort => return next,
+            Next::Close if input.is_empty() => return next,
+            // What was sent and will not be read would make the close a reset, which may overtake our last words.
+            Next::Close | Next::Linger => {
                 client.linger(&mut input).await;
                 return Next::Close;
             }
@@ -137,9 +139,11 @@ async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpServic
     let limits = &service.limits;
     let mut scan = HeadScan::default();
     let mut deadline = None;
+    let mut may_skip = true;
     loop {
-        skip_empty_line(input);
-        if !input.is_empty() {
+        may_skip = may_skip && !skip_empty_line(input);
+        let undecided = may_skip && input.unread() == b"\r";
+        if !input.is_empty() && !undecided {
             match scan.look(input.unread(), limits.request_line, limits.head_bytes) {
                 Ok(Scanned::Head(length)) => return Ok(length),
                 Ok(Scanned::More) => {}
@@ -159,11 +163,13 @@ async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpServic
     }
 }
 
-/// RFC 9112 §2.2: an empty line before a request is ignored; old clients send one behind a body.
-fn skip_empty_line(input: &mut Buffer) {
-    if input.unread().starts_with(b"\r\n") {
+/// RFC 9112 §2.2: an empty line before a request is ignored; old clients send one behind a body. Whether there was one.
+fn skip_empty_line(input: &mut Buffer) -> bool {
+    let found = input.unread().starts_with(b"\r\n");
+    if found {
         input.consume(2);
     }
+    found
 }
 
 /// The earlier of two deadlines.

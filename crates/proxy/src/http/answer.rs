@@ -12,7 +12,7 @@ use plimsoll_net::{Relayed, relay};
 use super::accept::Next;
 use super::exchange::{Answer, Exchange, Fault};
 use super::forward::Forward;
-use super::respond::may_go_on;
+use super::respond::{after, may_go_on};
 use super::route::Request;
 use crate::client::Client;
 use crate::log::{Attempt, Finished};
@@ -53,7 +53,8 @@ impl Forward<'_> {
     ) -> Ended {
         let now = self.worker.now();
         let latency = now.since(begun);
-        let keep_alive = goes.on && !self.worker.is_draining();
+        // RFC 9112 §9.3: what is left of a request when its answer begins stands in the way of the next one.
+        let keep_alive = goes.on && exchange.upload.is_read() && !self.worker.is_draining();
         let method = if self.request.is_head {
             Method::Head
         } else {
@@ -109,16 +110,8 @@ impl Forward<'_> {
             // What the client still sends is not wanted any more: it gets to read the answer, and then the end.
             return Ended::Answered(Next::Linger);
         }
-        Ended::Answered(
-            match (
-                keep_alive && answer.framing_out != Framing::UntilClose,
-                exchange.input.is_empty(),
-            ) {
-                (true, _) => Next::Idle,
-                (false, true) => Next::Close,
-                (false, false) => Next::Linger,
-            },
-        )
+        let goes_on = keep_alive && answer.framing_out != Framing::UntilClose;
+        Ended::Answered(after(self.request, goes_on))
     }
 
     /// The answer cannot be completed. The client must not take what it has for the whole.

@@ -1,5 +1,6 @@
 //! Replies of our own: errors with their reasons, redirects, configured answers, the health path.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_core::route::host::Authority;
 use plimsoll_core::snapshot::{Redirect, Respond};
 use plimsoll_core::time::Now;
-use plimsoll_http::h1::{HeadOut, ReplyHead, write_reply_head};
+use plimsoll_http::h1::{HeadOut, ReplyHead, phrase, write_reply_head};
 
 use super::accept::Next;
 use super::route::Request;
@@ -119,9 +120,21 @@ pub(crate) async fn respond_after(
     finished.bytes_out += out.len() as u64;
     crate::log::request(client, pinned, request, &finished);
     match written {
-        Ok(Ok(())) if keep_alive => Next::Idle,
         Ok(Ok(())) if close => Next::Linger,
+        Ok(Ok(())) => after(request, keep_alive),
         _ => Next::Close,
+    }
+}
+
+/// What becomes of the connection after an answer, which has told the client whether it `goes_on`.
+pub(super) fn after(request: &Request, goes_on: bool) -> Next {
+    if goes_on {
+        Next::Idle
+    } else if request.keep_alive {
+        // The client may have sent its next request before it reads that we take none.
+        Next::Linger
+    } else {
+        Next::Close
     }
 }
 
@@ -140,14 +153,19 @@ fn write_reply(
     (keep_alive, now): (bool, Now),
 ) {
     let date = client.worker.date(now);
+    let exposed = pinned.snapshot.node.expose_reason;
+    let body = match reply.reason {
+        Some(reason) if !exposed => Cow::Owned(format!("{} {}\n", reason.status(), phrase(reason.status()))),
+        _ => Cow::Borrowed(&*reply.body),
+    };
     let mut fields: Vec<(&str, &str)> = reply.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-    if let Some(reason) = reply.reason.filter(|_| pinned.snapshot.node.expose_reason) {
+    if let Some(reason) = reply.reason.filter(|_| exposed) {
         fields.push(("x-plimsoll-reason", reason.word()));
     }
     let head = ReplyHead {
         status: reply.status,
         fields: &fields,
-        length: reply.body.len(),
+        length: body.len(),
         to: HeadOut {
             client_minor: request.minor,
             keep_alive,
@@ -156,7 +174,7 @@ fn write_reply(
     };
     write_reply_head(out, &head);
     if !request.is_head && reply.status != 204 && reply.status != 304 {
-        out.extend_from_slice(reply.body.as_bytes());
+        out.extend_from_slice(body.as_bytes());
     }
 }
 
