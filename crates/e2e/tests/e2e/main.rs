@@ -13,4 +13,5 @@ mod operate;
 mod pipelining;
 mod round_trip;
 mod smuggling;
+mod timeouts;
 mod upgrade;

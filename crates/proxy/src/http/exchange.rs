@@ -44,7 +44,7 @@ pub(crate) struct Limits<'c> {
     pub(crate) head: &'c HttpLimits,
     /// From the request's end to the head of the answer.
     pub(crate) response_header: Duration,
-    /// One try, until the head of its answer.
+    /// One try: the same, when it is shorter.
     pub(crate) per_try: Option<Duration>,
     /// The whole request, until the head of the answer.
     pub(crate) deadline: Option<Deadline>,
@@ -93,7 +93,6 @@ impl Exchange<'_> {
 
     async fn await_head(&mut self, backend: &mut Socket, reused: bool, silent: &mut bool) -> Result<usize, Fault> {
         let mut scan = HeadScan::default();
-        let per_try = self.limits.per_try.map(|span| self.timer.after(span));
         let mut sent_at = None;
         poll_fn(|cx| {
             self.poll_upload(cx, backend)?;
@@ -122,7 +121,7 @@ impl Exchange<'_> {
                 self.poll_client(cx)?;
             }
             let (until, fault) = self.head_deadline(&mut sent_at);
-            let until = sooner(sooner(until, per_try), self.limits.deadline);
+            let until = sooner(until, self.limits.deadline);
             self.timer.poll_elapsed(cx, until).map(|_| Err(self.late(fault)))
         })
         .await
@@ -131,7 +130,10 @@ impl Exchange<'_> {
     /// While the request is on its way, its next part has to move in time; once it is sent, the answer has to come.
     fn head_deadline(&mut self, sent_at: &mut Option<Deadline>) -> (Deadline, Reason) {
         if self.upload.is_sent() || self.upload.broken {
-            let until = *sent_at.get_or_insert_with(|| self.timer.after(self.limits.response_header));
+            // A try is timed from here as well: how long the client takes to send its request is not the backend's doing.
+            let limits = self.limits;
+            let patience = (limits.per_try).map_or(limits.response_header, |span| span.min(limits.response_header));
+            let until = *sent_at.get_or_insert_with(|| self.timer.after(patience));
             return (until, Reason::ResponseTimeout);
         }
         (
@@ -147,7 +149,11 @@ impl Exchange<'_> {
             .deadline
             .is_some_and(|deadline| self.timer.is_past(deadline))
         {
-            return Fault::Backend(Failure::last(Reason::RequestTimeout));
+            return if self.upload.is_starved() {
+                Fault::Client(Reason::RequestTimeout)
+            } else {
+                Fault::Backend(Failure::last(Reason::RequestTimeout))
+            };
         }
         // The body waits for the client unless there is some that the backend does not take.
         if fault == Reason::RequestBodyTimeout && self.upload.is_starved() {

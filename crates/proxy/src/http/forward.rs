@@ -183,8 +183,7 @@ impl Forward<'_> {
 
     /// Whether another attempt is allowed: by the route's count, the deadline, the budget, and what can be sent again.
     fn may_retry(&mut self, exchange: &mut Exchange<'_>, lease: &Lease, begun: Now) -> bool {
-        if self.retries >= self.retry.attempts || self.deadline.is_some_and(|deadline| exchange.timer.is_past(deadline))
-        {
+        if self.retries >= self.retry.attempts || self.is_late(exchange.timer) {
             return false;
         }
         if !exchange.upload.is_replayable() {
@@ -243,8 +242,16 @@ impl Forward<'_> {
                 self.worker.shard().backend_connection(self.pool.id, backend.id, false);
                 Ok(Upstream { socket, place })
             }
+            Err(Reason::ConnectTimeout) if self.is_late(exchange.timer) => {
+                Err(Fault::Backend(Failure::last(Reason::RequestTimeout)))
+            }
             Err(reason) => Err(Fault::Backend(Failure::unsent(reason))),
         }
+    }
+
+    /// Whether the whole request has had its time.
+    fn is_late(&self, timer: &Timer) -> bool {
+        self.deadline.is_some_and(|deadline| timer.is_past(deadline))
     }
 
     /// A place among the backend's connections. When all are taken, idle ones of other workers make room.
