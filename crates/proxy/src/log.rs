@@ -51,6 +51,12 @@ impl RequestLog {
             referer: head.first("referer").map(text),
         }
     }
+
+    /// Keeps the id that the request brought, when its sender is `trusted`, or else `ours`.
+    pub(crate) fn identify(&mut self, head: &RequestHead<'_>, trusted: bool, ours: &[u8]) {
+        let brought = if trusted { head.first("x-request-id") } else { None };
+        self.request_id = String::from_utf8_lossy(brought.unwrap_or(ours)).into_owned();
+    }
 }
 
 /// One attempt on one backend.
@@ -206,7 +212,7 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "request_id": log.map(|log| &log.request_id),
         "listener": pinned.listener(client.listener).map(|listener| &*listener.name),
         "protocol": log.map(|log| format!("HTTP/1.{}", log.minor)),
-        "client": log.map_or(client.peer.ip(), |log| log.client).to_string(),
+        "client": log.map_or(client.peer.ip().to_canonical(), |log| log.client).to_string(),
         "method": log.map(|log| &log.method),
         "host": log.map(|log| &log.host),
         "path": log.map(|log| &log.path),
@@ -268,7 +274,7 @@ fn millis(duration: Duration) -> Value {
 /// Apache's combined format: `host - - [date] "request" status bytes "referer" "agent"`.
 fn combined_line(client: &Client, request: &Request, finished: &Finished) -> Vec<u8> {
     let log = request.log.as_deref();
-    let address = log.map_or(client.peer.ip(), |log| log.client);
+    let address = log.map_or(client.peer.ip().to_canonical(), |log| log.client);
     let first = log.map_or("-".into(), |log| {
         format!("{} {} HTTP/1.{}", log.method, log.path, log.minor)
     });

@@ -2,6 +2,7 @@
 //!
 //! One module a topic; a test is named after the behaviour that it proves.
 
+mod access_log;
 mod admin;
 mod clients;
 mod continuing;

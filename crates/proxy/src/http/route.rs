@@ -69,7 +69,16 @@ pub(crate) fn route(
             pinned.snapshot.node.client_address(client.peer.ip(), &head),
         )));
     }
-    match decide(client, pinned, service, &head, &mut request, out) {
+    let decided = decide(client, pinned, service, &head, &mut request, out);
+    if let Some(log) = request.log.as_deref_mut().filter(|log| log.request_id.is_empty()) {
+        // It goes to no backend, and still has a name that it can be asked for by.
+        log.identify(
+            &head,
+            pinned.snapshot.node.trusts(client.peer.ip()),
+            &request_id(client),
+        );
+    }
+    match decided {
         Ok(action) => request.action = action,
         Err(reason) => return request.refused(reason),
     }
@@ -213,8 +222,7 @@ fn prepare_upstream(
         default_host: local.as_deref().unwrap_or_default(),
     };
     if let Some(log) = &mut request.log {
-        let brought = if trusted { head.first("x-request-id") } else { None };
-        log.request_id = String::from_utf8_lossy(brought.unwrap_or(&id)).into_owned();
+        log.identify(head, trusted, &id);
     }
     write_request_head(out, head, &to);
 }
