@@ -39,6 +39,20 @@ struct Priority {
     census: Census,
 }
 
+impl Arrangement {
+    /// Priorities that get no share of the work are tiers all the same: a retry of what failed on the only backend of
+    /// the first priority has nowhere else to go, until checks or ejection have found out.
+    fn add_reserves(&mut self, priorities: &[Priority], levels: &[Level]) {
+        let idle = priorities.iter().zip(levels).filter(|(_, level)| level.load <= 0.0);
+        for (priority, _) in idle {
+            let places: Vec<usize> = priority.places.iter().copied().filter(|at| self.usable[*at]).collect();
+            if !places.is_empty() {
+                self.tiers.push(Group { share: 0.0, places });
+            }
+        }
+    }
+}
+
 impl Membership {
     /// Who may be chosen at `now`, with a picker of `policy` for each tier.
     ///
@@ -114,6 +128,9 @@ impl Membership {
             if level.load > 0.0 {
                 self.add_tiers(priority, *level, &mut arrangement, record);
             }
+        }
+        if !arrangement.tiers.is_empty() {
+            arrangement.add_reserves(&priorities, &levels);
         }
         arrangement
     }
