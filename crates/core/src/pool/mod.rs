@@ -190,6 +190,9 @@ impl Pool {
         let mut skipped = cx.tried.len().min(TRIES_MAX);
         skip[..skipped].copy_from_slice(&cx.tried[..skipped]);
         let mut full = false;
+        // One that has a request on each of its connections can take another, which then waits for a connection: only
+        // when nobody else can take it at once.
+        let mut crowded = None;
         while skipped < TRIES_MAX {
             let slot = tier.picker.pick(
                 &tier.members,
@@ -205,15 +208,25 @@ impl Pool {
             let Some(member) = slot.and_then(|slot| tier.members.get(slot)) else {
                 break;
             };
-            if member.backend.load.enter(member.limits.requests) {
+            let (load, limits) = (&member.backend.load, member.limits);
+            if load.enter(limits.requests.min(limits.connections)) {
                 return Ok(Lease::new(self.clone(), member, cx.now));
+            }
+            if limits.connections < limits.requests {
+                crowded = crowded.or(slot);
             }
             note(&mut cx.record, || full_step(member));
             full = true;
             skip[skipped] = member.backend.id;
             skipped += 1;
         }
-        Err(if full { Refusal::Full } else { Refusal::Exhausted })
+        match crowded.and_then(|slot| tier.members.get(slot)) {
+            Some(member) if member.backend.load.enter(member.limits.requests) => {
+                Ok(Lease::new(self.clone(), member, cx.now))
+            }
+            _ if full => Err(Refusal::Full),
+            _ => Err(Refusal::Exhausted),
+        }
     }
 }
 
@@ -221,7 +234,7 @@ fn full_step(member: &Member) -> (Stage, String, Verdict, String) {
     let why = format!(
         "full: {} in flight of {}",
         member.backend.load.in_flight(),
-        member.limits.requests
+        member.limits.requests.min(member.limits.connections)
     );
     (Stage::Pick, member.name.to_string(), Verdict::Refused, why)
 }
