@@ -42,6 +42,13 @@ enum Broken {
 }
 
 impl Flow<'_> {
+    /// Nothing more can be moved: the sink has failed.
+    fn give_up(&mut self) {
+        self.pending.consume(self.pending.len());
+        self.pending.release();
+        (self.ended, self.shut) = (true, true);
+    }
+
     /// Moves what can be moved now. Ready when the source has ended and all of it was passed on.
     fn poll(&mut self, cx: &mut Context<'_>, source: &mut Socket, sink: &mut Socket) -> Poll<Result<(), Broken>> {
         for _ in 0..TURN_MAX {
@@ -105,19 +112,29 @@ pub async fn relay(
     };
     let mut seen = (moved.0.get(), moved.1.get());
     let mut deadline = timer.after(idle);
+    let mut failed = None;
     poll_fn(|cx| {
+        // An end that takes no more may have said something before: its last words are passed on.
         let forth_done = match forth.poll(cx, first, second) {
             Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(Relayed::FirstFailed(error)),
-            Poll::Ready(Err(Broken::Sink(error))) => return Poll::Ready(Relayed::SecondFailed(error)),
+            Poll::Ready(Err(Broken::Sink(error))) => {
+                forth.give_up();
+                failed.get_or_insert(Relayed::SecondFailed(error));
+                true
+            }
             polled => polled.is_ready(),
         };
         let back_done = match back.poll(cx, second, first) {
             Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(Relayed::SecondFailed(error)),
-            Poll::Ready(Err(Broken::Sink(error))) => return Poll::Ready(Relayed::FirstFailed(error)),
+            Poll::Ready(Err(Broken::Sink(error))) => {
+                back.give_up();
+                failed.get_or_insert(Relayed::FirstFailed(error));
+                true
+            }
             polled => polled.is_ready(),
         };
         if forth_done && back_done {
-            return Poll::Ready(Relayed::Closed);
+            return Poll::Ready(failed.take().unwrap_or(Relayed::Closed));
         }
         let now_moved = (moved.0.get(), moved.1.get());
         if now_moved != seen {
