@@ -21,7 +21,7 @@ pub struct RetryPolicy {
     pub on_5xx: bool,
     /// Single statuses.
     pub on_status: Vec<u16>,
-    /// The longest that one try may take until the head of its answer.
+    /// The longest that one try may take, from the request's end to the head of its answer.
     pub per_try_timeout: Option<Duration>,
 }
 

@@ -9,7 +9,7 @@ mod socket;
 mod timer;
 
 pub use buffer::{BLOCK, Blocks, Buffer, GROWN_MAX};
-pub use connect::connect;
+pub use connect::{connect, is_shortage};
 pub use descriptors::raise_limit;
 pub use listen::{BACKLOG, listen};
 pub use relay::{Relayed, relay};

@@ -42,17 +42,14 @@ impl Goes {
 }
 
 impl Forward<'_> {
-    /// Passes on the answer whose head of `length` bytes stands in the exchange.
-    pub(super) async fn answer(
-        &mut self,
+    /// Reads the answer's head of `length` bytes and writes it for the client, who is not sent it yet: it may still be
+    /// thrown away for another try. The answer, and whether the client's connection goes on after it.
+    pub(super) fn read_head(
+        &self,
         exchange: &mut Exchange<'_>,
-        lease: Lease,
-        (upstream, length): (Upstream, usize),
+        length: usize,
         goes: Goes,
-        begun: Now,
-    ) -> Ended {
-        let now = self.worker.now();
-        let latency = now.since(begun);
+    ) -> Result<(Answer, bool), Fault> {
         // RFC 9112 §9.3: what is left of a request when its answer begins stands in the way of the next one.
         let keep_alive = goes.on && exchange.upload.is_read() && !self.worker.is_draining();
         let method = if self.request.is_head {
@@ -60,22 +57,26 @@ impl Forward<'_> {
         } else {
             Method::Other
         };
-        let written = {
-            let date = self.worker.date(now);
-            exchange.out.reserve(length + 256);
-            exchange.write_head(length, method, self.request.minor, keep_alive, &date.1)
-        };
-        let answer = match written {
-            Ok(answer) if answer.status != 101 || self.request.upgrade => answer,
-            _ => {
-                let failure = Failure::last(Reason::BackendProtocolError);
-                self.finished
-                    .attempted(|| Attempt::failed(&lease, failure.reason, latency));
-                self.conclude_after(lease, Outcome::Failed(failure), latency, now);
-                return Ended::Refused(failure.reason);
-            }
-        };
+        let date = self.worker.date(self.worker.now());
+        exchange.out.reserve(length + 256);
+        let answer = exchange.write_head(length, method, self.request.minor, keep_alive, &date.1)?;
+        if answer.status == 101 && !self.request.upgrade {
+            return Err(Fault::Backend(Failure::sent(Reason::BackendProtocolError)));
+        }
         exchange.answer.consume(length);
+        Ok((answer, keep_alive))
+    }
+
+    /// Passes on the answer whose head has been written.
+    pub(super) async fn answer(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        lease: Lease,
+        (upstream, answer): (Upstream, Answer),
+        keep_alive: bool,
+        begun: Now,
+    ) -> Ended {
+        let latency = self.worker.now().since(begun);
         self.finished.answered(answer.status, latency);
         self.finished
             .attempted(|| Attempt::answered(&lease, answer.status, latency));
@@ -94,9 +95,15 @@ impl Forward<'_> {
         latency: std::time::Duration,
         keep_alive: bool,
     ) -> Ended {
+        let before = exchange.bytes_out;
         let streamed = exchange.stream(&mut upstream.socket, &answer).await;
         let clean = match streamed {
             Ok(clean) => clean,
+            // The body's first bytes were wrong: the client has none of it yet, and gets to know why.
+            Err(Fault::Backend(failure)) if exchange.bytes_out == before => {
+                self.conclude_after(lease, Outcome::Failed(failure), latency, self.worker.now());
+                return Ended::Refused(failure.reason);
+            }
             Err(fault) => return Ended::Answered(self.cut(lease, fault, latency)),
         };
         let now = self.worker.now();

@@ -44,7 +44,7 @@ pub(crate) struct Limits<'c> {
     pub(crate) head: &'c HttpLimits,
     /// From the request's end to the head of the answer.
     pub(crate) response_header: Duration,
-    /// One try: the same, when it is shorter.
+    /// One try, from the request's end to the head of its answer.
     pub(crate) per_try: Option<Duration>,
     /// The whole request, until the head of the answer.
     pub(crate) deadline: Option<Deadline>,
@@ -80,8 +80,9 @@ impl Exchange<'_> {
     /// Interim answers are passed on as they come.
     pub(crate) async fn send(&mut self, backend: &mut Socket, reused: bool, client_minor: u8) -> Result<usize, Fault> {
         let mut silent = true;
+        let mut per_try = None;
         for _ in 0..INTERIM_MAX {
-            let length = self.await_head(backend, reused, &mut silent).await?;
+            let length = self.await_head(backend, reused, &mut silent, &mut per_try).await?;
             let status = status_of(&self.answer.unread()[..length]);
             if !(100..200).contains(&status) || status == 101 {
                 return Ok(length);
@@ -91,7 +92,13 @@ impl Exchange<'_> {
         Err(Fault::Backend(Failure::sent(Reason::BackendProtocolError)))
     }
 
-    async fn await_head(&mut self, backend: &mut Socket, reused: bool, silent: &mut bool) -> Result<usize, Fault> {
+    async fn await_head(
+        &mut self,
+        backend: &mut Socket,
+        reused: bool,
+        silent: &mut bool,
+        per_try: &mut Option<Deadline>,
+    ) -> Result<usize, Fault> {
         let mut scan = HeadScan::default();
         let mut sent_at = None;
         poll_fn(|cx| {
@@ -120,8 +127,12 @@ impl Exchange<'_> {
             if self.upload.is_read() {
                 self.poll_client(cx)?;
             }
+            // A try's time runs once the request is there: a client that is slow to send it is no backend's fault.
+            if self.upload.is_read() && per_try.is_none() {
+                *per_try = self.limits.per_try.map(|span| self.timer.after(span));
+            }
             let (until, fault) = self.head_deadline(&mut sent_at);
-            let until = sooner(until, self.limits.deadline);
+            let until = sooner(sooner(until, *per_try), self.limits.deadline);
             self.timer.poll_elapsed(cx, until).map(|_| Err(self.late(fault)))
         })
         .await
@@ -130,10 +141,7 @@ impl Exchange<'_> {
     /// While the request is on its way, its next part has to move in time; once it is sent, the answer has to come.
     fn head_deadline(&mut self, sent_at: &mut Option<Deadline>) -> (Deadline, Reason) {
         if self.upload.is_sent() || self.upload.broken {
-            // A try is timed from here as well: how long the client takes to send its request is not the backend's doing.
-            let limits = self.limits;
-            let patience = (limits.per_try).map_or(limits.response_header, |span| span.min(limits.response_header));
-            let until = *sent_at.get_or_insert_with(|| self.timer.after(patience));
+            let until = *sent_at.get_or_insert_with(|| self.timer.after(self.limits.response_header));
             return (until, Reason::ResponseTimeout);
         }
         (
@@ -236,9 +244,10 @@ impl Exchange<'_> {
         })
     }
 
-    /// The status of the head of `length` bytes at the front of the answer.
-    pub(crate) fn status(&self, length: usize) -> u16 {
-        status_of(&self.answer.unread()[..length])
+    /// Throws away what has come of an answer, for another try.
+    pub(crate) fn forget_answer(&mut self) {
+        self.out.clear();
+        self.answer.consume(self.answer.len());
     }
 
     /// Connects to a backend, while the client is watched: it may go away meanwhile.
@@ -251,7 +260,7 @@ impl Exchange<'_> {
         poll_fn(|cx| {
             match connecting.as_mut().poll(cx) {
                 Poll::Ready(Ok(socket)) => return Poll::Ready(Ok(Ok(socket))),
-                Poll::Ready(Err(_)) => return Poll::Ready(Ok(Err(Reason::ConnectFailed))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Ok(Err(connect_reason(&error)))),
                 Poll::Pending => {}
             }
             if self.upload.is_read() {
@@ -260,6 +269,18 @@ impl Exchange<'_> {
             self.timer
                 .poll_elapsed(cx, until)
                 .map(|_| Ok(Err(Reason::ConnectTimeout)))
+        })
+        .await
+    }
+
+    /// Rests for a moment, while the client is watched.
+    pub(crate) async fn pause(&mut self, span: Duration) -> Result<(), Fault> {
+        let mut resting = pin!(tokio::time::sleep(span));
+        poll_fn(|cx| {
+            if self.upload.is_read() {
+                self.poll_client(cx)?;
+            }
+            resting.as_mut().poll(cx).map(Ok)
         })
         .await
     }
@@ -286,6 +307,16 @@ impl Exchange<'_> {
         } else {
             Ok(())
         }
+    }
+}
+
+/// What a failed connect is called. That we have no descriptor, memory or port left is no failure of the backend, and
+/// must not get it ejected.
+pub(crate) fn connect_reason(error: &io::Error) -> Reason {
+    if plimsoll_net::is_shortage(error) {
+        Reason::Overloaded
+    } else {
+        Reason::ConnectFailed
     }
 }
 

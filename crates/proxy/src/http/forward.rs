@@ -28,6 +28,17 @@ use crate::worker::{Pinned, Worker};
 /// Pause between looks at whether a place among a backend's connections has become free.
 const PLACE_POLL: Duration = Duration::from_millis(5);
 
+/// Looks after which other workers are asked again to close an idle connection: theirs may have been busy until now.
+const SHED_EVERY: u32 = 8;
+
+/// What a request is sent on.
+enum Room {
+    /// A new connection, in this place.
+    Place(Place),
+    /// A connection that was kept.
+    Kept(Upstream),
+}
+
 /// A request that is being forwarded.
 pub(super) struct Forward<'f> {
     pub(super) worker: Rc<Worker>,
@@ -117,23 +128,33 @@ pub(super) async fn forward(
 impl Forward<'_> {
     async fn run(&mut self, exchange: &mut Exchange<'_>, goes: Goes) -> Ended {
         let mut begun = self.request.started;
+        // A retry that finds no backend is answered with what came before it: that is what went wrong.
+        let mut failed = None;
         loop {
             let lease = match self.acquire(begun) {
                 Ok(lease) => lease,
-                Err(reason) => return self.give_up(reason),
+                Err(reason) => return self.give_up(failed.unwrap_or(reason)),
             };
             self.finished.backend = Some(lease.backend().id);
-            let fault = match self.attempt(exchange, &lease, begun).await {
-                Ok((upstream, length)) => {
-                    let status = exchange.status(length);
+            let attempted = match self.attempt(exchange, &lease, begun).await {
+                Ok((upstream, length)) => self
+                    .read_head(exchange, length, goes)
+                    .map(|(answer, keep_alive)| (upstream, answer, keep_alive)),
+                Err(fault) => Err(fault),
+            };
+            let fault = match attempted {
+                Ok((upstream, answer, keep_alive)) => {
+                    let status = answer.status;
                     let again = self.retry.covers_status(status, self.request.idempotent);
                     if !(again && self.may_retry(exchange, &lease, begun)) {
-                        self.count_retries(true);
-                        return self.answer(exchange, lease, (upstream, length), goes, begun).await;
+                        self.count_retries(!again);
+                        return self
+                            .answer(exchange, lease, (upstream, answer), keep_alive, begun)
+                            .await;
                     }
                     self.finished
                         .attempted(|| Attempt::answered(&lease, status, self.worker.now().since(begun)));
-                    exchange.answer.consume(exchange.answer.len());
+                    exchange.forget_answer();
                     begun = self.conclude(lease, Outcome::Answered(status), begun);
                     continue;
                 }
@@ -153,7 +174,8 @@ impl Forward<'_> {
             if !again {
                 return self.give_up(failure.reason);
             }
-            exchange.answer.consume(exchange.answer.len());
+            failed = Some(failure.reason);
+            exchange.forget_answer();
         }
     }
 
@@ -210,32 +232,44 @@ impl Forward<'_> {
         lease: &Lease,
         now: Now,
     ) -> Result<(Upstream, usize), Fault> {
-        let kept = self
-            .worker
-            .reuse
-            .borrow_mut()
-            .take(lease.backend().id, now, self.request.idempotent);
-        if let Some(mut upstream) = kept {
-            self.worker
-                .shard()
-                .backend_connection(self.pool.id, lease.backend().id, true);
-            match exchange.send(&mut upstream.socket, true, self.request.minor).await {
-                Err(Fault::Stale) if self.request.idempotent && exchange.upload.restart() => {}
-                other => return other.map(|length| (upstream, length)),
+        let room = match self.take_kept(lease, now) {
+            Some(upstream) => Room::Kept(upstream),
+            None => self.await_room(exchange, lease, true).await?,
+        };
+        let place = match room {
+            Room::Place(place) => place,
+            Room::Kept(mut upstream) => {
+                match exchange.send(&mut upstream.socket, true, self.request.minor).await {
+                    Err(Fault::Stale) if self.request.idempotent && exchange.upload.restart() => {}
+                    other => return other.map(|length| (upstream, length)),
+                }
+                drop(upstream);
+                match self.await_room(exchange, lease, false).await? {
+                    Room::Place(place) => place,
+                    Room::Kept(_) => return Err(Fault::Stale),
+                }
             }
-        }
-        let mut upstream = self.connect(exchange, lease).await?;
+        };
+        let mut upstream = self.connect(exchange, lease, place).await?;
         exchange
             .send(&mut upstream.socket, false, self.request.minor)
             .await
             .map(|length| (upstream, length))
     }
 
-    async fn connect(&mut self, exchange: &mut Exchange<'_>, lease: &Lease) -> Result<Upstream, Fault> {
+    /// A connection that is kept for the backend and fit for this request.
+    fn take_kept(&self, lease: &Lease, now: Now) -> Option<Upstream> {
+        let backend = lease.backend().id;
+        let mut reuse = self.worker.reuse.borrow_mut();
+        let kept = reuse.take(backend, now, self.request.idempotent)?;
+        self.worker.shard().backend_connection(self.pool.id, backend, true);
+        Some(kept)
+    }
+
+    async fn connect(&mut self, exchange: &mut Exchange<'_>, lease: &Lease, place: Place) -> Result<Upstream, Fault> {
         let begun = self.worker.now();
-        let until = sooner(exchange.timer.after(self.pool.settings.connect_timeout), self.deadline);
+        let until = self.connect_until(exchange);
         let backend = lease.backend();
-        let place = self.await_place(lease, (exchange.timer, until)).await?;
         match exchange.connect(backend.address, until).await? {
             Ok(socket) => {
                 self.finished.connect = Some(self.worker.now().since(begun));
@@ -254,18 +288,37 @@ impl Forward<'_> {
         self.deadline.is_some_and(|deadline| timer.is_past(deadline))
     }
 
-    /// A place among the backend's connections. When all are taken, idle ones of other workers make room.
-    async fn await_place(&self, lease: &Lease, until: (&Timer, Deadline)) -> Result<Place, Fault> {
-        let most = lease.limits().connections;
-        if let Some(place) = lease.backend().place(most) {
-            return Ok(place);
-        }
-        self.worker.shared.ask_to_shed(self.worker.index, lease.backend().id);
-        while !until.0.is_past(until.1) {
-            tokio::time::sleep(PLACE_POLL).await;
-            if let Some(place) = lease.backend().place(most) {
-                return Ok(place);
+    fn connect_until(&self, exchange: &Exchange<'_>) -> Deadline {
+        sooner(exchange.timer.after(self.pool.settings.connect_timeout), self.deadline)
+    }
+
+    /// A place among the backend's connections. When all are taken, it waits for one of them: for one that another
+    /// request of this worker has done with, if `kept` will do, or for one that was closed, idle ones being closed for
+    /// its sake, our own and other workers'.
+    async fn await_room(&self, exchange: &mut Exchange<'_>, lease: &Lease, kept: bool) -> Result<Room, Fault> {
+        let (backend, most) = (lease.backend(), lease.limits().connections);
+        let until = self.connect_until(exchange);
+        for look in 0u32.. {
+            if let Some(place) = backend.place(most) {
+                return Ok(Room::Place(place));
             }
+            if look > 0
+                && kept
+                && let Some(upstream) = self.take_kept(lease, self.worker.now())
+            {
+                return Ok(Room::Kept(upstream));
+            }
+            // What is idle here is either unfit for this request or about to be taken by it.
+            if self.worker.reuse.borrow_mut().shed(backend.id) {
+                continue;
+            }
+            if exchange.timer.is_past(until) {
+                break;
+            }
+            if look % SHED_EVERY == 0 {
+                self.worker.shared.ask_to_shed(self.worker.index, backend.id);
+            }
+            exchange.pause(PLACE_POLL).await?;
         }
         Err(Fault::Backend(Failure::unsent(Reason::PoolFull)))
     }

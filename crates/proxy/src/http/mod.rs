@@ -9,4 +9,5 @@ mod respond;
 mod route;
 mod upload;
 
+pub(crate) use exchange::connect_reason;
 pub(crate) use route::Request;

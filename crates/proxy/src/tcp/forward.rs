@@ -12,6 +12,7 @@ use plimsoll_core::snapshot::TcpService;
 use plimsoll_net::{Relayed, Socket, connect, relay};
 
 use crate::client::Client;
+use crate::http::connect_reason;
 use crate::log::{Attempt, Finished};
 use crate::worker::Pinned;
 
@@ -42,7 +43,11 @@ pub(super) async fn forward(client: &mut Client, pinned: &Rc<Pinned>, service: &
     match ended {
         Relayed::Closed => {}
         Relayed::Idle => finished.cut(Reason::IdleTimeout),
-        Relayed::FirstFailed(_) => finished.cut(Reason::ClientClosed),
+        Relayed::FirstFailed(_) => {
+            finished.cut(Reason::ClientClosed);
+            // The backend must not take what it has for the whole.
+            backend.abort();
+        }
         Relayed::SecondFailed(_) => {
             finished.cut(Reason::BackendReset);
             outcome = Outcome::Failed(Failure::last(Reason::BackendReset));
@@ -87,7 +92,7 @@ async fn reach(
                         .backend_connection(pool.id, lease.backend().id, false);
                     return Some((lease, (socket, place), latency));
                 }
-                Ok(Err(_)) => Reason::ConnectFailed,
+                Ok(Err(error)) => connect_reason(&error),
                 Err(_) => Reason::ConnectTimeout,
             }
         } else {

@@ -74,7 +74,7 @@ document! {
         pub(in super::super) attempts: Within<0, RETRIES_MAX> = Within(1),
         /// Failures that are retried: ["connect", "reset"] unless set.
         pub(in super::super) on: Option<Many<RetryOn>>,
-        /// The longest that one attempt may take until the head of its answer.
+        /// The longest that one attempt may take, from the request's end to the head of its answer.
         pub(in super::super) per_try_timeout: Option<Located<Timeout>>,
     } later { "backoff", "budget", "methods", "non_idempotent" }
 }
