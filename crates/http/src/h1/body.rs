@@ -244,7 +244,12 @@ fn chunk_size(unread: &[u8]) -> Result<Option<(usize, u64)>, BodyFault> {
     if digits == 0 || digits > 16 {
         return Err(BodyFault::Malformed("a chunk's size is malformed"));
     }
-    let extension = line[digits..].trim_ascii_start();
+    // Spaces and tabs alone (RFC 9112 §7.1.1): a bare CR ends the line for some.
+    let space = line[digits..]
+        .iter()
+        .take_while(|byte| matches!(byte, b' ' | b'\t'))
+        .count();
+    let extension = &line[digits + space..];
     let legal = extension.is_empty() && line.len() == digits
         || extension.first() == Some(&b';')
             && extension
@@ -333,6 +338,8 @@ mod tests {
             b"0\r\nX: 1\n\r\n\r\n",
             b"0\r\n X: folded\r\n\r\n",
             b"5;aaaa\rbbbb\r\nhello\r\n0\r\n\r\n",
+            b"5\r;a\r\nhello\r\n0\r\n\r\n",
+            b"5 \x0c;a\r\nhello\r\n0\r\n\r\n",
         ] {
             for piece in [1, bytes.len()] {
                 assert!(
