@@ -85,6 +85,12 @@ impl<'b> ResponseHead<'b> {
             let class = classify(field.name);
             self.classes[at] = class;
             match class {
+                Class::ContentLength | Class::TransferEncoding if field.name.contains('_') => {
+                    // The client would not know it for what we took it for, and look for the body's end elsewhere.
+                    return Err(HeadFault::Malformed(
+                        "the backend spells a field that frames with an underscore",
+                    ));
+                }
                 Class::ContentLength => {
                     lengths += 1;
                     length = decimal(field.value);
@@ -110,6 +116,8 @@ impl<'b> ResponseHead<'b> {
         if names_others {
             self.drop_what_connection_names();
         }
+        // RFC 9112 §6.1: the framing of such a message counts as faulty, and its connection ends with it.
+        self.keep_alive &= self.minor == 1 || codings == 0;
         if lengths > 1 || (lengths == 1 && length.is_none()) {
             return Err(HeadFault::Malformed(
                 "the backend's Content-Length is repeated or no number",
@@ -162,5 +170,35 @@ impl<'b> ResponseHead<'b> {
             Some(field) => offset(self.bytes, field.name.as_bytes()),
             None => self.bytes.len() - 2,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The framing of an answer to GET, and whether its connection can be used again.
+    fn read(head: &str) -> Result<(Framing, bool), HeadFault> {
+        parse_response(head.as_bytes(), &mut FieldRoom::new(), Method::Other)
+            .map(|head| (head.framing, head.keep_alive))
+    }
+
+    #[test]
+    fn fields_that_frame_are_known_by_their_right_name_alone() {
+        for line in [
+            "Content_Length: 5",
+            "transfer_encoding: chunked",
+            "Transfer-Encoding: chunked\r\nContent_Length: 5",
+        ] {
+            let read = read(&format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n"));
+            assert!(matches!(read, Err(HeadFault::Malformed(_))), "{line}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_ends_with_chunks_in_http_1_0() {
+        let head = "200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(read(&format!("HTTP/1.0 {head}")), Ok((Framing::Chunked, false)));
+        assert_eq!(read(&format!("HTTP/1.1 {head}")), Ok((Framing::Chunked, true)));
     }
 }
