@@ -1,10 +1,6 @@
-//! Requests that two readers could take apart differently: refused, the connection closed, nothing sent on.
+//! Heads that two readers could take apart differently: refused, the connection closed, nothing sent on.
 
-use std::net::Shutdown;
-
-use e2e::{Backend, PATIENCE, Plimsoll, Script};
-
-use crate::front::{front, wait_for_failures};
+use crate::refusals::assert_all_refused;
 
 /// What would be a second request if the first were read as its sender hopes.
 const SECOND: &str = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -17,45 +13,6 @@ fn with_fields(lines: &str) -> Vec<u8> {
 /// A request that begins with this line, and [`SECOND`].
 fn with_line(line: &str) -> Vec<u8> {
     format!("{line}\r\nhost: a\r\n\r\n{SECOND}").into_bytes()
-}
-
-/// A chunked POST with this body, and [`SECOND`].
-fn with_body(body: impl AsRef<[u8]>) -> Vec<u8> {
-    let head = b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
-    [head, body.as_ref(), SECOND.as_bytes()].concat()
-}
-
-/// Sends `bytes`; the reply has to be a refusal with this status and reason that ends the connection.
-#[track_caller]
-fn assert_refused(plimsoll: &Plimsoll, bytes: &[u8], status: u16, reason: &str) {
-    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned();
-    let mut wire = plimsoll.connect("web");
-    // A refusal may come before all was sent.
-    let _ = wire.try_send(bytes);
-    let reply = wire
-        .try_reply_to("GET")
-        .unwrap_or_else(|error| panic!("no refusal ({error}) of {shown:?}"));
-    assert!(
-        reply.status == status && reply.reason() == Some(reason),
-        "expected {status} {reason} for {shown:?}, got {reply:#?}"
-    );
-    assert_eq!(reply.header("connection"), Some("close"), "{shown:?}");
-    let _ = wire.socket().shutdown(Shutdown::Write);
-    wire.assert_closed_within(PATIENCE);
-}
-
-/// Each of these is refused as malformed, counted so, and nothing of it is a request to a backend.
-#[track_caller]
-fn assert_all_refused(cases: &[Vec<u8>]) {
-    let backend = Backend::start(Script::Echo);
-    let plimsoll = front().before(backend.address());
-    for bytes in cases {
-        assert_refused(&plimsoll, bytes, 400, "bad_request");
-    }
-    wait_for_failures(&plimsoll, "bad_request", cases.len());
-    assert_eq!(backend.requests(), 0, "{:#?}", backend.seen());
-    backend.assert_no_violations();
-    assert_eq!(plimsoll.get("web", "/").status, 200, "the others are not disturbed");
 }
 
 #[test]
@@ -283,100 +240,4 @@ fn a_request_that_does_not_name_one_good_host_is_refused() {
         "host : a\r\n",
     ];
     assert_all_refused(&hosts.map(|lines| format!("GET / HTTP/1.1\r\n{lines}\r\n{SECOND}").into_bytes()));
-}
-
-#[test]
-fn chunks_that_are_read_in_two_ways_are_refused() {
-    let bodies: [&[u8]; 32] = [
-        b"5\nhello\r\n0\r\n\r\n",
-        b"5\r\nhello\n0\r\n\r\n",
-        b"5\r\nhello0\r\n\r\n",
-        b"5\r\nhello!\r\n0\r\n\r\n",
-        b"4\r\nhello\r\n0\r\n\r\n",
-        b"-5\r\nhello\r\n0\r\n\r\n",
-        b"+5\r\nhello\r\n0\r\n\r\n",
-        b"0x5\r\nhello\r\n0\r\n\r\n",
-        b" 5\r\nhello\r\n0\r\n\r\n",
-        b"5 \r\nhello\r\n0\r\n\r\n",
-        b"5\t\r\nhello\r\n0\r\n\r\n",
-        b"5\0\r\nhello\r\n0\r\n\r\n",
-        b"5_0\r\nhello\r\n0\r\n\r\n",
-        b"g\r\nhello\r\n0\r\n\r\n",
-        b"\r\nhello\r\n0\r\n\r\n",
-        b";a=b\r\nhello\r\n0\r\n\r\n",
-        b"ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
-        b"8000000000000000\r\nhello\r\n0\r\n\r\n",
-        b"10000000000000005\r\nhello\r\n0\r\n\r\n",
-        b"00000000000000005\r\nhello\r\n0\r\n\r\n",
-        b"5;a\x01\r\nhello\r\n0\r\n\r\n",
-        b"5;a\nb\r\nhello\r\n0\r\n\r\n",
-        b"5;a\rb\r\nhello\r\n0\r\n\r\n",
-        b"5,a\r\nhello\r\n0\r\n\r\n",
-        b"0\n\n",
-        b"0\r\n\n",
-        b"0\r\nx: y\n\r\n",
-        b"0\r\n x: y\r\n\r\n",
-        b"0\r\nx : y\r\n\r\n",
-        b"0\r\nx\r\n\r\n",
-        b"0\r\nx: \x00\r\n\r\n",
-        b"0\r\nx: a\rb\r\n\r\n",
-    ];
-    assert_all_refused(&bodies.map(with_body));
-}
-
-#[test]
-fn floods_of_extensions_and_trailers_are_refused() {
-    let line_flood = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(70_000));
-    // Each line is short enough, and all of them together are not.
-    let chunk_flood = format!("1;{}\r\nx\r\n", "a".repeat(200)).repeat(1_000) + "0\r\n\r\n";
-    let long_trailer = format!("0\r\nx: {}\r\n\r\n", "a".repeat(70_000));
-    let trailer_flood = format!("0\r\n{}\r\n", "x: y\r\n".repeat(1_000));
-    let zero_flood = "0".repeat(100_000);
-    assert_all_refused(&[line_flood, chunk_flood, long_trailer, trailer_flood, zero_flood].map(with_body));
-}
-
-#[test]
-fn heads_above_a_limit_are_refused_with_its_reason() {
-    let backend = Backend::start(Script::Echo);
-    let plimsoll = front().before(backend.address());
-    let long = "a".repeat(70_000);
-    for (bytes, status, reason) in [
-        (format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"), 414, "uri_too_long"),
-        (format!("GET /{long}"), 414, "uri_too_long"),
-        (format!("{long} / HTTP/1.1\r\nhost: a\r\n\r\n"), 414, "uri_too_long"),
-        (
-            format!("GET / HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n"),
-            431,
-            "header_too_large",
-        ),
-        (
-            format!("GET / HTTP/1.1\r\nhost: a\r\nx: {long}"),
-            431,
-            "header_too_large",
-        ),
-        (
-            format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(128)),
-            431,
-            "header_too_large",
-        ),
-        (
-            format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(9_000)),
-            431,
-            "header_too_large",
-        ),
-    ] {
-        assert_refused(&plimsoll, bytes.as_bytes(), status, reason);
-    }
-    wait_for_failures(&plimsoll, "uri_too_long", 3);
-    wait_for_failures(&plimsoll, "header_too_large", 4);
-    assert_eq!(backend.requests(), 0);
-    let most = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(127));
-    assert_eq!(plimsoll.exchange("web", most).status, 200);
-    let most = format!(
-        "GET /{} HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
-        "a".repeat(16_000),
-        "b".repeat(48_000)
-    );
-    assert_eq!(plimsoll.exchange("web", most).status, 200);
-    backend.assert_no_violations();
 }

@@ -129,9 +129,9 @@ fn other_upgrades_are_never_forwarded() {
     ] {
         wire.send(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n"));
         assert_eq!(wire.reply().status, 200, "{fields}");
-        wire.send(format!(
-            "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 1\r\n\r\nx"
-        ));
+        wire.send(
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 1\r\n\r\nx",
+        );
         assert_eq!(wire.reply().status, 200, "only GET can become a WebSocket");
     }
     wire.send(HANDSHAKE.replace("WebSocket", "h2c, websocket"));
