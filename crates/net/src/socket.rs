@@ -57,6 +57,22 @@ impl Socket {
         Poll::Ready(Ok(count))
     }
 
+    /// Reads what is there now into the buffer's room; `None` when that is nothing. A socket that was just accepted
+    /// counts as readable until somebody has tried: the runtime saves itself a turn when the client spoke first.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub fn try_fill(&mut self, buffer: &mut Buffer) -> io::Result<Option<usize>> {
+        match self.0.try_read(buffer.room()) {
+            Ok(count) => {
+                buffer.filled(count);
+                Ok(Some(count))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// [`poll_fill`](Self::poll_fill), awaited.
     ///
     /// # Errors

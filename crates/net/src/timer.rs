@@ -35,6 +35,8 @@ pub struct Timers {
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
     armed: Cell<usize>,
+    /// Every deadline has passed, whatever it was.
+    expired: Cell<bool>,
     wanted: Notify,
 }
 
@@ -48,6 +50,7 @@ impl Timers {
             wakers: RefCell::default(),
             free: RefCell::default(),
             armed: Cell::new(0),
+            expired: Cell::new(false),
             wanted: Notify::new(),
         })
     }
@@ -86,6 +89,12 @@ impl Timers {
     pub fn wake_all(&self) {
         let wakers: Vec<Waker> = self.wakers.borrow_mut().iter_mut().filter_map(Option::take).collect();
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Makes every deadline pass now, those to come as well.
+    pub fn expire_all(&self) {
+        self.expired.set(true);
+        self.wake_all();
     }
 
     /// Looks at the clock.
@@ -145,7 +154,12 @@ impl Timer {
 
     /// Whether `deadline` has passed, as of the last sweep.
     pub fn is_past(&self, deadline: Deadline) -> bool {
-        self.timers.coarse.get() >= deadline.0
+        self.timers.coarse.get() >= deadline.0 || self.is_expired()
+    }
+
+    /// Whether all deadlines were made to pass.
+    pub fn is_expired(&self) -> bool {
+        self.timers.expired.get()
     }
 
     /// Ready once `deadline` has passed; otherwise the task is woken when it does.
@@ -187,6 +201,24 @@ mod tests {
         assert!(start.elapsed() >= span);
         assert_eq!(timer.within(timer.after(Duration::MAX), async { 7 }).await, Ok(7));
         sweeping.abort();
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn every_deadline_can_be_made_to_pass() {
+        let timers = Timers::new();
+        let timer = timers.timer();
+        let waiting = {
+            let timer = timers.timer();
+            tokio::task::spawn_local(async move {
+                let never = std::future::pending::<()>();
+                timer.within(timer.after(Duration::MAX), never).await
+            })
+        };
+        tokio::task::yield_now().await;
+        assert!(!timer.is_expired());
+        timers.expire_all();
+        assert_eq!(waiting.await.expect("no panic"), Err(Elapsed));
+        assert!(timer.is_expired() && timer.is_past(timer.after(Duration::MAX)));
     }
 
     #[test]

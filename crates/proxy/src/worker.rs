@@ -32,6 +32,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
+/// How long connections that are cut may take to be written to the access log.
+const CUT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Time that the loop rests when accepting fails (out of descriptors): it would fail again at once.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -121,7 +124,7 @@ impl Worker {
         self.finish(inbox).await;
     }
 
-    /// Serves until nothing is left or the deadline has come; what is left then is cut and counted.
+    /// Serves until nothing is left or the deadline has come; what is left then is cut, counted and logged.
     async fn finish(&self, mut inbox: mpsc::Receiver<Message>) {
         let deadline = self.drain.get().map_or(Now::START, |drain| drain.deadline);
         while self.carried() > 0 && self.now() < deadline {
@@ -138,7 +141,13 @@ impl Worker {
                 "still open at the drain deadline, and cut"
             );
         }
-        for _ in 0..cut {
+        // What is under way sees that its time is up, and says so; what does not see it in time is counted here.
+        self.timers.expire_all();
+        let last = self.now() + CUT_PATIENCE;
+        while self.carried() > 0 && self.now() < last {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        for _ in 0..self.carried() {
             self.shard().failure(Reason::DrainDeadline);
         }
     }

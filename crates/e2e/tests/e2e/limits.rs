@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use e2e::{Backend, PATIENCE, Script, eventually};
+use e2e::{Backend, PATIENCE, Script, eventually, scaled};
 
-use crate::front::{front, wait_for_failures};
+use crate::front::{front, memory_kib, wait_for_failures};
 
 #[test]
 fn the_last_of_keepalive_requests_says_close() {
@@ -62,6 +62,23 @@ fn a_connection_too_many_is_told_so() {
     eventually("a place becomes free", || {
         (plimsoll.get("web", "/").status == 200).then_some(())
     });
+}
+
+#[test]
+fn connections_that_say_nothing_hold_no_buffer() {
+    let backend = Backend::start(Script::Echo);
+    let plimsoll = front().before(backend.address());
+    let count = scaled("connections_that_say_nothing_hold_no_buffer", 1_000, 1);
+    let before = memory_kib(&plimsoll, "VmRSS");
+    let silent: Vec<_> = (0..count).map(|_| plimsoll.connect("web")).collect();
+    eventually("all are accepted", || {
+        let open = plimsoll.admin("/api/v1/status").json()["connections"].as_u64()?;
+        (open >= count).then_some(())
+    });
+    let grown = memory_kib(&plimsoll, "VmRSS").saturating_sub(before);
+    // A buffer alone is 16 KiB.
+    assert!(grown < count * 6, "{count} connections made it grow by {grown} KiB");
+    drop(silent);
 }
 
 #[test]

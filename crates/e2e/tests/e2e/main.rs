@@ -7,6 +7,7 @@ mod admin;
 mod clients;
 mod continuing;
 mod cuts;
+mod draining;
 mod failures;
 mod framing;
 mod front;

@@ -103,6 +103,7 @@ async fn busy(client: &mut Client) -> Next {
 async fn one_request(client: &mut Client, input: &mut Buffer, pinned: &Rc<Pinned>, service: &HttpService) -> Next {
     let head = match read_head(client, input, service).await {
         Ok(length) => length,
+        Err(HeadEnd::NotBegun) => return Next::Idle,
         Err(HeadEnd::Closed) => return Next::Close,
         Err(HeadEnd::Fault(reason)) => {
             client.requests += 1;
@@ -128,7 +129,9 @@ async fn one_request(client: &mut Client, input: &mut Buffer, pinned: &Rc<Pinned
 
 /// Why there is no head.
 enum HeadEnd {
-    /// The client closed, or never began.
+    /// There was nothing to read after all.
+    NotBegun,
+    /// The client closed, or never came to its end.
     Closed,
     /// It sent what is no head, or not in time.
     Fault(Reason),
@@ -140,6 +143,13 @@ async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpServic
     let mut scan = HeadScan::default();
     let mut deadline = None;
     let mut may_skip = true;
+    if input.is_empty() {
+        match client.socket.try_fill(input) {
+            Ok(None) => return Err(HeadEnd::NotBegun),
+            Ok(Some(0)) | Err(_) => return Err(HeadEnd::Closed),
+            Ok(Some(_)) => {}
+        }
+    }
     loop {
         may_skip = may_skip && !skip_empty_line(input);
         let undecided = may_skip && input.unread() == b"\r";
@@ -157,7 +167,7 @@ async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpServic
         match client.timer.within(until, client.socket.fill(input)).await {
             Ok(Ok(0)) | Ok(Err(_)) => return Err(HeadEnd::Closed),
             Ok(Ok(_)) => {}
-            Err(_) if input.is_empty() => return Err(HeadEnd::Closed),
+            Err(_) if input.is_empty() || client.timer.is_expired() => return Err(HeadEnd::Closed),
             Err(_) => return Err(HeadEnd::Fault(Reason::RequestHeaderTimeout)),
         }
     }

@@ -126,6 +126,7 @@ impl Forward<'_> {
         let reason = match fault {
             Fault::ClientGone => Reason::ClientClosed,
             Fault::Client(reason) => reason,
+            Fault::Cut => Reason::DrainDeadline,
             Fault::Stale => Reason::BackendReset,
             Fault::Backend(failure) => {
                 self.conclude_after(lease, Outcome::Failed(failure), latency, self.worker.now());
@@ -159,6 +160,7 @@ impl Forward<'_> {
             Relayed::Closed
         };
         match relayed {
+            Relayed::Idle if exchange.timer.is_expired() => self.finished.cut(Reason::DrainDeadline),
             Relayed::Idle => self.finished.cut(Reason::IdleTimeout),
             Relayed::FirstFailed(_) => self.finished.cut(Reason::ClientClosed),
             Relayed::SecondFailed(_) => self.finished.cut(Reason::BackendReset),

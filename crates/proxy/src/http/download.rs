@@ -85,7 +85,7 @@ impl Exchange<'_> {
                         return self
                             .timer
                             .poll_elapsed(cx, until)
-                            .map(|_| Err(Fault::Client(Reason::IdleTimeout)));
+                            .map(|_| Err(self.stalled(Fault::Client(Reason::IdleTimeout))));
                     }
                 }
             }
@@ -116,9 +116,14 @@ impl Exchange<'_> {
                 }
                 self.poll_beside(cx, backend)?;
                 let late = Fault::Backend(Failure::last(Reason::ResponseTimeout));
-                self.timer.poll_elapsed(cx, until).map(|_| Err(late))
+                self.timer.poll_elapsed(cx, until).map(|_| Err(self.stalled(late)))
             }
         })
         .await
+    }
+
+    /// What it means that nothing has moved for too long: `fault`, unless this node's time is up.
+    fn stalled(&self, fault: Fault) -> Fault {
+        if self.timer.is_expired() { Fault::Cut } else { fault }
     }
 }

@@ -59,6 +59,8 @@ pub(crate) enum Fault {
     Client(Reason),
     /// The backend failed.
     Backend(Failure),
+    /// This node has had its time to drain.
+    Cut,
     /// A connection that was kept for reuse turned out to be closed: nothing of the answer came.
     Stale,
 }
@@ -152,6 +154,9 @@ impl Exchange<'_> {
 
     /// The fault of a deadline that has passed.
     fn late(&self, fault: Reason) -> Fault {
+        if self.timer.is_expired() {
+            return Fault::Cut;
+        }
         if self
             .limits
             .deadline
@@ -266,9 +271,13 @@ impl Exchange<'_> {
             if self.upload.is_read() {
                 self.poll_client(cx)?;
             }
-            self.timer
-                .poll_elapsed(cx, until)
-                .map(|_| Ok(Err(Reason::ConnectTimeout)))
+            self.timer.poll_elapsed(cx, until).map(|_| {
+                if self.timer.is_expired() {
+                    Err(Fault::Cut)
+                } else {
+                    Ok(Err(Reason::ConnectTimeout))
+                }
+            })
         })
         .await
     }

@@ -161,7 +161,8 @@ impl Forward<'_> {
                 Err(fault) => fault,
             };
             let failure = match fault {
-                Fault::ClientGone => return self.gone(exchange),
+                Fault::ClientGone => return self.end(exchange, Reason::ClientClosed),
+                Fault::Cut => return self.end(exchange, Reason::DrainDeadline),
                 Fault::Client(reason) => return Ended::Refused(reason),
                 Fault::Stale => Failure::sent(Reason::BackendReset),
                 Fault::Backend(failure) => failure,
@@ -344,10 +345,11 @@ impl Forward<'_> {
         Ended::Refused(reason)
     }
 
-    fn gone(&mut self, exchange: &mut Exchange<'_>) -> Ended {
+    /// Ends it without an answer: there is nobody to read one, or no time.
+    fn end(&mut self, exchange: &mut Exchange<'_>, reason: Reason) -> Ended {
         exchange.out.clear();
-        self.finished.fail(Reason::ClientClosed);
-        Ended::Answered(Next::Close)
+        self.finished.fail(reason);
+        Ended::Answered(Next::Abort)
     }
 
     fn count_retries(&self, success: bool) {

@@ -42,6 +42,7 @@ pub(super) async fn forward(client: &mut Client, pinned: &Rc<Pinned>, service: &
     let mut outcome = Outcome::Answered(0);
     match ended {
         Relayed::Closed => {}
+        Relayed::Idle if client.timer.is_expired() => finished.cut(Reason::DrainDeadline),
         Relayed::Idle => finished.cut(Reason::IdleTimeout),
         Relayed::FirstFailed(_) => {
             finished.cut(Reason::ClientClosed);
