@@ -1,6 +1,7 @@
 //! What a configuration may be, what is refused, and how that is told.
 
 mod contract;
+mod documents;
 mod environment;
 mod formats;
 mod includes;
