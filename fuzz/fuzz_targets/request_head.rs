@@ -231,6 +231,7 @@ fn the_rest_is_untouched(came: &[Field], fields: &[Field]) {
 /// The fields that a proxy changes or ends.
 const KNOWN: &[&str] = &[
     "connection",
+    "content-length",
     "expect",
     "forwarded",
     "host",
@@ -238,6 +239,7 @@ const KNOWN: &[&str] = &[
     "keep-alive",
     "proxy-connection",
     "te",
+    "transfer-encoding",
     "upgrade",
 ];
 

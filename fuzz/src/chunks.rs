@@ -6,6 +6,7 @@ use crate::head::{is_token, lower};
 
 /// The limits that ours keeps to as well.
 const LINE_MAX: usize = 256;
+const EXCESS_MAX: u64 = 16 << 10;
 const TRAILERS_MAX: usize = 8 << 10;
 const TRAILER_FIELDS_MAX: usize = 32;
 
@@ -32,11 +33,16 @@ pub enum NoBody {
 /// Reads the body at the front of `bytes`.
 pub fn decode(bytes: &[u8]) -> Result<Body, NoBody> {
     let mut data = Vec::new();
-    let mut at = 0;
+    let (mut at, mut excess) = (0, 0u64);
     loop {
         let line = line(&bytes[at..])?;
         let size = size(line)?;
         at += line.len() + 2;
+        // Lines may cost sixteen bytes each, and two for each byte of data; what they cost beyond that adds up.
+        excess = (excess + line.len() as u64 + 2).saturating_sub(size.saturating_mul(2).saturating_add(16));
+        if excess > EXCESS_MAX {
+            return Err(NoBody::Malformed);
+        }
         if size == 0 {
             let (trailers, length) = trailers(&bytes[at..])?;
             return Ok(Body {

@@ -261,11 +261,11 @@ impl<'b> RequestHead<'b> {
                 if authority.is_empty() || (hosts == 1 && !authority.eq_ignore_ascii_case(self.host)) {
                     return Err(HeadFault::Malformed("the target's host and the Host field differ"));
                 }
-                self.host = authority;
-                // RFC 9112 §3.2.4: the asterisk, as clients of proxies write it.
+                // RFC 9112 §3.2.4: the asterisk, as clients of proxies write it; the Host field stays as it is.
                 if path.is_empty() && self.method == "OPTIONS" && hosts == 1 {
                     Target::Asterisk
                 } else {
+                    self.host = authority;
                     Target::Absolute(path)
                 }
             }
