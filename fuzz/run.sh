@@ -43,8 +43,8 @@ find_tools() {
 fuzz() {
     local target=$1 dictionary=head longest=4096
     [[ -e fuzz/dictionaries/$target.dict ]] && dictionary=$target
-    # A trailer section may have 8 KiB.
-    [[ $target == chunked_body ]] && longest=12288
+    # A trailer section may have 8 KiB, and the seed with every word of the configuration has as much.
+    [[ $target == chunked_body || $target == configuration ]] && longest=12288
     mkdir -p "$found" "fuzz/corpus/$target" "fuzz/artifacts/$target"
     "${cargo[@]}" fuzz run "$target" "$found" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
         -dict="fuzz/dictionaries/$dictionary.dict" -max_len="$longest" -timeout=10 \
