@@ -31,8 +31,8 @@ fn the_last_of_keepalive_requests_says_close() {
 
 #[test]
 fn a_connection_past_its_keepalive_age_ends_with_its_next_answer_or_at_once_when_idle() {
-    let backend = Backend::start(Script::after(Duration::from_millis(500), Script::Echo));
-    let plimsoll = front().listener("keepalive_age = \"300ms\"").before(backend.address());
+    let backend = Backend::start(Script::after(Duration::from_millis(1_200), Script::Echo));
+    let plimsoll = front().listener("keepalive_age = \"1s\"").before(backend.address());
     let mut wire = plimsoll.connect("web");
     let reply = wire.get("/");
     // Its age when the request began decided; an idle one is closed silently.

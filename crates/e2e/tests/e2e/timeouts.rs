@@ -78,7 +78,7 @@ fn between_requests_the_idle_timeout_counts_and_not_the_heads() {
 fn a_body_that_stops_coming_gets_408_and_its_backend_no_whole_request() {
     let backend = Backend::start(Script::Echo);
     let plimsoll = front()
-        .listener("timeouts = { request_body = \"300ms\" }")
+        .listener("timeouts = { request_body = \"1s\" }")
         .before(backend.address());
     for body in [
         "content-length: 10\r\n\r\nhalf",
@@ -98,7 +98,7 @@ fn a_body_that_stops_coming_gets_408_and_its_backend_no_whole_request() {
     // A body that comes slowly and does not stop is no failure.
     let mut wire = plimsoll.connect("web");
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n");
-    wire.drip("0123456789", Duration::from_millis(60))
+    wire.drip("0123456789", Duration::from_millis(150))
         .expect("each byte is taken");
     assert_eq!(wire.reply().json()["body"], "0123456789");
 }
@@ -107,13 +107,13 @@ fn a_body_that_stops_coming_gets_408_and_its_backend_no_whole_request() {
 fn an_answer_that_does_not_begin_gets_504_and_the_connection_goes_on() {
     let backend = Backend::start(Script::by_path([("/hang", Script::Hang), ("/", Script::Echo)]));
     let response = front()
-        .pool("timeouts = { response_header = \"300ms\" }")
+        .pool("timeouts = { response_header = \"1s\" }")
         .before(backend.address());
     let request = front()
-        .route("timeout = \"300ms\"\nretry = { attempts = 0 }")
+        .route("timeout = \"1s\"\nretry = { attempts = 0 }")
         .before(backend.address());
     let per_try = front()
-        .route("retry = { attempts = 0, per_try_timeout = \"300ms\" }")
+        .route("retry = { attempts = 0, per_try_timeout = \"1s\" }")
         .before(backend.address());
     for (plimsoll, reason) in [
         (&response, "response_timeout"),
@@ -134,7 +134,7 @@ fn an_answer_that_does_not_begin_gets_504_and_the_connection_goes_on() {
 fn a_try_that_takes_too_long_is_followed_by_another() {
     let backend = Backend::start(Script::InTurn(vec![Script::Hang, Script::Echo]));
     let plimsoll = front()
-        .route("retry = { attempts = 1, on = [\"timeout\"], per_try_timeout = \"300ms\" }")
+        .route("retry = { attempts = 1, on = [\"timeout\"], per_try_timeout = \"1s\" }")
         .before(backend.address());
     assert_eq!(plimsoll.get("web", "/").status, 200);
     assert_eq!(backend.requests(), 2);
@@ -144,12 +144,12 @@ fn a_try_that_takes_too_long_is_followed_by_another() {
 fn a_client_that_sends_slowly_does_not_use_up_its_backends_time() {
     let backend = Backend::start(Script::Echo);
     let plimsoll = front()
-        .route("retry = { attempts = 0, per_try_timeout = \"300ms\" }")
-        .pool("timeouts = { response_header = \"300ms\" }")
+        .route("retry = { attempts = 0, per_try_timeout = \"1s\" }")
+        .pool("timeouts = { response_header = \"1s\" }")
         .before(backend.address());
     let mut wire = plimsoll.connect("web");
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n");
-    wire.drip("0123456789", Duration::from_millis(80))
+    wire.drip("0123456789", Duration::from_millis(150))
         .expect("each byte is taken");
     assert_eq!(wire.reply().json()["body"], "0123456789");
 }
@@ -170,13 +170,13 @@ fn a_route_without_an_answer_in_time_says_request_timeout_whatever_it_waited_for
 fn answers_that_have_begun_may_take_as_long_as_they_move() {
     let backend = Backend::start(Script::Chunked {
         chunks: vec![b"part".to_vec(); 8],
-        pause: Duration::from_millis(100),
+        pause: Duration::from_millis(250),
         trailers: Vec::new(),
     });
     let plimsoll = front()
-        .listener("timeouts = { stream_idle = \"500ms\", request_header = \"200ms\", idle = \"200ms\" }")
-        .route("timeout = \"300ms\"\nretry = { attempts = 0, per_try_timeout = \"300ms\" }")
-        .pool("timeouts = { response_header = \"300ms\" }")
+        .listener("timeouts = { stream_idle = \"1500ms\", request_header = \"200ms\", idle = \"200ms\" }")
+        .route("timeout = \"1s\"\nretry = { attempts = 0, per_try_timeout = \"1s\" }")
+        .pool("timeouts = { response_header = \"1s\" }")
         .before(backend.address());
     assert_eq!(plimsoll.get("web", "/").text(), "part".repeat(8));
 }

@@ -87,12 +87,12 @@ fn the_end_of_one_side_ends_the_other() {
 fn a_silent_websocket_is_closed_after_the_stream_idle_timeout() {
     let backend = Backend::start(Script::WebSocket);
     let plimsoll = front()
-        .listener("timeouts = { stream_idle = \"400ms\", idle = \"100ms\", request_header = \"100ms\" }")
+        .listener("timeouts = { stream_idle = \"1500ms\", idle = \"100ms\", request_header = \"100ms\" }")
         .before(backend.address());
     let mut wire = upgraded(&plimsoll);
-    for _ in 0..6 {
+    for _ in 0..8 {
         // Longer than any other timeout, altogether longer than its own: bytes keep it open.
-        assert!(wire.is_idle_for(Duration::from_millis(100)));
+        assert!(wire.is_idle_for(Duration::from_millis(250)));
         wire.send("x");
         assert_eq!(wire.read_bytes(1), b"x");
     }
