@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll_core::backend::Backend;
 use plimsoll_core::balance::PolicyConfig;
@@ -75,6 +76,13 @@ impl Naming for Identities {
     }
 }
 
+/// Views of one pool are published this far apart on average: ten a second.
+const VIEW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How far they may run ahead of that: four at once. What happens to a pool seldom happens to one backend alone, and the
+/// second one's death should not wait for the sake of the first one's.
+const VIEW_BURST: Duration = Duration::from_millis(300);
+
 /// A pool that lives: its data plane side, its membership, and how it is checked.
 pub struct LivingPool {
     /// What workers see.
@@ -85,8 +93,8 @@ pub struct LivingPool {
     pub check: Option<CheckPlan>,
     /// The membership's revision that the published view shows.
     pub(crate) published: u64,
-    /// When a view was last published.
-    pub(crate) published_at: Option<Now>,
+    /// Until when the views that were published would have lasted, had they come evenly.
+    paced_until: Now,
     /// Whether the view that is out was made in a panic.
     pub(crate) panicking: bool,
     /// Since when it has been there.
@@ -157,7 +165,7 @@ impl LivingPool {
                 membership,
                 check,
                 published,
-                published_at: None,
+                paced_until: now,
                 panicking,
                 since,
             },
@@ -176,12 +184,22 @@ impl LivingPool {
         }
     }
 
+    /// How long the next view has to wait for its turn.
+    pub(crate) fn until_due(&self, now: Now) -> Duration {
+        self.paced_until.since(now).saturating_sub(VIEW_BURST)
+    }
+
+    /// A view has been published.
+    pub(crate) fn pace(&mut self, now: Now) {
+        self.paced_until = self.paced_until.max(now) + VIEW_INTERVAL;
+    }
+
     /// Another policy over the same backends. Workers see it once a snapshot holds the new pool.
     pub(crate) fn set_policy(&mut self, policy: PolicyConfig, now: Now) {
         let was = &self.pool;
         let view = self.membership.view(&policy, now, None);
         self.panicking = view.panicking;
-        (self.published, self.published_at) = (self.membership.revision(), Some(now));
+        self.published = self.membership.revision();
         self.pool = Arc::new(Pool::new(was.id, was.name.clone(), policy, was.settings.clone(), view));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use plimsoll_core::balance::PolicyConfig;
@@ -18,9 +18,6 @@ use tokio::sync::Notify;
 use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
 use crate::living::{Identities, LivingPool};
 use crate::metrics::Series;
-
-/// Views of one pool are published this far apart at least: ten a second.
-pub(crate) const VIEW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How the last attempt to load a configuration went.
 #[derive(Clone, Debug)]
@@ -168,8 +165,7 @@ impl Control {
                 reports.push((name.clone(), transitions));
             }
             publish_if_due(living, now);
-            let due = (living.membership.revision() != living.published)
-                .then(|| living.published_at.map_or(now, |at| at + VIEW_INTERVAL));
+            let due = (living.membership.revision() != living.published).then(|| now + living.until_due(now));
             let soonest = [due, living.membership.next_deadline()].into_iter().flatten().min();
             next = [next, soonest].into_iter().flatten().min();
         }
@@ -229,10 +225,10 @@ impl Control {
     }
 }
 
-/// Publishes the pool's view if it changed, and the last one is old enough.
+/// Publishes the pool's view if it changed, and its turn has come.
 fn publish_if_due(living: &mut LivingPool, now: Now) {
     let revision = living.membership.revision();
-    if revision == living.published || living.published_at.is_some_and(|at| now.since(at) < VIEW_INTERVAL) {
+    if revision == living.published || !living.until_due(now).is_zero() {
         return;
     }
     let view = living.view(now);
@@ -246,7 +242,8 @@ fn publish_if_due(living: &mut LivingPool, now: Now) {
         );
     }
     living.pool.publish(view);
-    (living.published, living.published_at) = (revision, Some(now));
+    living.published = revision;
+    living.pace(now);
 }
 
 fn count(counts: &mut Transitions, pool: &str, transitions: &[Transition]) {
