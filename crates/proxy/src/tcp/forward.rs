@@ -85,6 +85,8 @@ async fn reach(
             match client.timer.within(until, connect(lease.backend().address)).await {
                 Ok(Ok(socket)) => {
                     let latency = client.worker.now().since(begun);
+                    // What failed before has been made good.
+                    finished.reason = None;
                     finished.connect = Some(latency);
                     finished.attempted(|| Attempt::answered(&lease, 0, latency));
                     client
