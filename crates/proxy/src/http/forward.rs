@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_core::backend::Place;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, TRIES_MAX};
@@ -12,10 +11,9 @@ use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::snapshot::{HttpService, PoolIndex};
 use plimsoll_core::telemetry::RetryResult;
 use plimsoll_core::time::Now;
-use plimsoll_http::reuse::Upstream;
 use plimsoll_net::{Buffer, Deadline, Timer};
 
-use super::accept::{Next, sooner};
+use super::accept::Next;
 use super::answer::{Ended, Goes};
 use super::exchange::{Exchange, Fault, Limits};
 use super::respond::{self, Reply};
@@ -25,20 +23,6 @@ use crate::client::Client;
 use crate::log::{self, Attempt, Finished};
 use crate::worker::{Pinned, Worker};
 
-/// Pause between looks at whether a place among a backend's connections has become free.
-const PLACE_POLL: Duration = Duration::from_millis(5);
-
-/// Looks after which other workers are asked again to close an idle connection: theirs may have been busy until now.
-const SHED_EVERY: u32 = 8;
-
-/// What a request is sent on.
-enum Room {
-    /// A new connection, in this place.
-    Place(Place),
-    /// A connection that was kept.
-    Kept(Upstream),
-}
-
 /// A request that is being forwarded.
 pub(super) struct Forward<'f> {
     pub(super) worker: Rc<Worker>,
@@ -47,7 +31,7 @@ pub(super) struct Forward<'f> {
     pub(super) pool: &'f Arc<Pool>,
     pool_at: PoolIndex,
     retry: &'f RetryPolicy,
-    deadline: Option<Deadline>,
+    pub(super) deadline: Option<Deadline>,
     tried: [BackendId; TRIES_MAX],
     tries: usize,
     retries: u32,
@@ -225,103 +209,9 @@ impl Forward<'_> {
         true
     }
 
-    /// One attempt on the leased backend: on a connection that is kept, or a new one. The stale-connection race is
-    /// handled here: a kept connection that dies before a byte of the answer is no failure of the backend.
-    async fn attempt(
-        &mut self,
-        exchange: &mut Exchange<'_>,
-        lease: &Lease,
-        now: Now,
-    ) -> Result<(Upstream, usize), Fault> {
-        let room = match self.take_kept(lease, now) {
-            Some(upstream) => Room::Kept(upstream),
-            None => self.await_room(exchange, lease, true).await?,
-        };
-        let place = match room {
-            Room::Place(place) => place,
-            Room::Kept(mut upstream) => {
-                match exchange.send(&mut upstream.socket, true, self.request.minor).await {
-                    Err(Fault::Stale) if self.request.idempotent && exchange.upload.restart() => {}
-                    other => return other.map(|length| (upstream, length)),
-                }
-                drop(upstream);
-                match self.await_room(exchange, lease, false).await? {
-                    Room::Place(place) => place,
-                    Room::Kept(_) => return Err(Fault::Stale),
-                }
-            }
-        };
-        let mut upstream = self.connect(exchange, lease, place).await?;
-        exchange
-            .send(&mut upstream.socket, false, self.request.minor)
-            .await
-            .map(|length| (upstream, length))
-    }
-
-    /// A connection that is kept for the backend and fit for this request.
-    fn take_kept(&self, lease: &Lease, now: Now) -> Option<Upstream> {
-        let backend = lease.backend().id;
-        let mut reuse = self.worker.reuse.borrow_mut();
-        let kept = reuse.take(backend, now, self.request.idempotent)?;
-        self.worker.shard().backend_connection(self.pool.id, backend, true);
-        Some(kept)
-    }
-
-    async fn connect(&mut self, exchange: &mut Exchange<'_>, lease: &Lease, place: Place) -> Result<Upstream, Fault> {
-        let begun = self.worker.now();
-        let until = self.connect_until(exchange);
-        let backend = lease.backend();
-        match exchange.connect(backend.address, until).await? {
-            Ok(socket) => {
-                self.finished.connect = Some(self.worker.now().since(begun));
-                self.worker.shard().backend_connection(self.pool.id, backend.id, false);
-                Ok(Upstream { socket, place })
-            }
-            Err(Reason::ConnectTimeout) if self.is_late(exchange.timer) => {
-                Err(Fault::Backend(Failure::last(Reason::RequestTimeout)))
-            }
-            Err(reason) => Err(Fault::Backend(Failure::unsent(reason))),
-        }
-    }
-
     /// Whether the whole request has had its time.
-    fn is_late(&self, timer: &Timer) -> bool {
+    pub(super) fn is_late(&self, timer: &Timer) -> bool {
         self.deadline.is_some_and(|deadline| timer.is_past(deadline))
-    }
-
-    fn connect_until(&self, exchange: &Exchange<'_>) -> Deadline {
-        sooner(exchange.timer.after(self.pool.settings.connect_timeout), self.deadline)
-    }
-
-    /// A place among the backend's connections. When all are taken, it waits for one of them: for one that another
-    /// request of this worker has done with, if `kept` will do, or for one that was closed, idle ones being closed for
-    /// its sake, our own and other workers'.
-    async fn await_room(&self, exchange: &mut Exchange<'_>, lease: &Lease, kept: bool) -> Result<Room, Fault> {
-        let (backend, most) = (lease.backend(), lease.limits().connections);
-        let until = self.connect_until(exchange);
-        for look in 0u32.. {
-            if let Some(place) = backend.place(most) {
-                return Ok(Room::Place(place));
-            }
-            if look > 0
-                && kept
-                && let Some(upstream) = self.take_kept(lease, self.worker.now())
-            {
-                return Ok(Room::Kept(upstream));
-            }
-            // What is idle here is either unfit for this request or about to be taken by it.
-            if self.worker.reuse.borrow_mut().shed(backend.id) {
-                continue;
-            }
-            if exchange.timer.is_past(until) {
-                break;
-            }
-            if look % SHED_EVERY == 0 {
-                self.worker.shared.ask_to_shed(self.worker.index, backend.id);
-            }
-            exchange.pause(PLACE_POLL).await?;
-        }
-        Err(Fault::Backend(Failure::unsent(Reason::PoolFull)))
     }
 
     /// Records how an attempt ended that began at `begun`; the time now.

@@ -6,6 +6,7 @@ mod download;
 mod exchange;
 mod forward;
 mod respond;
+mod room;
 mod route;
 mod upload;
 
