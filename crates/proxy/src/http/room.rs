@@ -111,6 +111,9 @@ impl Forward<'_> {
             if self.worker.reuse.borrow_mut().shed(backend.id) {
                 continue;
             }
+            if self.is_late(exchange.timer) {
+                return Err(Fault::Backend(Failure::last(Reason::RequestTimeout)));
+            }
             if exchange.timer.is_past(until) {
                 break;
             }
