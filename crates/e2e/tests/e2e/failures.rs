@@ -79,47 +79,18 @@ fn a_backend_that_goes_away_before_its_answer_is_a_backend_reset() {
     }
 }
 
-#[test]
-fn an_answer_that_is_no_answer_is_a_backend_protocol_error() {
+/// Answers that follow no grammar.
+fn nonsense() -> Vec<(&'static str, String)> {
     let ok = "HTTP/1.1 200 OK\r\n";
     let long = "a".repeat(70_000);
     let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
-    let cases = [
+    vec![
         ("garbage", "\x00\x16 this is not HTTP\r\n\r\n".to_owned()),
         (
             "text",
             "this is not HTTP either, and it has no line end for a long time".repeat(400),
         ),
         ("another-protocol", "SSH-2.0-OpenSSH_9.2\r\n\r\n".to_owned()),
-        (
-            "a-length-twice",
-            format!("{ok}content-length: 2\r\ncontent-length: 3\r\n\r\nabc"),
-        ),
-        (
-            "a-length-twice-alike",
-            format!("{ok}content-length: 2\r\ncontent-length: 2\r\n\r\nab"),
-        ),
-        ("a-list-of-lengths", format!("{ok}content-length: 2, 2\r\n\r\nab")),
-        ("a-length-with-a-sign", format!("{ok}content-length: +2\r\n\r\nab")),
-        ("a-length-below-zero", format!("{ok}content-length: -2\r\n\r\nab")),
-        (
-            "a-length-beyond-64-bits",
-            format!("{ok}content-length: 99999999999999999999\r\n\r\n"),
-        ),
-        ("no-length", format!("{ok}content-length:\r\n\r\n")),
-        (
-            "length-and-chunks",
-            format!("{ok}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
-        ),
-        (
-            "chunks-twice",
-            format!("{ok}transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
-        ),
-        (
-            "another-coding",
-            format!("{ok}transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
-        ),
-        ("an-unknown-coding", format!("{ok}transfer-encoding: identity\r\n\r\n")),
         (
             "a-folded-line",
             format!("{ok}x-a: 1\r\n  2\r\ncontent-length: 0\r\n\r\n"),
@@ -151,9 +122,51 @@ fn an_answer_that_is_no_answer_is_a_backend_protocol_error() {
             "a-flood-of-interim-answers",
             "HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000),
         ),
-    ];
-    let (_bad, mut stage) = scripted(cases.clone().map(|(name, bytes)| (format!("/{name}"), raw(&bytes))));
-    for (name, _) in cases {
+    ]
+}
+
+/// Answers whose ends could be read in two ways, or in none.
+fn contradictions() -> Vec<(&'static str, String)> {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    vec![
+        (
+            "a-length-twice",
+            format!("{ok}content-length: 2\r\ncontent-length: 3\r\n\r\nabc"),
+        ),
+        (
+            "a-length-twice-alike",
+            format!("{ok}content-length: 2\r\ncontent-length: 2\r\n\r\nab"),
+        ),
+        ("a-list-of-lengths", format!("{ok}content-length: 2, 2\r\n\r\nab")),
+        ("a-length-with-a-sign", format!("{ok}content-length: +2\r\n\r\nab")),
+        ("a-length-below-zero", format!("{ok}content-length: -2\r\n\r\nab")),
+        (
+            "a-length-beyond-64-bits",
+            format!("{ok}content-length: 99999999999999999999\r\n\r\n"),
+        ),
+        ("no-length", format!("{ok}content-length:\r\n\r\n")),
+        (
+            "length-and-chunks",
+            format!("{ok}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ),
+        (
+            "chunks-twice",
+            format!("{ok}transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ),
+        (
+            "another-coding",
+            format!("{ok}transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+        ),
+        ("an-unknown-coding", format!("{ok}transfer-encoding: identity\r\n\r\n")),
+    ]
+}
+
+#[test]
+fn an_answer_that_is_no_answer_is_a_backend_protocol_error() {
+    let cases = [nonsense(), contradictions()].concat();
+    let scripts = cases.iter().map(|(name, bytes)| (format!("/{name}"), raw(bytes)));
+    let (_bad, mut stage) = scripted(scripts.collect::<Vec<_>>());
+    for (name, _) in &cases {
         assert_fails(&mut stage, &format!("/{name}"), 502, "backend_protocol_error");
     }
 }
@@ -262,4 +275,40 @@ fn a_client_that_goes_away_cancels_its_request() {
         (&0.into(), &0.into()),
         "{status}"
     );
+}
+
+#[test]
+fn a_shortage_of_our_own_is_no_fault_of_the_backends() {
+    let a = Backend::named("a", Script::Echo);
+    let stage = Site::new()
+        .address("a", a.address())
+        .pool("backends = [{ name = \"a\", address = \"@a@\" }]\nhealth = false");
+    let mut wire = stage.connect();
+    let limit = |soft: u32| {
+        let mut prlimit = std::process::Command::new("prlimit");
+        prlimit.args(["--pid", &stage.plimsoll.pid().to_string(), &format!("--nofile={soft}:")]);
+        assert_eq!(e2e::tools::run(&mut prlimit, e2e::PATIENCE).code, Some(0));
+    };
+    eventually("the client is accepted", || {
+        (stage
+            .plimsoll
+            .metrics()
+            .sum("plimsoll_connections", &[("listener", "web")])
+            >= 2.0)
+            .then_some(())
+    });
+    // No descriptor for a connection to anybody.
+    limit(1);
+    for _ in 0..10 {
+        wire.get("/short").assert_reason(503, "overloaded");
+    }
+    limit(1_000);
+    assert_eq!(wire.get("/well").status, 200);
+    let status = stage.backend("a");
+    assert_eq!(
+        (&status["errors"], &status["state"]),
+        (&0.into(), &"healthy".into()),
+        "{status}"
+    );
+    stage.assert_failures("overloaded", 10.0);
 }
