@@ -282,6 +282,29 @@ fn a_pool_whose_connections_stay_busy_is_full() {
 }
 
 #[test]
+fn waiting_for_a_connection_counts_towards_the_routes_timeout() {
+    let one = Backend::named("one", Script::Hang);
+    let stage = Site::new()
+        .route("timeout = \"400ms\"")
+        .address("one", one.address())
+        .pool(&format!("{ALONE}\nlimits = {{ connections = 1 }}"));
+    let mut stuck = stage.connect();
+    stuck.send("GET /stuck HTTP/1.1\r\nhost: a\r\n\r\n");
+    one.wait_for_requests(1);
+    // The first one is given up at its own timeout, and who comes later has to be late to see that.
+    let began = Instant::now();
+    let mut others: Vec<_> = (0..3).map(|_| stage.connect()).collect();
+    others
+        .iter_mut()
+        .for_each(|wire| wire.send("GET /waits HTTP/1.1\r\nhost: a\r\n\r\n"));
+    for wire in &mut others {
+        wire.reply().assert_reason(504, "request_timeout");
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    stuck.reply().assert_reason(504, "request_timeout");
+}
+
+#[test]
 fn requests_beyond_their_limit_are_refused_at_once() {
     let one = Backend::named("one", Script::Hang);
     let mut stage = alone(one.address(), "limits = { requests = 3 }");
