@@ -67,6 +67,8 @@ impl Backend {
     pub fn unreachable() -> Unreachable {
         let port = Port::free();
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        // Connections of an earlier test may still be in TIME_WAIT there, as for any server.
+        socket.set_reuse_address(true).expect("SO_REUSEADDR can be set");
         socket
             .bind(&port.address().into())
             .expect("a claimed port can be bound");
