@@ -118,6 +118,11 @@ impl Buffer {
         !self.block.is_empty()
     }
 
+    /// Whether its block is larger than [`BLOCK`].
+    pub fn is_grown(&self) -> bool {
+        self.block.len() > BLOCK
+    }
+
     /// Gives the block back if nothing stands in it: whoever waits needs none.
     pub fn release(&mut self) {
         if self.is_empty() && self.holds_block() {

@@ -110,8 +110,9 @@ impl Exchange<'_> {
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(Fault::Backend(Failure::last(Reason::BackendReset)))),
             Poll::Pending => {
-                // A stream that says something now and then holds no memory in between.
-                if !self.hungry {
+                // A stream that says something now and then holds no memory in between; one that has been worth a
+                // larger block keeps it, since growing anew for every piece would cost more than it saves.
+                if !self.answer.is_grown() {
                     self.answer.release();
                 }
                 self.poll_beside(cx, backend)?;
