@@ -11,7 +11,7 @@ mod timer;
 pub use buffer::{BLOCK, Blocks, Buffer, GROWN_MAX};
 pub use connect::{connect, is_shortage};
 pub use descriptors::raise_limit;
-pub use listen::{BACKLOG, listen};
+pub use listen::{BACKLOG, is_ours, listen};
 pub use relay::{Relayed, relay};
 pub use socket::Socket;
 pub use timer::{Deadline, Elapsed, TICK, Timer, Timers};

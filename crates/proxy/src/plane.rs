@@ -134,6 +134,7 @@ impl Plane {
                 };
                 // A port 0 is chosen by the first socket, and the others have to follow it.
                 let mut address = *wanted;
+                plimsoll_net::is_ours(address).map_err(explain)?;
                 for worker in 0..self.shared.inboxes.len() {
                     let socket = plimsoll_net::listen(address).map_err(explain)?;
                     address = socket.local_addr().map_err(explain)?;

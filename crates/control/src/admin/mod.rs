@@ -31,7 +31,7 @@ use crate::publish::Control;
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// Its address cannot be had.
-    #[error("admin cannot bind {address}: {error}; set [admin] bind, or --admin")]
+    #[error("admin cannot bind {address}: {error}; choose another address with [admin] bind, or \"off\"")]
     Bind {
         /// The address.
         address: SocketAddr,

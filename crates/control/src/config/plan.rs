@@ -147,8 +147,6 @@ pub struct PoolPlan {
     pub slow_start: Option<Duration>,
     /// Whether backends of the node's own zone are preferred, once there are two zones.
     pub zone_aware: bool,
-    /// How long a draining backend keeps the work it has.
-    pub drain_timeout: Duration,
 }
 
 /// A backend as configured.

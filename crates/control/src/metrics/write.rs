@@ -31,7 +31,7 @@ pub(super) fn work(out: &mut Exposition, totals: &Totals) {
     out.metric(
         "plimsoll_request_duration_seconds",
         Kind::Histogram,
-        "Time from a request's first byte to its end.",
+        "Time from the end of a request's head to the end of its answer.",
     );
     for ([route, pool], histogram) in totals.durations.iter() {
         out.histogram(&[("route", route), ("pool", pool)], histogram);

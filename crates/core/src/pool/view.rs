@@ -86,8 +86,65 @@ impl ViewReader {
 
     /// [`Pool::acquire`] on the newest view, with the next sequence number.
     pub fn acquire(&mut self, cx: &mut AcquireCx<'_>) -> Result<Lease, Refusal> {
+        // A retry goes on from the turn that its request had. With a turn of its own, two backends of which one is
+        // dead would fall into step: every request would try the dead one first.
+        if cx.tried.is_empty() {
+            self.seq = self.seq.wrapping_add(1);
+        }
         let seq = self.seq;
-        self.seq = self.seq.wrapping_add(1);
         self.pool.acquire(self.cache.load(), seq, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backend::Backend;
+    use crate::balance::{Policy, PolicyConfig};
+    use crate::members::{Limits, Member};
+    use crate::name::{BackendId, NameId};
+    use crate::pool::PoolSettings;
+    use crate::time::Now;
+
+    fn settings() -> PoolSettings {
+        PoolSettings {
+            connect_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+            response_header_timeout: Duration::from_secs(1),
+            consecutive_errors: 0,
+        }
+    }
+
+    #[test]
+    fn retries_and_turns_do_not_fall_into_step() {
+        let policy = PolicyConfig::named("round-robin").unwrap();
+        let members = Members::new((0..2).map(|id| Member {
+            backend: Arc::new(Backend::new(BackendId(id), "p", "127.0.0.1:1".parse().unwrap())),
+            name: id.to_string().into(),
+            weight: 1,
+            limits: Limits::default(),
+        }));
+        let view = View::single(members, &policy as &dyn Policy);
+        let pool = Arc::new(Pool::new(NameId(0), "p", policy, settings(), view));
+        let mut rng = Rng::seeded(1);
+        let mut reader = pool.reader(&mut rng);
+        let mut acquire = |tried: &[BackendId]| {
+            let now = Now::START;
+            let cx = &mut AcquireCx {
+                now,
+                rng: &mut rng,
+                key: 0,
+                tried,
+                record: None,
+            };
+            reader.acquire(cx).map(|lease| lease.backend().id).unwrap()
+        };
+        let dead = BackendId(0);
+        let dead_first = (0..100)
+            .filter(|_| acquire(&[]) == dead && acquire(&[dead]) != dead)
+            .count();
+        assert_eq!(dead_first, 50, "every second request has the dead one's turn");
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Explain {
     /// Print the decision as JSON
     #[arg(long)]
     json: bool,
-    /// What is asked for: http://HOST[:PORT]/PATH, or tcp://HOST:PORT
+    /// What is asked for: `http://HOST:PORT/PATH`, or `tcp://HOST:PORT`
     url: String,
 }
 

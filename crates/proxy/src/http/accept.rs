@@ -105,9 +105,9 @@ async fn one_request(client: &mut Client, input: &mut Buffer, pinned: &Rc<Pinned
         Ok(length) => length,
         Err(HeadEnd::NotBegun) => return Next::Idle,
         Err(HeadEnd::Closed) => return Next::Close,
-        Err(HeadEnd::Fault(reason)) => {
+        Err(HeadEnd::Fault(reply)) => {
             client.requests += 1;
-            return respond::refuse_unread(client, pinned, reason).await;
+            return respond::refuse_unread(client, pinned, reply).await;
         }
     };
     client.requests += 1;
@@ -133,8 +133,8 @@ enum HeadEnd {
     NotBegun,
     /// The client closed, or never came to its end.
     Closed,
-    /// It sent what is no head, or not in time.
-    Fault(Reason),
+    /// It sent what is no head, or not in time, and this is what it is told.
+    Fault(Reply),
 }
 
 /// Reads until a whole head stands at the front of `input`; its length.
@@ -157,18 +157,18 @@ async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpServic
             match scan.look(input.unread(), limits.request_line, limits.head_bytes) {
                 Ok(Scanned::Head(length)) => return Ok(length),
                 Ok(Scanned::More) => {}
-                Err(fault) => return Err(HeadEnd::Fault(fault.reason())),
+                Err(fault) => return Err(HeadEnd::Fault(Reply::detailed(fault.reason(), &fault))),
             }
         }
         if input.is_full() && !input.grow(GROWN_MAX) {
-            return Err(HeadEnd::Fault(Reason::HeaderTooLarge));
+            return Err(HeadEnd::Fault(Reply::reason(Reason::HeaderTooLarge)));
         }
         let until = *deadline.get_or_insert_with(|| client.timer.after(service.timeouts.request_header));
         match client.timer.within(until, client.socket.fill(input)).await {
             Ok(Ok(0)) | Ok(Err(_)) => return Err(HeadEnd::Closed),
             Ok(Ok(_)) => {}
             Err(_) if input.is_empty() || client.timer.is_expired() => return Err(HeadEnd::Closed),
-            Err(_) => return Err(HeadEnd::Fault(Reason::RequestHeaderTimeout)),
+            Err(_) => return Err(HeadEnd::Fault(Reply::reason(Reason::RequestHeaderTimeout))),
         }
     }
 }

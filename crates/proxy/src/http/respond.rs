@@ -31,7 +31,16 @@ pub(crate) struct Reply {
 impl Reply {
     /// The reply for a reason.
     pub(crate) fn reason(reason: Reason) -> Self {
-        let body = format!("{} {}: {}\n", reason.status(), reason.word(), reason.says());
+        Reply::saying(reason, reason.says())
+    }
+
+    /// The reply for a reason, with what exactly was wrong.
+    pub(crate) fn detailed(reason: Reason, detail: &dyn std::fmt::Display) -> Self {
+        Reply::saying(reason, &format!("{} In detail: {detail}.", reason.says()))
+    }
+
+    fn saying(reason: Reason, says: &str) -> Self {
+        let body = format!("{} {}: {says}\n", reason.status(), reason.word());
         let headers = vec![("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())];
         Reply {
             status: reason.status(),
@@ -139,9 +148,9 @@ pub(super) fn after(request: &Request, goes_on: bool) -> Next {
 }
 
 /// Answers what never became a request; the connection ends with it.
-pub(crate) async fn refuse_unread(client: &mut Client, pinned: &Rc<Pinned>, reason: Reason) -> Next {
+pub(crate) async fn refuse_unread(client: &mut Client, pinned: &Rc<Pinned>, reply: Reply) -> Next {
     let request = Request::unread(0, client.worker.now());
-    respond(client, pinned, &request, Reply::reason(reason).closing()).await
+    respond(client, pinned, &request, reply.closing()).await
 }
 
 fn write_reply(

@@ -60,7 +60,7 @@ pub(crate) fn route(
     let mut room = FieldRoom::new();
     let head = match parse_request(bytes, &mut room, service.limits.fields) {
         Ok(head) => head,
-        Err(fault) => return request.refused(fault.reason()),
+        Err(fault) => return request.refused(Reply::detailed(fault.reason(), &fault)),
     };
     request.note_head(&head);
     if pinned.snapshot.node.access_log.is_some() {
@@ -80,7 +80,7 @@ pub(crate) fn route(
     }
     match decided {
         Ok(action) => request.action = action,
-        Err(reason) => return request.refused(reason),
+        Err(reply) => return request.refused(reply),
     }
     request
 }
@@ -116,8 +116,8 @@ impl Request {
     }
 
     /// Malformed: nobody can say where the next request would begin, so the connection ends.
-    fn refused(mut self, reason: Reason) -> Self {
-        self.action = Routed::Reply(Reply::reason(reason).closing());
+    fn refused(mut self, reply: Reply) -> Self {
+        self.action = Routed::Reply(reply.closing());
         self
     }
 
@@ -134,21 +134,21 @@ fn decide(
     head: &RequestHead<'_>,
     request: &mut Request,
     out: &mut Vec<u8>,
-) -> Result<Routed, Reason> {
-    let bad = Reason::BadRequest;
-    let authority = host::normalise(head.host).map_err(|_| bad)?;
+) -> Result<Routed, Reply> {
+    let bad = |fault: &dyn std::fmt::Display| Reply::detailed(Reason::BadRequest, fault);
+    let authority = host::normalise(head.host).map_err(|fault| bad(&fault))?;
     let host = authority.as_ref().map_or("", |authority| &*authority.host);
     let target = match head.target {
-        Target::Origin(target) => path::split(target).map_err(|_| bad)?,
+        Target::Origin(target) => path::split(target).map_err(|fault| bad(&fault))?,
         Target::Absolute(b"") => path::Target {
             path: b"/",
             query: None,
         },
         Target::Absolute(rest) if rest[0] == b'?' => {
-            let query = path::split(rest).map_err(|_| bad)?.query;
+            let query = path::split(rest).map_err(|fault| bad(&fault))?.query;
             path::Target { path: b"/", query }
         }
-        Target::Absolute(rest) => path::split(rest).map_err(|_| bad)?,
+        Target::Absolute(rest) => path::split(rest).map_err(|fault| bad(&fault))?,
         Target::Asterisk => path::Target {
             path: b"*",
             query: None,
@@ -156,7 +156,7 @@ fn decide(
     };
     let path = match head.target {
         Target::Asterisk => "*".into(),
-        _ => path::canonical(target.path, service.allow_encoded_slash).map_err(|_| bad)?,
+        _ => path::canonical(target.path, service.allow_encoded_slash).map_err(|fault| bad(&fault))?,
     };
     if service.health_path.as_deref().is_some_and(|health| health == path) {
         return Ok(Routed::Reply(respond::health(client.worker.is_draining())));

@@ -23,7 +23,7 @@ fn what_cannot_be_served_is_said_before_anything_is() {
     assert!(matches!(error, AdminError::Bind { .. }));
     let text = error.to_string();
     assert!(
-        text.starts_with(&format!("admin cannot bind {address}: ")) && text.contains("--admin"),
+        text.starts_with(&format!("admin cannot bind {address}: ")) && text.contains("[admin] bind"),
         "{text}"
     );
 

@@ -70,7 +70,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
         },
         listeners,
         routes,
-        pools: pools::pools(file, drain_timeout),
+        pools: pools::pools(file),
     }
 }
 

@@ -23,17 +23,17 @@ const RESPONSE_HEADER: Duration = Duration::from_secs(60);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All pools, by name.
-pub(super) fn pools(file: &File, drain_timeout: Duration) -> Vec<PoolPlan> {
+pub(super) fn pools(file: &File) -> Vec<PoolPlan> {
     let mut plans: Vec<PoolPlan> = file
         .pools
         .read()
-        .map(|(name, _, pool)| plan(file, name, pool, drain_timeout))
+        .map(|(name, _, pool)| plan(file, name, pool))
         .collect();
     plans.sort_by(|one, other| one.name.cmp(&other.name));
     plans
 }
 
-fn plan(file: &File, name: &str, pool: &Pool, drain_timeout: Duration) -> PoolPlan {
+fn plan(file: &File, name: &str, pool: &Pool) -> PoolPlan {
     let inherited = &file.defaults.timeouts;
     let timeouts = &pool.timeouts;
     let outlier = outlier(&pool.outlier);
@@ -73,7 +73,6 @@ fn plan(file: &File, name: &str, pool: &Pool, drain_timeout: Duration) -> PoolPl
             .map(|window| window.0)
             .filter(|window| !window.is_zero()),
         zone_aware: pool.zone_aware,
-        drain_timeout: pool.drain_timeout.map_or(drain_timeout, |timeout| timeout.0),
     }
 }
 

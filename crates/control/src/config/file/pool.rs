@@ -43,10 +43,8 @@ document! {
         pub(in super::super) timeouts: PoolTimeouts = PoolTimeouts::default(),
         /// Whether backends of the node's own zone are preferred, once there are two zones.
         pub(in super::super) zone_aware: bool = true,
-        /// How long a draining backend keeps its work: the server's unless set.
-        pub(in super::super) drain_timeout: Option<Pause>,
     } later {
-        "discover", "fallback", "mode", "on_unhealthy", "quarantine", "send_proxy_protocol", "source", "sticky", "tls"
+        "discover", "drain_timeout", "fallback", "mode", "on_unhealthy", "quarantine", "send_proxy_protocol", "source", "sticky", "tls"
     }
 }
 

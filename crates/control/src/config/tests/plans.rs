@@ -86,7 +86,7 @@ fn defaults_are_inherited_and_overridden() {
          [listeners.a]\nbind = \":1\"\npool = \"p\"\n\
          [listeners.b]\nbind = \":2\"\ntimeouts = { idle = \"9s\" }\npool = \"p\"\n\
          [listeners.c]\nbind = \":3\"\nprotocol = \"tcp\"\npool = \"p\"\n\
-         [pools.p]\nbackends = \"10.0.0.1:80\"\ntimeouts = { connect = \"2s\" }\ndrain_timeout = \"5m\"\n\
+         [pools.p]\nbackends = \"10.0.0.1:80\"\ntimeouts = { connect = \"2s\" }\n\
          [pools.q]\nbackends = \"10.0.0.1:80\"\n",
     );
     let seconds = Duration::from_secs;
@@ -99,7 +99,7 @@ fn defaults_are_inherited_and_overridden() {
         (p.settings.connect_timeout, p.settings.idle_timeout),
         (seconds(2), seconds(20))
     );
-    assert_eq!((p.drain_timeout, q.drain_timeout), (seconds(300), seconds(7)));
+    assert_eq!(plan.node.drain_timeout, seconds(7));
     assert_eq!(q.settings.connect_timeout, seconds(1));
 }
 
