@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::snapshot::{HttpService, Service};
@@ -13,6 +14,10 @@ use super::respond::Reply;
 use super::{forward, respond, route};
 use crate::client::Client;
 use crate::worker::Pinned;
+
+/// How long the state of a request outlives it. It is some 2.5 KB, so that it must not be long: a thousand clients that
+/// ask once a second hold 250 KB by it.
+const SOON: Duration = Duration::from_millis(50);
 
 /// What becomes of a connection after what was done on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,19 @@ async fn becomes_readable(client: &Client) -> bool {
     .await
 }
 
+/// Waits for a moment for the next request, with the state of the last one still there: a client that asks again and
+/// again does not pay for making it anew each time.
+async fn another_comes_soon(client: &Client) -> bool {
+    let until = client.timer.after(SOON);
+    poll_fn(|cx| {
+        if client.socket.poll_readable(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        client.timer.poll_elapsed(cx, until).map(|_| false)
+    })
+    .await
+}
+
 fn http_service<'p>(pinned: &'p Pinned, client: &Client) -> Option<&'p HttpService> {
     match &pinned.listener(client.listener)?.service {
         Service::Http(service) => Some(service),
@@ -87,7 +105,13 @@ async fn busy(client: &mut Client) -> Next {
             None => Next::Close,
         };
         match next {
-            Next::Idle if input.is_empty() => return Next::Idle,
+            Next::Idle if input.is_empty() => {
+                drop(pinned);
+                input.release();
+                if !another_comes_soon(client).await {
+                    return Next::Idle;
+                }
+            }
             Next::Idle => {}
             Next::Abort => return next,
             Next::Close if input.is_empty() => return next,
