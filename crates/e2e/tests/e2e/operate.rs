@@ -70,7 +70,7 @@ fn a_taken_admin_port_is_said_before_anything_is_served() {
         "{}",
         output.stderr
     );
-    assert!(output.stderr.contains("--admin"), "{}", output.stderr);
+    assert!(output.stderr.contains("[admin] bind"), "{}", output.stderr);
 }
 
 #[test]
