@@ -90,14 +90,4 @@ impl ReuseCache {
             _ => false,
         }
     }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.idle.values().map(Vec::len).sum()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }

@@ -16,7 +16,6 @@ pub struct Lease {
     backend: Arc<Backend>,
     name: Arc<str>,
     limits: Limits,
-    since: Now,
 }
 
 /// Whether control has to look at a backend because of how a lease ended.
@@ -30,13 +29,12 @@ pub enum Alarm {
 }
 
 impl Lease {
-    pub(super) fn new(pool: Arc<Pool>, member: &Member, now: Now) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, member: &Member) -> Self {
         Lease {
             pool,
             backend: member.backend.clone(),
             name: member.name.clone(),
             limits: member.limits,
-            since: now,
         }
     }
 
@@ -53,16 +51,6 @@ impl Lease {
     /// What the backend may carry.
     pub fn limits(&self) -> Limits {
         self.limits
-    }
-
-    /// The pool that gave it.
-    pub fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
-    /// When it was given.
-    pub fn since(&self) -> Now {
-        self.since
     }
 
     /// Records the outcome. `latency` is the time to the head of the answer, or until the failure.

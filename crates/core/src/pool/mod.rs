@@ -210,7 +210,7 @@ impl Pool {
             };
             let (load, limits) = (&member.backend.load, member.limits);
             if load.enter(limits.requests.min(limits.connections)) {
-                return Ok(Lease::new(self.clone(), member, cx.now));
+                return Ok(Lease::new(self.clone(), member));
             }
             if limits.connections < limits.requests {
                 crowded = crowded.or(slot);
@@ -221,9 +221,7 @@ impl Pool {
             skipped += 1;
         }
         match crowded.and_then(|slot| tier.members.get(slot)) {
-            Some(member) if member.backend.load.enter(member.limits.requests) => {
-                Ok(Lease::new(self.clone(), member, cx.now))
-            }
+            Some(member) if member.backend.load.enter(member.limits.requests) => Ok(Lease::new(self.clone(), member)),
             _ if full => Err(Refusal::Full),
             _ => Err(Refusal::Exhausted),
         }
