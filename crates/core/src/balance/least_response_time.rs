@@ -35,6 +35,7 @@ impl Picker for Soonest {
         self.scan.lowest(
             members,
             cx,
+            0.0,
             |member| expected_wait(estimate_ms(member), member, now),
             |member| wait_in_words(estimate_ms(member), member, now),
         )

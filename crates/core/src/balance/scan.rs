@@ -29,11 +29,13 @@ impl Scan {
         }
     }
 
-    /// The open member with the lowest cost, ties broken at random. `tell` says in words what a cost was made of.
+    /// The open member with the lowest cost, ties broken at random. No cost is below `floor`. `tell` says in words what
+    /// a cost was made of.
     pub(super) fn lowest(
         &self,
         members: &Members,
         cx: &mut PickCx<'_>,
+        floor: f32,
         cost: impl Fn(&Member) -> f32,
         tell: impl Fn(&Member) -> String,
     ) -> Option<Slot> {
@@ -44,13 +46,13 @@ impl Scan {
                 best
             }
             Scan::Sample(draw) => {
-                let drawn: [Slot; SAMPLE] = std::array::from_fn(|_| draw.any(members, cx.rng));
+                let mut drawn = [0; SAMPLE];
+                let (best, looked_at) = lowest_drawn(&mut drawn, draw, members, cx, floor, &cost);
                 note(&mut cx.record, || {
-                    let why = format!("the best of {SAMPLE} drawn at random of {} members", members.len());
+                    let why = format!("the best of {looked_at} drawn at random of {} members", members.len());
                     (Stage::Pick, "sample".into(), Verdict::Passed, why)
                 });
-                let best = lowest_of(drawn.iter().copied(), members, cx, &cost);
-                tell_all(drawn.iter().copied(), best, members, cx, &tell);
+                tell_all(drawn[..looked_at].iter().copied(), best, members, cx, &tell);
                 if best.is_some() {
                     return best;
                 }
@@ -61,6 +63,37 @@ impl Scan {
             }
         }
     }
+}
+
+/// Draws members into `drawn` until one costs no more than `floor`, and no other can be better; the first of the lowest
+/// and how many were drawn. Each draw is random, so the first of equals is as good a tie-break as any. A member of a
+/// large set is in no cache: drawing fewer of them is what a pick from an idle pool saves.
+fn lowest_drawn(
+    drawn: &mut [Slot; SAMPLE],
+    draw: &Draw,
+    members: &Members,
+    cx: &mut PickCx<'_>,
+    floor: f32,
+    cost: &impl Fn(&Member) -> f32,
+) -> (Option<Slot>, usize) {
+    let mut best = None;
+    let mut lowest = f32::INFINITY;
+    for (at, place) in drawn.iter_mut().enumerate() {
+        let slot = draw.any(members, cx.rng);
+        *place = slot;
+        let member = &members[slot];
+        if !cx.is_open(member) {
+            continue;
+        }
+        let cost = cost(member);
+        if cost < lowest || best.is_none() {
+            (best, lowest) = (Some(slot), cost);
+        }
+        if cost <= floor {
+            return (best, at + 1);
+        }
+    }
+    (best, SAMPLE)
 }
 
 fn lowest_of(

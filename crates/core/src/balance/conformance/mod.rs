@@ -123,7 +123,12 @@ impl Worker {
         self.pick_telling(key, tried, None)
     }
 
-    fn pick_telling(&mut self, key: Option<u64>, tried: &[BackendId], record: Option<&mut Decision>) -> Option<Slot> {
+    pub(super) fn pick_telling(
+        &mut self,
+        key: Option<u64>,
+        tried: &[BackendId],
+        record: Option<&mut Decision>,
+    ) -> Option<Slot> {
         let key = key.unwrap_or_else(|| self.rng.bits());
         let cx = &mut PickCx {
             now: self.now,
