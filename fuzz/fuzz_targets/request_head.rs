@@ -6,10 +6,10 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use plimsoll_core::route::{host, path};
+use plimsoll_core::route::{Target, host, path};
 use plimsoll_fuzz::head::{self, Field, Limits};
 use plimsoll_http::h1::{
-    FIELDS_MAX, FieldRoom, RequestHead, RequestOut, Scanned, Target, parse_request, write_request_head,
+    FIELDS_MAX, FieldRoom, RequestHead, RequestOut, Scanned, parse_request, write_request_head,
 };
 
 const WIDE: Limits = Limits {
@@ -80,24 +80,12 @@ fn parts(bytes: &[u8]) {
 
 /// Sends a request on as the data plane does, and reads what was sent.
 fn forward(read: &RequestHead<'_>, options: u8) {
-    let Ok(_) = host::normalise(read.host) else { return };
-    let target = match read.target {
-        Target::Asterisk => b"*",
-        Target::Absolute(b"") => &b"/"[..],
-        Target::Origin(target) | Target::Absolute(target) => target,
-    };
-    let Ok(target) = path::split(target) else { return };
-    let path = match (read.target, target.path) {
-        (Target::Asterisk, _) => "*".into(),
-        (Target::Absolute(_), b"") => "/".into(),
-        (_, raw) => match path::canonical(raw, options & 1 != 0) {
-            Ok(path) => path,
-            Err(_) => return,
-        },
+    let Ok(asked) = read.asked(options & 1 != 0) else {
+        return;
     };
     let to = RequestOut {
-        path: &path,
-        query: target.query,
+        path: &asked.path,
+        query: asked.query,
         upgrade: read.upgrade_websocket && options & 2 != 0,
         trusted: options & 4 != 0,
         peer: if options & 8 == 0 {

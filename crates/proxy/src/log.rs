@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Lease;
+use plimsoll_core::route::Target;
 use plimsoll_core::snapshot::AccessFormat;
 use plimsoll_core::telemetry::RequestKey;
 use plimsoll_core::time::Now;
-use plimsoll_http::h1::{RequestHead, Target};
+use plimsoll_http::h1::RequestHead;
 use serde_json::{Map, Value, json};
 
 use crate::client::Client;

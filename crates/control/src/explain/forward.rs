@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use plimsoll_core::pool::Pool;
 use plimsoll_core::retry::{RetryPolicy, is_idempotent};
+use plimsoll_core::route::Asked;
 use plimsoll_core::snapshot::{HttpService, Route, TcpService};
-use plimsoll_http::h1::{RequestOut, write_request_head};
+use plimsoll_http::h1::{RequestHead, RequestOut, write_request_head};
 
 use super::question::redacted_query;
-use super::request::Asked;
 
 /// What stands for an id that is drawn for each request.
 const NEW_ID: &str = "(new for each request)";
@@ -28,20 +28,25 @@ pub(super) struct Changes {
 }
 
 /// What a backend gets to see of the request that a client did not send, and the other way round.
-pub(super) fn changes(asked: &Asked<'_>, route: &Route, peer: IpAddr, trusted: bool) -> Changes {
+pub(super) fn changes(
+    (head, asked): (&RequestHead<'_>, &Asked<'_>),
+    route: &Route,
+    peer: IpAddr,
+    trusted: bool,
+) -> Changes {
     let mut out = Vec::new();
     let to = RequestOut {
-        path: asked.path,
+        path: &asked.path,
         query: asked.query,
-        upgrade: asked.head.upgrade_websocket && route.upgrade_websocket,
+        upgrade: head.upgrade_websocket && route.upgrade_websocket,
         trusted,
         peer: peer.to_canonical(),
         proto: "http",
         request_id: NEW_ID.as_bytes(),
         default_host: "",
     };
-    write_request_head(&mut out, asked.head, &to);
-    let sent = String::from_utf8_lossy(asked.head.bytes);
+    write_request_head(&mut out, head, &to);
+    let sent = String::from_utf8_lossy(head.bytes);
     let goes = String::from_utf8_lossy(&out);
     let (before, after) = (fields(&sent), fields(&goes));
     let added = after.iter().filter(|field| !before.contains(field));
@@ -53,7 +58,7 @@ pub(super) fn changes(asked: &Asked<'_>, route: &Route, peer: IpAddr, trusted: b
     removed.dedup();
     let query = asked.query.map(|query| format!("?{}", redacted_query(query)));
     Changes {
-        line: format!("{} {}{}", asked.head.method, asked.path, query.unwrap_or_default()),
+        line: format!("{} {}{}", asked.method, asked.path, query.unwrap_or_default()),
         added: added.map(|(name, value)| shown(name, value)).collect(),
         removed,
     }

@@ -4,21 +4,13 @@ use std::fmt::Display;
 
 use plimsoll_core::decision::{Stage, Verdict};
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::route::host::{self, Authority};
-use plimsoll_core::route::{RequestHead as RouteView, path};
+use plimsoll_core::pool::Pool;
+use plimsoll_core::route::{Asked, Decided};
 use plimsoll_core::snapshot::{Action, HttpService, Listener, Respond, Route};
-use plimsoll_http::h1::{FieldRoom, HeadFault, HeadScan, RequestHead, Scanned, Target, parse_request};
+use plimsoll_http::h1::{FieldRoom, HeadFault, HeadScan, RequestHead, Scanned, parse_request};
 
 use super::question::{Question, redacted, redacted_query};
 use super::{Explanation, forward};
-
-/// The request as it is asked for, in its one spelling.
-pub(super) struct Asked<'a> {
-    pub(super) head: &'a RequestHead<'a>,
-    pub(super) authority: Option<Authority<'a>>,
-    pub(super) path: &'a str,
-    pub(super) query: Option<&'a str>,
-}
 
 impl Explanation<'_> {
     /// What becomes of the request at `listener`.
@@ -37,66 +29,49 @@ impl Explanation<'_> {
     fn head(&mut self, listener: &Listener, service: &HttpService, head: &RequestHead<'_>) {
         let client = self.snapshot.node.client_address(self.question.peer().ip(), head);
         self.tell_client(client);
-        let authority = match host::normalise(head.host) {
-            Ok(authority) => authority,
-            Err(fault) => return self.malformed("host", fault, Reason::BadRequest),
+        let asked = match head.asked(service.allow_encoded_slash) {
+            Ok(asked) => asked,
+            Err(fault) => return self.malformed(fault.part(), fault, Reason::BadRequest),
         };
-        let Target::Origin(target) = head.target else {
-            return self.malformed("target", "it is no path", Reason::BadRequest);
-        };
-        let split = path::split(target).and_then(|target| {
-            let canonical = path::canonical(target.path, service.allow_encoded_slash)?;
-            Ok((target, canonical))
-        });
-        let (target, canonical) = match split {
-            Ok(split) => split,
-            Err(fault) => return self.malformed("path", fault, Reason::BadRequest),
-        };
-        self.respelled(
-            "host",
-            head.host,
-            authority.as_ref().map_or("", |authority| &*authority.host),
-        );
-        self.respelled("path", target.path, &canonical);
-        let asked = Asked {
-            head,
-            authority,
-            path: &canonical,
-            query: target.query,
-        };
-        if service.health_path.as_deref().is_some_and(|health| health == canonical) {
-            let why = "the listener's health path: answered by us, 200 while serving and 503 while draining";
-            return self.action("health_path", Verdict::Taken, why);
+        self.respelled("host", head.host, asked.host());
+        let sent = self.question.url.target.split('?').next().unwrap_or_default();
+        self.respelled("path", sent.as_bytes(), &asked.path);
+        match service.decide(&asked, Some(&mut self.decision)) {
+            Decided::Health => {
+                let why = "the listener's health path: answered by us, 200 while serving and 503 while draining";
+                self.action("health_path", Verdict::Taken, why);
+            }
+            Decided::NoRoute => self.answer(Reason::NoRoute),
+            Decided::Route(route) => self.act(listener, service, &route.clone(), head, &asked),
         }
-        self.route(listener, service, &asked);
     }
 
-    fn route(&mut self, listener: &Listener, service: &HttpService, asked: &Asked<'_>) {
-        let view = RouteView {
-            method: asked.head.method,
-            host: asked.authority.as_ref().map_or("", |authority| &*authority.host),
-            path: asked.path,
-            query: asked.query.unwrap_or_default(),
-            fields: asked.head,
-        };
-        let Some(route) = service.routes.find(&view, Some(&mut self.decision)).cloned() else {
-            return self.answer(Reason::NoRoute);
-        };
+    /// Does what `route` says.
+    fn act(
+        &mut self,
+        listener: &Listener,
+        service: &HttpService,
+        route: &Route,
+        head: &RequestHead<'_>,
+        asked: &Asked<'_>,
+    ) {
         match &route.action {
             Action::Pool(at) => {
                 let snapshot = self.snapshot.clone();
                 let pool = &snapshot.pools[*at];
                 let peer = self.question.peer();
-                let client = snapshot.node.client_address(peer.ip(), asked.head);
+                let client = snapshot.node.client_address(peer.ip(), head);
                 let local = || listener.bind.first().copied();
-                let key = pool.key().map(|key| (key, key.of_request(&view, client, peer, local)));
+                let key = pool
+                    .key()
+                    .map(|key| (key, key.of_request(&asked.head(), client, peer, local)));
                 if self.pick(pool, key) {
-                    self.upstream(&route, service, pool, asked);
+                    self.upstream(route, service, pool, (head, asked));
                 }
             }
             Action::Redirect(to) => {
                 let query = asked.query.map(redacted_query);
-                let location = to.location(asked.authority.as_ref(), asked.path, query.as_deref());
+                let location = to.location(asked.authority.as_ref(), &asked.path, query.as_deref());
                 let why = format!("answered by us: {} to {location}", to.status);
                 self.action("redirect", Verdict::Taken, why);
             }
@@ -104,9 +79,15 @@ impl Explanation<'_> {
         }
     }
 
-    fn upstream(&mut self, route: &Route, service: &HttpService, pool: &plimsoll_core::pool::Pool, asked: &Asked<'_>) {
+    fn upstream(
+        &mut self,
+        route: &Route,
+        service: &HttpService,
+        pool: &Pool,
+        (head, asked): (&RequestHead<'_>, &Asked<'_>),
+    ) {
         let trusted = self.snapshot.node.trusts(self.question.peer().ip());
-        let changes = forward::changes(asked, route, self.question.peer().ip(), trusted);
+        let changes = forward::changes((head, asked), route, self.question.peer().ip(), trusted);
         self.action("line", Verdict::Taken, changes.line);
         for line in changes.added {
             self.action("adds", Verdict::Taken, line);
@@ -115,7 +96,7 @@ impl Explanation<'_> {
             self.action("removes", Verdict::Taken, name);
         }
         self.action("timeouts", Verdict::Taken, forward::timeouts(route, service, pool));
-        let retries = forward::retries(&route.retry, asked.head.method);
+        let retries = forward::retries(&route.retry, asked.method);
         self.action("retries", Verdict::Taken, retries);
     }
 

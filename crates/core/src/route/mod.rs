@@ -6,6 +6,7 @@
 pub mod host;
 pub mod path;
 
+mod asked;
 mod hosts;
 mod paths;
 mod pattern;
@@ -20,6 +21,7 @@ mod fixtures;
 
 use regex::Regex;
 
+pub use asked::{Asked, AskedFault, Decided, Target};
 pub use pattern::{PatternFault, REGEX_BYTES_MAX};
 pub use shadow::Shadowed;
 pub use table::RouteTable;

@@ -45,7 +45,7 @@ pub enum PathFault {
 
 /// A request target in origin form (RFC 9112 §3.2.1), taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target<'a> {
+pub struct Split<'a> {
     /// The path as it was sent; [`canonical`] comes next.
     pub path: &'a [u8],
     /// The query without its question mark, as it was sent; `None` when there is no question mark.
@@ -60,9 +60,9 @@ pub struct Target<'a> {
 ///
 /// # Errors
 /// The first byte of the query that may not stand there. The path is not looked at.
-pub fn split(target: &[u8]) -> Result<Target<'_>, PathFault> {
+pub fn split(target: &[u8]) -> Result<Split<'_>, PathFault> {
     let Some(mark) = target.iter().position(|byte| *byte == b'?') else {
-        return Ok(Target {
+        return Ok(Split {
             path: target,
             query: None,
         });
@@ -72,7 +72,7 @@ pub fn split(target: &[u8]) -> Result<Target<'_>, PathFault> {
         return Err(unwelcome(*byte));
     }
     let query = std::str::from_utf8(query).expect("visible ASCII is UTF-8");
-    Ok(Target {
+    Ok(Split {
         path,
         query: Some(query),
     })

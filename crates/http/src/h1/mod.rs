@@ -7,7 +7,7 @@ mod scan;
 mod write;
 
 pub use body::{BodyDecoder, BodyFault, Step, write_chunk_end, write_chunk_head, write_last_chunk};
-pub use request::{Framing, RequestHead, Target, parse_request};
+pub use request::{Framing, RequestHead, parse_request};
 pub use response::{Method, ResponseHead, parse_response};
 pub use scan::{HeadScan, Scanned};
 pub use write::{HeadOut, ReplyHead, RequestOut, phrase, write_reply_head, write_request_head, write_response_head};

@@ -1,7 +1,7 @@
 //! Request heads, read strictly: whatever two parsers could read differently is refused, never guessed.
 
 use httparse::{Header, Status};
-use plimsoll_core::route::Fields;
+use plimsoll_core::route::{Asked, AskedFault, Fields, Target};
 
 use super::{FieldRoom, HeadFault, offset};
 use crate::field::{Class, classify, list};
@@ -17,17 +17,6 @@ pub enum Framing {
     Chunked,
     /// Until the connection ends; answers alone.
     UntilClose,
-}
-
-/// The forms of a request target that are served (RFC 9112 §3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'b> {
-    /// `/path?query`.
-    Origin(&'b [u8]),
-    /// `http://host/path?query`: the path and query; the host is in [`RequestHead::host`].
-    Absolute(&'b [u8]),
-    /// `*`, of OPTIONS.
-    Asterisk,
 }
 
 /// A request's head, over the bytes that arrived.
@@ -271,6 +260,14 @@ impl<'b> RequestHead<'b> {
             }
         };
         Ok(())
+    }
+
+    /// What it asks for, in its one spelling.
+    ///
+    /// # Errors
+    /// A host or a path that can be read in more than one way.
+    pub fn asked(&self, allow_encoded_slash: bool) -> Result<Asked<'_>, AskedFault> {
+        Asked::read(self.method, self.host, self.target, self, allow_encoded_slash)
     }
 
     /// Where the lines of the fields begin; one more than there are fields, the last one the empty line.

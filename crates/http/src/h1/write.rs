@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::net::IpAddr;
 
-use super::request::{Framing, RequestHead, Target};
+use plimsoll_core::route::Target;
+
+use super::request::{Framing, RequestHead};
 use super::response::ResponseHead;
 use crate::field::Class;
 

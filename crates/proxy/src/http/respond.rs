@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::route::host::Authority;
+use plimsoll_core::route::Asked;
 use plimsoll_core::snapshot::{Redirect, Respond};
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::{HeadOut, ReplyHead, phrase, write_reply_head};
@@ -92,11 +92,14 @@ pub(crate) fn health(draining: bool) -> Reply {
 }
 
 /// The reply that sends a client elsewhere.
-pub(crate) fn redirect(to: &Redirect, from: Option<&Authority<'_>>, path: &str, query: Option<&str>) -> Reply {
+pub(crate) fn redirect(to: &Redirect, asked: &Asked<'_>) -> Reply {
     Reply {
         status: to.status,
         reason: None,
-        headers: vec![("location".into(), to.location(from, path, query))],
+        headers: vec![(
+            "location".into(),
+            to.location(asked.authority.as_ref(), &asked.path, asked.query),
+        )],
         body: String::new(),
         close: false,
     }

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::retry::is_idempotent;
-use plimsoll_core::route::{RequestHead as RouteView, host, path};
+use plimsoll_core::route::Decided;
 use plimsoll_core::snapshot::{Action, HttpService, PoolIndex, Route};
 use plimsoll_core::time::Now;
-use plimsoll_http::h1::{FieldRoom, Framing, RequestHead, RequestOut, Target, parse_request, write_request_head};
+use plimsoll_http::h1::{FieldRoom, Framing, RequestHead, RequestOut, parse_request, write_request_head};
 
 use super::respond::{self, Reply};
 use crate::client::Client;
@@ -135,62 +135,25 @@ fn decide(
     request: &mut Request,
     out: &mut Vec<u8>,
 ) -> Result<Routed, Reply> {
-    let bad = |fault: &dyn std::fmt::Display| Reply::detailed(Reason::BadRequest, fault);
-    let authority = host::normalise(head.host).map_err(|fault| bad(&fault))?;
-    let host = authority.as_ref().map_or("", |authority| &*authority.host);
-    let target = match head.target {
-        Target::Origin(target) => path::split(target).map_err(|fault| bad(&fault))?,
-        Target::Absolute(b"") => path::Target {
-            path: b"/",
-            query: None,
-        },
-        Target::Absolute(rest) if rest[0] == b'?' => {
-            let query = path::split(rest).map_err(|fault| bad(&fault))?.query;
-            path::Target { path: b"/", query }
-        }
-        Target::Absolute(rest) => path::split(rest).map_err(|fault| bad(&fault))?,
-        Target::Asterisk => path::Target {
-            path: b"*",
-            query: None,
-        },
-    };
-    let path = match head.target {
-        Target::Asterisk => "*".into(),
-        _ => path::canonical(target.path, service.allow_encoded_slash).map_err(|fault| bad(&fault))?,
-    };
-    if service.health_path.as_deref().is_some_and(|health| health == path) {
-        return Ok(Routed::Reply(respond::health(client.worker.is_draining())));
-    }
-    let query = target.query.unwrap_or_default();
-    let view = RouteView {
-        method: head.method,
-        host,
-        path: &path,
-        query,
-        fields: head,
-    };
-    let Some(route) = service.routes.find(&view, None) else {
-        return Ok(Routed::Reply(Reply::reason(Reason::NoRoute)));
+    let asked = head
+        .asked(service.allow_encoded_slash)
+        .map_err(|fault| Reply::detailed(Reason::BadRequest, &fault))?;
+    let route = match service.decide(&asked, None) {
+        Decided::Route(route) => route,
+        Decided::Health => return Ok(Routed::Reply(respond::health(client.worker.is_draining()))),
+        Decided::NoRoute => return Ok(Routed::Reply(Reply::reason(Reason::NoRoute))),
     };
     request.route = Some(route.index);
     let pool = match &route.action {
         Action::Pool(pool) => *pool,
         Action::Respond(respond) => return Ok(Routed::Reply(Reply::configured(respond))),
-        Action::Redirect(redirect) => {
-            let authority = authority.as_ref();
-            return Ok(Routed::Reply(respond::redirect(
-                redirect,
-                authority,
-                &path,
-                target.query,
-            )));
-        }
+        Action::Redirect(redirect) => return Ok(Routed::Reply(respond::redirect(redirect, &asked))),
     };
     request.upgrade &= route.upgrade_websocket;
-    prepare_upstream(client, pinned, head, (&path, target.query), request, out);
+    prepare_upstream(client, pinned, head, (&asked.path, asked.query), request, out);
     if let Some(key) = pinned.snapshot.pools[pool].key() {
         let from = pinned.snapshot.node.client_address(client.peer.ip(), head);
-        request.key = key.of_request(&view, from, client.peer, || client.socket.local().ok());
+        request.key = key.of_request(&asked.head(), from, client.peer, || client.socket.local().ok());
     }
     Ok(Routed::Pool(pool))
 }
