@@ -89,10 +89,11 @@ fn one_failed_check_among_passed_ones_changes_nothing() {
         let status = if exchange.number % 3 == 1 { 500 } else { 200 };
         exchange.reply(status, &[], b"").map(|()| true)
     });
-    let (a, _b, stage) = pair("health = { http = \"/healthz\", interval = \"50ms\" }");
+    // A check may take as long as its interval: a busy machine must not miss three in a row.
+    let (a, _b, stage) = pair("health = { http = \"/healthz\", interval = \"300ms\" }");
     a.play(flaky);
     a.forget();
-    a.wait_for_requests(15);
+    a.wait_for_requests(10);
     let labels = [("pool", "api"), ("backend", "a"), ("to", "unhealthy")];
     assert_eq!(
         stage
@@ -200,7 +201,7 @@ fn a_backend_that_counts_as_healthy_at_first_needs_a_whole_row_to_fall() {
 
 #[test]
 fn without_panic_a_pool_whose_backends_are_all_down_says_so() {
-    let (mut a, mut b, mut stage) = pair("health = { interval = \"100ms\", fall = 1 }\npanic_threshold = 0");
+    let (mut a, mut b, mut stage) = pair("health = { interval = \"300ms\", fall = 1 }\npanic_threshold = 0");
     a.stop();
     b.stop();
     for name in ["a", "b"] {
@@ -220,7 +221,7 @@ fn without_panic_a_pool_whose_backends_are_all_down_says_so() {
 
 #[test]
 fn in_a_panic_all_backends_are_used_and_everybody_can_see_it() {
-    let (a, b, stage) = pair("health = { http = \"/healthz\", interval = \"100ms\", fall = 1, rise = 1 }");
+    let (a, b, stage) = pair("health = { http = \"/healthz\", interval = \"300ms\", fall = 1, rise = 1 }");
     stage.plimsoll.wait_for_state("api", "a", "healthy");
     a.play(checked(Script::status(500)));
     b.play(checked(Script::status(500)));
