@@ -35,14 +35,14 @@ asyncio.run(main())
 "#;
 
 /// A backend in a process of its own, which ends with this value.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     port: Port,
     name: &'static str,
 }
 
 impl Process {
-    fn start(name: &'static str) -> Process {
+    pub(crate) fn start(name: &'static str) -> Process {
         let port = Port::free();
         let mut process = Process {
             child: Process::spawn(&port, name),
@@ -51,6 +51,10 @@ impl Process {
         };
         process.wait();
         process
+    }
+
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.port.address()
     }
 
     fn spawn(port: &Port, name: &str) -> Child {
@@ -62,17 +66,17 @@ impl Process {
     }
 
     fn wait(&mut self) {
-        let address = self.port.address();
+        let address = self.address();
         eventually("the backend listens", || Wire::try_connect(address).ok());
     }
 
     /// SIGKILL.
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.child = Process::spawn(&self.port, self.name);
         self.wait();
     }
@@ -86,7 +90,7 @@ impl Drop for Process {
 
 /// Sends idempotent requests on one connection until it is told to stop: how many were answered well, and what else
 /// came.
-fn client(plimsoll: &Plimsoll, seed: usize, stop: &AtomicBool, well: &AtomicUsize) -> Vec<String> {
+pub(crate) fn client(plimsoll: &Plimsoll, seed: usize, stop: &AtomicBool, well: &AtomicUsize) -> Vec<String> {
     let mut wire = plimsoll.connect("web");
     let (mut number, mut bad) = (seed, Vec::new());
     while !stop.load(SeqCst) {
@@ -113,8 +117,8 @@ fn killing_a_backend_under_load_loses_no_idempotent_request() {
         let (mut doomed, survivor) = (Process::start("doomed"), Process::start("survivor"));
         let stage = Site::new()
             .workers(workers)
-            .address("doomed", doomed.port.address())
-            .address("survivor", survivor.port.address())
+            .address("doomed", doomed.address())
+            .address("survivor", survivor.address())
             .pool(&format!(
                 "policy = \"{policy}\"\nhealth = {{ interval = \"500ms\" }}\noutlier = {{ eject_for = \"1s\" }}\n\
                  backends = [{{ name = \"doomed\", address = \"@doomed@\" }}, {{ name = \"survivor\", address = \"@survivor@\" }}]"

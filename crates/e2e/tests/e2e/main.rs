@@ -26,6 +26,7 @@ mod round_trip;
 mod scale;
 mod smuggled_bodies;
 mod smuggling;
+mod soak;
 mod stage;
 mod tcp;
 mod timeouts;

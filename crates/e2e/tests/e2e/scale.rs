@@ -34,7 +34,7 @@ fn cpu_of(plimsoll: &Plimsoll) -> f64 {
 }
 
 /// Resident memory in bytes.
-fn memory_of(plimsoll: &Plimsoll) -> u64 {
+pub(crate) fn memory_of(plimsoll: &Plimsoll) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", plimsoll.pid())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
