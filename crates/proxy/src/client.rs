@@ -1,5 +1,6 @@
 //! A client's connection: the socket, its deadline, and its place in the counts.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,38 +18,55 @@ const LINGER_BYTES_MAX: usize = 256 << 10;
 /// How long that may take.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// A client's connection.
+/// Who is at the other end of a connection, and who serves it. While it lives the connection is counted.
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
-    pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
     pub(crate) listener: NameId,
-    pub(crate) timer: Timer,
     pub(crate) born: Now,
-    /// Requests that were begun on it.
-    pub(crate) requests: u64,
+    /// Requests that were begun on the connection.
+    pub(crate) requests: Cell<u64>,
+}
+
+/// A client's connection.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) socket: Socket,
+    pub(crate) timer: Timer,
 }
 
 impl Client {
-    pub(crate) fn new(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: NameId) -> Self {
+    fn new(worker: Rc<Worker>, peer: SocketAddr, listener: NameId) -> Self {
         worker.shared.carried[worker.index].fetch_add(1, Relaxed);
         worker.shared.connections.fetch_add(1, Relaxed);
         worker.shard().listener(listener).opened += 1;
-        let timer = worker.timers.timer();
         Client {
-            socket: Socket::new(stream),
             peer,
             listener,
-            timer,
             born: worker.now(),
-            requests: 0,
+            requests: Cell::new(0),
             worker,
         }
+    }
+
+    /// Counts one more request.
+    pub(crate) fn count_request(&self) {
+        self.requests.set(self.requests.get() + 1);
     }
 
     /// Whether all workers together carry more connections than they may, this one included.
     pub(crate) fn is_too_many(&self, most: u32) -> bool {
         self.worker.shared.connections.load(Relaxed) > most
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: NameId) -> Self {
+        Connection {
+            timer: worker.timers.timer(),
+            client: Client::new(worker, peer, listener),
+            socket: Socket::new(stream),
+        }
     }
 
     /// Says that nothing more will be written, and reads on for a moment, so that the client can read what was.

@@ -22,7 +22,7 @@ use plimsoll_net::{Blocks, Deadline, Timer, Timers};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::client::Client;
+use crate::client::Connection;
 use crate::plane::{Message, Shared};
 use crate::{http, tcp};
 
@@ -232,13 +232,13 @@ impl Worker {
     fn serve(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: NameId) {
         let pinned = self.pin();
         let Some(found) = pinned.listener(listener) else { return };
-        let client = Client::new(self.clone(), stream, peer, listener);
+        let connection = Connection::new(self.clone(), stream, peer, listener);
         match found.service {
             Service::Http(_) => {
-                tokio::task::spawn_local(http::accept::serve(client));
+                tokio::task::spawn_local(http::accept::serve(connection));
             }
             Service::Tcp(_) => {
-                tokio::task::spawn_local(tcp::accept::serve(client));
+                tokio::task::spawn_local(tcp::accept::serve(connection));
             }
         }
     }

@@ -10,9 +10,12 @@ use plimsoll_core::snapshot::{HttpService, Service};
 use plimsoll_http::h1::{HeadScan, Scanned};
 use plimsoll_net::{Buffer, Deadline, GROWN_MAX};
 
+use super::downstream::H1;
+use super::forward::{Forwarded, forward};
 use super::respond::Reply;
-use super::{forward, respond, route};
-use crate::client::Client;
+use super::route::Arrived;
+use super::{respond, route};
+use crate::client::{Client, Connection};
 use crate::worker::Pinned;
 
 /// How long the state of a request outlives it. It is some 2.5 KB, so that it must not be long: a thousand clients that
@@ -33,57 +36,58 @@ pub(crate) enum Next {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(mut client: Client) {
+pub(crate) async fn serve(mut connection: Connection) {
     loop {
-        if !becomes_readable(&client).await {
+        if !becomes_readable(&connection).await {
             return;
         }
         // Boxed, so that the state of a request does not swell every idle connection.
-        match Box::pin(busy(&mut client)).await {
+        match Box::pin(busy(&mut connection)).await {
             Next::Idle => {}
-            Next::Abort => return client.socket.abort(),
+            Next::Abort => return connection.socket.abort(),
             Next::Close | Next::Linger => return,
         }
     }
 }
 
 /// Waits, without a buffer, for the next request; false when the connection has had its time.
-async fn becomes_readable(client: &Client) -> bool {
+async fn becomes_readable(connection: &Connection) -> bool {
+    let Connection { client, socket, timer } = connection;
     let worker = &client.worker;
     let pinned = worker.pin();
     let Some(service) = http_service(&pinned, client) else {
         return false;
     };
-    let patience = if client.requests == 0 {
+    let patience = if client.requests.get() == 0 {
         service.timeouts.request_header
     } else {
         service.timeouts.idle
     };
-    let age_limit = (service.keepalive_age).map(|age| client.timer.after((client.born + age).since(worker.now())));
+    let age_limit = (service.keepalive_age).map(|age| timer.after((client.born + age).since(worker.now())));
     drop(pinned);
-    let idle_until = client.timer.after(patience);
+    let idle_until = timer.after(patience);
     // Looked up once: a deadline that is moved at each look never comes.
     let mut drain_until = None;
     poll_fn(|cx| {
-        if let Poll::Ready(result) = client.socket.poll_readable(cx) {
+        if let Poll::Ready(result) = socket.poll_readable(cx) {
             return Poll::Ready(result.is_ok());
         }
-        drain_until = drain_until.or_else(|| worker.drain_close(client.peer, &client.timer));
+        drain_until = drain_until.or_else(|| worker.drain_close(client.peer, timer));
         let until = sooner(sooner(idle_until, age_limit), drain_until);
-        client.timer.poll_elapsed(cx, until).map(|_| false)
+        timer.poll_elapsed(cx, until).map(|_| false)
     })
     .await
 }
 
 /// Waits for a moment for the next request, with the state of the last one still there: a client that asks again and
 /// again does not pay for making it anew each time.
-async fn another_comes_soon(client: &Client) -> bool {
-    let until = client.timer.after(SOON);
+async fn another_comes_soon(connection: &Connection) -> bool {
+    let until = connection.timer.after(SOON);
     poll_fn(|cx| {
-        if client.socket.poll_readable(cx).is_ready() {
+        if connection.socket.poll_readable(cx).is_ready() {
             return Poll::Ready(true);
         }
-        client.timer.poll_elapsed(cx, until).map(|_| false)
+        connection.timer.poll_elapsed(cx, until).map(|_| false)
     })
     .await
 }
@@ -96,19 +100,19 @@ fn http_service<'p>(pinned: &'p Pinned, client: &Client) -> Option<&'p HttpServi
 }
 
 /// Serves requests until no byte of a next one is there.
-async fn busy(client: &mut Client) -> Next {
-    let mut input = client.worker.blocks.buffer();
+async fn busy(connection: &mut Connection) -> Next {
+    let mut input = connection.client.worker.blocks.buffer();
     loop {
-        let pinned = client.worker.pin();
-        let next = match http_service(&pinned, client) {
-            Some(service) => one_request(client, &mut input, &pinned, service).await,
+        let pinned = connection.client.worker.pin();
+        let next = match http_service(&pinned, &connection.client) {
+            Some(service) => one_request(connection, &mut input, &pinned, service).await,
             None => Next::Close,
         };
         match next {
             Next::Idle if input.is_empty() => {
                 drop(pinned);
                 input.release();
-                if !another_comes_soon(client).await {
+                if !another_comes_soon(connection).await {
                     return Next::Idle;
                 }
             }
@@ -117,36 +121,56 @@ async fn busy(client: &mut Client) -> Next {
             Next::Close if input.is_empty() => return next,
             // What was sent and will not be read would make the close a reset, which may overtake our last words.
             Next::Close | Next::Linger => {
-                client.linger(&mut input).await;
+                connection.linger(&mut input).await;
                 return Next::Close;
             }
         }
     }
 }
 
-async fn one_request(client: &mut Client, input: &mut Buffer, pinned: &Rc<Pinned>, service: &HttpService) -> Next {
-    let head = match read_head(client, input, service).await {
+async fn one_request(
+    connection: &mut Connection,
+    input: &mut Buffer,
+    pinned: &Rc<Pinned>,
+    service: &HttpService,
+) -> Next {
+    let head = match read_head(connection, input, service).await {
         Ok(length) => length,
         Err(HeadEnd::NotBegun) => return Next::Idle,
         Err(HeadEnd::Closed) => return Next::Close,
         Err(HeadEnd::Fault(reply)) => {
-            client.requests += 1;
-            return respond::refuse_unread(client, pinned, reply).await;
+            connection.client.count_request();
+            return respond::refuse_unread(connection, pinned, reply).await;
         }
     };
-    client.requests += 1;
-    let too_many = client.requests == 1 && client.is_too_many(pinned.snapshot.node.max_connections);
+    connection.client.count_request();
+    let client = &connection.client;
     let mut upstream_head = client.worker.blocks.take_scratch();
-    let mut request = route::route(client, pinned, service, &input.unread()[..head], &mut upstream_head);
+    let arrived = Arrived {
+        client,
+        local: &|| connection.socket.local().ok(),
+        pinned,
+        service,
+    };
+    let mut request = route::read(&arrived, &input.unread()[..head], &mut upstream_head);
     input.consume(head);
-    if too_many {
+    if client.requests.get() == 1 && client.is_too_many(pinned.snapshot.node.max_connections) {
         request.action = route::Routed::Reply(Reply::reason(Reason::Overloaded).closing());
     }
     match std::mem::replace(&mut request.action, route::Routed::Done) {
         route::Routed::Pool(pool) => {
-            forward::forward(client, input, (pinned, service), &request, pool, upstream_head).await
+            // A request without a body needs no buffer while it waits for its answer.
+            input.release();
+            let downstream = H1::new(&mut connection.socket, input, request.framing);
+            let from = (&connection.client, &connection.timer, downstream);
+            match forward(from, (pinned, service), &request, pool, upstream_head).await {
+                Forwarded::Answered(next) => next,
+                Forwarded::Refused(reply, finished) => {
+                    respond::respond_after(connection, pinned, &request, &reply, finished).await
+                }
+            }
         }
-        route::Routed::Reply(reply) => respond::respond(client, pinned, &request, reply).await,
+        route::Routed::Reply(reply) => respond::respond(connection, pinned, &request, reply).await,
         route::Routed::Done => Next::Close,
     }
 }
@@ -162,13 +186,14 @@ enum HeadEnd {
 }
 
 /// Reads until a whole head stands at the front of `input`; its length.
-async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpService) -> Result<usize, HeadEnd> {
+async fn read_head(connection: &mut Connection, input: &mut Buffer, service: &HttpService) -> Result<usize, HeadEnd> {
+    let Connection { socket, timer, .. } = connection;
     let limits = &service.limits;
     let mut scan = HeadScan::default();
     let mut deadline = None;
     let mut may_skip = true;
     if input.is_empty() {
-        match client.socket.try_fill(input) {
+        match socket.try_fill(input) {
             Ok(None) => return Err(HeadEnd::NotBegun),
             Ok(Some(0)) | Err(_) => return Err(HeadEnd::Closed),
             Ok(Some(_)) => {}
@@ -187,11 +212,11 @@ async fn read_head(client: &mut Client, input: &mut Buffer, service: &HttpServic
         if input.is_full() && !input.grow(GROWN_MAX) {
             return Err(HeadEnd::Fault(Reply::reason(Reason::HeaderTooLarge)));
         }
-        let until = *deadline.get_or_insert_with(|| client.timer.after(service.timeouts.request_header));
-        match client.timer.within(until, client.socket.fill(input)).await {
+        let until = *deadline.get_or_insert_with(|| timer.after(service.timeouts.request_header));
+        match timer.within(until, socket.fill(input)).await {
             Ok(Ok(0)) | Ok(Err(_)) => return Err(HeadEnd::Closed),
             Ok(Ok(_)) => {}
-            Err(_) if input.is_empty() || client.timer.is_expired() => return Err(HeadEnd::Closed),
+            Err(_) if input.is_empty() || timer.is_expired() => return Err(HeadEnd::Closed),
             Err(_) => return Err(HeadEnd::Fault(Reply::reason(Reason::RequestHeaderTimeout))),
         }
     }

@@ -10,6 +10,7 @@ use plimsoll_http::reuse::Upstream;
 use plimsoll_net::{Relayed, relay};
 
 use super::accept::Next;
+use super::downstream::Downstream;
 use super::exchange::{Answer, Exchange, Fault};
 use super::forward::Forward;
 use super::respond::{after, may_go_on};
@@ -44,9 +45,9 @@ impl Goes {
 impl Forward<'_> {
     /// Reads the answer's head of `length` bytes and writes it for the client, who is not sent it yet: it may still be
     /// thrown away for another try. The answer, and whether the client's connection goes on after it.
-    pub(super) fn read_head(
+    pub(super) fn read_head<D: Downstream>(
         &self,
-        exchange: &mut Exchange<'_>,
+        exchange: &mut Exchange<'_, D>,
         length: usize,
         goes: Goes,
     ) -> Result<(Answer, bool), Fault> {
@@ -68,9 +69,9 @@ impl Forward<'_> {
     }
 
     /// Passes on the answer whose head has been written.
-    pub(super) async fn answer(
+    pub(super) async fn answer<D: Downstream>(
         &mut self,
-        exchange: &mut Exchange<'_>,
+        exchange: &mut Exchange<'_, D>,
         lease: Lease,
         (upstream, answer): (Upstream, Answer),
         keep_alive: bool,
@@ -87,9 +88,9 @@ impl Forward<'_> {
             .await
     }
 
-    async fn body(
+    async fn body<D: Downstream>(
         &mut self,
-        exchange: &mut Exchange<'_>,
+        exchange: &mut Exchange<'_, D>,
         lease: Lease,
         (mut upstream, answer): (Upstream, Answer),
         latency: std::time::Duration,
@@ -138,9 +139,9 @@ impl Forward<'_> {
     }
 
     /// A WebSocket: bytes both ways until one side ends.
-    async fn upgraded(
+    async fn upgraded<D: Downstream>(
         &mut self,
-        exchange: &mut Exchange<'_>,
+        exchange: &mut Exchange<'_, D>,
         lease: Lease,
         mut upstream: Upstream,
         latency: std::time::Duration,
@@ -148,16 +149,22 @@ impl Forward<'_> {
         // What either side sent behind its head goes first.
         exchange.out.extend_from_slice(exchange.answer.unread());
         exchange.answer.consume(exchange.answer.len());
-        let early = exchange.input.unread().to_vec();
-        exchange.input.consume(early.len());
-        let sent = exchange.flush().await.is_ok() && upstream.socket.write_all(&early).await.is_ok();
-        let (forth, back) = (Cell::new(early.len() as u64), Cell::new(0));
-        let relayed = if sent {
-            let idle = exchange.limits.timeouts.stream_idle;
-            let (client, blocks, timer) = (&mut *exchange.client, &self.worker.blocks, exchange.timer);
-            relay(client, &mut upstream.socket, blocks, timer, idle, (&forth, &back)).await
-        } else {
-            Relayed::Closed
+        let flushed = exchange.flush().await.is_ok();
+        let (forth, back) = (Cell::new(0), Cell::new(0));
+        let relayed = match exchange.client.connection() {
+            Some((client, input)) if flushed => {
+                let early = input.unread().to_vec();
+                input.consume(early.len());
+                forth.set(early.len() as u64);
+                if upstream.socket.write_all(&early).await.is_ok() {
+                    let idle = exchange.limits.timeouts.stream_idle;
+                    let (blocks, timer) = (&self.worker.blocks, exchange.timer);
+                    relay(client, &mut upstream.socket, blocks, timer, idle, (&forth, &back)).await
+                } else {
+                    Relayed::Closed
+                }
+            }
+            _ => Relayed::Closed,
         };
         match relayed {
             Relayed::Idle if exchange.timer.is_expired() => self.finished.cut(Reason::DrainDeadline),

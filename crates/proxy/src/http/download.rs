@@ -4,15 +4,16 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use plimsoll_core::outcome::{Failure, Reason};
-use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head, write_last_chunk};
+use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head};
 use plimsoll_net::{GROWN_MAX, Socket};
 
+use super::downstream::Downstream;
 use super::exchange::{Answer, Exchange, Fault};
 
 /// Up to this size bytes are copied behind the head and written with it; above, two pieces go out in one call.
 const COPY_MAX: usize = 2 << 10;
 
-impl Exchange<'_> {
+impl<D: Downstream> Exchange<'_, D> {
     /// Passes the answer's body on; its head stands in `out`. True when the backend's connection is clean afterwards.
     pub(crate) async fn stream(&mut self, backend: &mut Socket, answer: &Answer) -> Result<bool, Fault> {
         let mut decoder = BodyDecoder::new(answer.framing);
@@ -37,10 +38,9 @@ impl Exchange<'_> {
                     }
                 }
                 Step::End => {
-                    if chunked {
-                        write_last_chunk(&mut self.out, decoder.trailers());
-                    }
+                    self.client.end(&mut self.out, answer.framing_out, decoder.trailers());
                     self.write_out(backend, 0).await?;
+                    self.write_end(backend).await?;
                     return Ok(self.answer.is_empty());
                 }
             }
@@ -72,7 +72,7 @@ impl Exchange<'_> {
             while written < total {
                 let head = self.out.get(written..).unwrap_or_default();
                 let body = &self.answer.unread()[written.saturating_sub(self.out.len()).min(count)..count];
-                match self.client.poll_write_both(cx, head, body) {
+                match self.client.poll_write(cx, head, body) {
                     Poll::Ready(Ok(more)) if more > 0 => {
                         written += more;
                         if written < total {
@@ -95,6 +95,21 @@ impl Exchange<'_> {
         self.bytes_out += total as u64;
         self.out.clear();
         Ok(())
+    }
+
+    /// Waits until the end is written too, where it is more than bytes.
+    async fn write_end(&mut self, backend: &mut Socket) -> Result<(), Fault> {
+        let until = self.timer.after(self.limits.timeouts.stream_idle);
+        poll_fn(|cx| match self.client.poll_ended(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended.map_err(|_| Fault::ClientGone)),
+            Poll::Pending => {
+                self.poll_beside(cx, backend)?;
+                self.timer
+                    .poll_elapsed(cx, until)
+                    .map(|_| Err(self.stalled(Fault::Client(Reason::IdleTimeout))))
+            }
+        })
+        .await
     }
 
     /// Reads more of the answer; false at its end.

@@ -4,28 +4,25 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_core::snapshot::{HttpLimits, HttpTimeouts};
-use plimsoll_http::h1::{
-    FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response, write_response_head,
-};
+use plimsoll_http::h1::{FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response};
 use plimsoll_net::{Buffer, Deadline, GROWN_MAX, Socket, Timer};
 
 use super::accept::sooner;
+use super::downstream::Downstream;
 use super::upload::{Upload, UploadFault};
 
 /// Interim answers (1xx) before the final one, beyond which the backend is not believed to come to an end.
 const INTERIM_MAX: usize = 16;
 
 /// One request and its answer.
-pub(crate) struct Exchange<'c> {
-    pub(crate) client: &'c mut Socket,
+pub(crate) struct Exchange<'c, D> {
+    pub(crate) client: D,
     pub(crate) timer: &'c Timer,
-    /// What the client has sent and we have not used.
-    pub(crate) input: &'c mut Buffer,
     pub(crate) upload: Upload,
     /// What the backend has sent and we have not used.
     pub(crate) answer: Buffer,
@@ -77,7 +74,7 @@ pub(crate) struct Answer {
     pub(crate) reusable: bool,
 }
 
-impl Exchange<'_> {
+impl<D: Downstream> Exchange<'_, D> {
     /// Sends the request and waits for the final answer's head; it is left at the front of [`answer`](Self::answer).
     /// Interim answers are passed on as they come.
     pub(crate) async fn send(&mut self, backend: &mut Socket, reused: bool, client_minor: u8) -> Result<usize, Fault> {
@@ -189,7 +186,7 @@ impl Exchange<'_> {
         if self.upload.broken || self.upload.is_sent() {
             return Ok(());
         }
-        match self.upload.poll(cx, self.client, self.input, backend) {
+        match self.upload.poll(cx, &mut self.client, backend) {
             Poll::Pending | Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(UploadFault::ClientGone)) => return Err(Fault::ClientGone),
             Poll::Ready(Err(UploadFault::ClientBody)) => return Err(Fault::Client(Reason::BadRequest)),
@@ -201,25 +198,29 @@ impl Exchange<'_> {
 
     /// Sees whether the client, whose request was read, is still there.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        // Requests that the client sends ahead are read, up to a buffer full, to see its end behind them.
-        while !self.input.is_full() {
-            match self.client.poll_fill(cx, self.input) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(count)) if count > 0 => {}
-                Poll::Ready(_) => return Err(Fault::ClientGone),
-            }
+        match self.client.poll_gone(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => Err(Fault::ClientGone),
         }
-        Ok(())
     }
 
     async fn pass_interim(&mut self, length: usize, client_minor: u8) -> Result<(), Fault> {
-        // RFC 9110 §15.2: an HTTP/1.0 client is not sent any.
-        if client_minor == 1 {
-            self.write_head(length, Method::Other, 1, true, "")?;
-            self.flush().await.map_err(|_| Fault::ClientGone)?;
-        }
+        self.take_interim(length, client_minor)?;
         self.answer.consume(length);
-        Ok(())
+        self.flush().await.map_err(|_| Fault::ClientGone)
+    }
+
+    /// Apart from what awaits, which would hold the room for fields all the while.
+    fn take_interim(&mut self, length: usize, client_minor: u8) -> Result<(), Fault> {
+        let mut room = FieldRoom::new();
+        let head = read_head(&self.answer.unread()[..length], &mut room, Method::Other)?;
+        let to = HeadOut {
+            client_minor,
+            keep_alive: true,
+            date: b"",
+        };
+        let taken = self.client.write_interim(&mut self.out, &head, &to);
+        taken.map_err(|_| malformed())
     }
 
     /// Reads the head of `length` bytes at the front of the answer and writes it for the client, behind what is in
@@ -233,14 +234,16 @@ impl Exchange<'_> {
         date: &str,
     ) -> Result<Answer, Fault> {
         let mut room = FieldRoom::new();
-        let head: ResponseHead<'_> = parse_response(&self.answer.unread()[..length], &mut room, method)
-            .map_err(|_| Fault::Backend(Failure::sent(Reason::BackendProtocolError)))?;
+        let head = read_head(&self.answer.unread()[..length], &mut room, method)?;
         let to = HeadOut {
             client_minor,
             keep_alive,
             date: date.as_bytes(),
         };
-        let framing_out = write_response_head(&mut self.out, &head, &to);
+        let framing_out = self
+            .client
+            .write_head(&mut self.out, &head, &to)
+            .map_err(|_| malformed())?;
         Ok(Answer {
             status: head.status,
             framing: head.framing,
@@ -252,6 +255,7 @@ impl Exchange<'_> {
     /// Throws away what has come of an answer, for another try.
     pub(crate) fn forget_answer(&mut self) {
         self.out.clear();
+        self.client.forget_head();
         self.answer.consume(self.answer.len());
     }
 
@@ -297,7 +301,17 @@ impl Exchange<'_> {
     /// Writes all of `out` to the client.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         let until = self.timer.after(self.limits.timeouts.stream_idle);
-        let written = self.timer.within(until, self.client.write_all(&self.out)).await;
+        let (client, out, mut sent) = (&mut self.client, &self.out, 0);
+        let writing = poll_fn(|cx| {
+            while sent < out.len() {
+                match ready!(client.poll_write(cx, &out[sent..], &[]))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    count => sent += count,
+                }
+            }
+            Poll::Ready(Ok(()))
+        });
+        let written = self.timer.within(until, writing).await;
         self.bytes_out += self.out.len() as u64;
         self.out.clear();
         written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -317,6 +331,15 @@ impl Exchange<'_> {
             Ok(())
         }
     }
+}
+
+fn read_head<'b>(bytes: &'b [u8], room: &'b mut FieldRoom<'b>, method: Method) -> Result<ResponseHead<'b>, Fault> {
+    parse_response(bytes, room, method).map_err(|_| malformed())
+}
+
+/// The backend's head is no head.
+fn malformed() -> Fault {
+    Fault::Backend(Failure::sent(Reason::BackendProtocolError))
 }
 
 /// What a failed connect is called. That we have no descriptor, memory or port left is no failure of the backend, and

@@ -11,12 +11,13 @@ use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::snapshot::{HttpService, PoolIndex};
 use plimsoll_core::telemetry::RetryResult;
 use plimsoll_core::time::Now;
-use plimsoll_net::{Buffer, Deadline, Timer};
+use plimsoll_net::{Deadline, Timer};
 
 use super::accept::Next;
 use super::answer::{Ended, Goes};
+use super::downstream::Downstream;
 use super::exchange::{Exchange, Fault, Limits};
-use super::respond::{self, Reply};
+use super::respond::Reply;
 use super::route::{self, Request};
 use super::upload::Upload;
 use crate::client::Client;
@@ -38,29 +39,33 @@ pub(super) struct Forward<'f> {
     pub(super) finished: Finished,
 }
 
+/// How forwarding a request ended.
+pub(super) enum Forwarded {
+    /// It was answered, wholly or in part; what becomes of the connection.
+    Answered(Next),
+    /// It is to be answered by us, with this.
+    Refused(Reply, Finished),
+}
+
 /// Forwards `request` to a backend of the pool at `pool_at`, and its answer to the client.
-pub(super) async fn forward(
-    client: &mut Client,
-    input: &mut Buffer,
+pub(super) async fn forward<D: Downstream>(
+    (client, timer, downstream): (&Client, &Timer, D),
     (pinned, service): (&Rc<Pinned>, &HttpService),
     request: &Request,
     pool_at: PoolIndex,
     head: Vec<u8>,
-) -> Next {
-    // A request without a body needs no buffer while it waits for its answer.
-    input.release();
+) -> Forwarded {
     let worker = client.worker.clone();
     let pool = &pinned.snapshot.pools[pool_at];
     let Some(chosen) = route::route_at(pinned, request.route) else {
-        return Next::Close;
+        return Forwarded::Answered(Next::Close);
     };
     let retry = &chosen.retry;
-    let deadline = chosen.timeout.map(|timeout| client.timer.after(timeout));
+    let deadline = chosen.timeout.map(|timeout| timer.after(timeout));
     pool.retry_budget.deposit(request.started);
     let goes = Goes::of(client, pinned, request);
     let mut exchange = Exchange {
-        timer: &client.timer,
-        input,
+        timer,
         upload: Upload::new(head, request.framing),
         answer: worker.blocks.buffer(),
         hungry: false,
@@ -73,7 +78,7 @@ pub(super) async fn forward(
             per_try: retry.per_try_timeout,
             deadline,
         },
-        client: &mut client.socket,
+        client: downstream,
     };
     let mut forward = Forward {
         worker,
@@ -99,18 +104,17 @@ pub(super) async fn forward(
     match ended {
         Ended::Answered(next) => {
             log::request(client, pinned, request, &finished);
-            next
+            Forwarded::Answered(next)
         }
         Ended::Refused(reason) => {
             let reply = Reply::reason(reason);
-            let reply = if read { reply } else { reply.closing() };
-            respond::respond_after(client, pinned, request, &reply, finished).await
+            Forwarded::Refused(if read { reply } else { reply.closing() }, finished)
         }
     }
 }
 
 impl Forward<'_> {
-    async fn run(&mut self, exchange: &mut Exchange<'_>, goes: Goes) -> Ended {
+    async fn run<D: Downstream>(&mut self, exchange: &mut Exchange<'_, D>, goes: Goes) -> Ended {
         let mut begun = self.request.started;
         // A retry that finds no backend is answered with what came before it: that is what went wrong.
         let mut failed = None;
@@ -189,7 +193,7 @@ impl Forward<'_> {
     }
 
     /// Whether another attempt is allowed: by the route's count, the deadline, the budget, and what can be sent again.
-    fn may_retry(&mut self, exchange: &mut Exchange<'_>, lease: &Lease, begun: Now) -> bool {
+    fn may_retry<D: Downstream>(&mut self, exchange: &mut Exchange<'_, D>, lease: &Lease, begun: Now) -> bool {
         if self.retries >= self.retry.attempts || self.is_late(exchange.timer) {
             return false;
         }
@@ -236,7 +240,7 @@ impl Forward<'_> {
     }
 
     /// Ends it without an answer: there is nobody to read one, or no time.
-    fn end(&mut self, exchange: &mut Exchange<'_>, reason: Reason) -> Ended {
+    fn end<D: Downstream>(&mut self, exchange: &mut Exchange<'_, D>, reason: Reason) -> Ended {
         exchange.out.clear();
         self.finished.fail(reason);
         Ended::Answered(Next::Abort)

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 mod answer;
 mod download;
+mod downstream;
 mod exchange;
 mod forward;
 mod respond;

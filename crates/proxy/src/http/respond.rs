@@ -12,7 +12,7 @@ use plimsoll_http::h1::{HeadOut, ReplyHead, phrase, write_reply_head};
 
 use super::accept::Next;
 use super::route::Request;
-use crate::client::Client;
+use crate::client::{Client, Connection};
 use crate::log::Finished;
 use crate::worker::Pinned;
 
@@ -106,27 +106,28 @@ pub(crate) fn redirect(to: &Redirect, asked: &Asked<'_>) -> Reply {
 }
 
 /// Sends `reply` and counts the request.
-pub(crate) async fn respond(client: &mut Client, pinned: &Rc<Pinned>, request: &Request, reply: Reply) -> Next {
+pub(crate) async fn respond(connection: &mut Connection, pinned: &Rc<Pinned>, request: &Request, reply: Reply) -> Next {
     // A body that was not read is in the way of the next request.
     let closing = if request.is_bodiless() { reply } else { reply.closing() };
-    respond_after(client, pinned, request, &closing, Finished::new(pinned)).await
+    respond_after(connection, pinned, request, &closing, Finished::new(pinned)).await
 }
 
 /// Sends `reply` after what `finished` says was tried, and counts the request.
 pub(crate) async fn respond_after(
-    client: &mut Client,
+    connection: &mut Connection,
     pinned: &Rc<Pinned>,
     request: &Request,
     reply: &Reply,
     mut finished: Finished,
 ) -> Next {
+    let Connection { client, socket, timer } = connection;
     let now = client.worker.now();
     let close = reply.close;
     let keep_alive = request.keep_alive && !close && may_go_on(client, pinned, now);
     let mut out = Vec::with_capacity(512);
     write_reply(&mut out, client, pinned, request, reply, (keep_alive, now));
-    let until = client.timer.after(REPLY_TIMEOUT);
-    let written = client.timer.within(until, client.socket.write_all(&out)).await;
+    let until = timer.after(REPLY_TIMEOUT);
+    let written = timer.within(until, socket.write_all(&out)).await;
     finished.status = reply.status;
     finished.reason = reply.reason;
     finished.bytes_out += out.len() as u64;
@@ -151,9 +152,9 @@ pub(super) fn after(request: &Request, goes_on: bool) -> Next {
 }
 
 /// Answers what never became a request; the connection ends with it.
-pub(crate) async fn refuse_unread(client: &mut Client, pinned: &Rc<Pinned>, reply: Reply) -> Next {
-    let request = Request::unread(0, client.worker.now());
-    respond(client, pinned, &request, reply.closing()).await
+pub(crate) async fn refuse_unread(connection: &mut Connection, pinned: &Rc<Pinned>, reply: Reply) -> Next {
+    let request = Request::unread(0, connection.client.worker.now());
+    respond(connection, pinned, &request, reply.closing()).await
 }
 
 fn write_reply(
@@ -198,7 +199,7 @@ pub(crate) fn may_go_on(client: &Client, pinned: &Pinned, now: Now) -> bool {
     match &listener.service {
         plimsoll_core::snapshot::Service::Http(service) => {
             !client.worker.is_draining()
-                && client.requests < service.keepalive_requests
+                && client.requests.get() < service.keepalive_requests
                 && service.keepalive_age.is_none_or(|age| now.since(client.born) < age)
         }
         plimsoll_core::snapshot::Service::Tcp(_) => false,

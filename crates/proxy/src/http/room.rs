@@ -10,6 +10,7 @@ use plimsoll_http::reuse::Upstream;
 use plimsoll_net::Deadline;
 
 use super::accept::sooner;
+use super::downstream::Downstream;
 use super::exchange::{Exchange, Fault};
 use super::forward::Forward;
 
@@ -30,9 +31,9 @@ enum Room {
 impl Forward<'_> {
     /// One attempt on the leased backend: on a connection that is kept, or a new one. The stale-connection race is
     /// handled here: a kept connection that dies before a byte of the answer is no failure of the backend.
-    pub(super) async fn attempt(
+    pub(super) async fn attempt<D: Downstream>(
         &mut self,
-        exchange: &mut Exchange<'_>,
+        exchange: &mut Exchange<'_, D>,
         lease: &Lease,
         now: Now,
     ) -> Result<(Upstream, usize), Fault> {
@@ -70,7 +71,12 @@ impl Forward<'_> {
         Some(kept)
     }
 
-    async fn connect(&mut self, exchange: &mut Exchange<'_>, lease: &Lease, place: Place) -> Result<Upstream, Fault> {
+    async fn connect<D: Downstream>(
+        &mut self,
+        exchange: &mut Exchange<'_, D>,
+        lease: &Lease,
+        place: Place,
+    ) -> Result<Upstream, Fault> {
         let begun = self.worker.now();
         let until = self.connect_until(exchange);
         let backend = lease.backend();
@@ -87,14 +93,19 @@ impl Forward<'_> {
         }
     }
 
-    fn connect_until(&self, exchange: &Exchange<'_>) -> Deadline {
+    fn connect_until<D>(&self, exchange: &Exchange<'_, D>) -> Deadline {
         sooner(exchange.timer.after(self.pool.settings.connect_timeout), self.deadline)
     }
 
     /// A place among the backend's connections. When all are taken, it waits for one of them: for one that another
     /// request of this worker has done with, if `kept` will do, or for one that was closed, idle ones being closed for
     /// its sake, our own and other workers'.
-    async fn await_room(&self, exchange: &mut Exchange<'_>, lease: &Lease, kept: bool) -> Result<Room, Fault> {
+    async fn await_room<D: Downstream>(
+        &self,
+        exchange: &mut Exchange<'_, D>,
+        lease: &Lease,
+        kept: bool,
+    ) -> Result<Room, Fault> {
         let (backend, most) = (lease.backend(), lease.limits().connections);
         let until = self.connect_until(exchange);
         for look in 0u32.. {

@@ -1,5 +1,6 @@
 //! From a head's bytes to a decision: read strictly, made canonical, matched, and written as it goes upstream.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use plimsoll_core::outcome::Reason;
@@ -48,35 +49,42 @@ pub(crate) enum Routed {
     Done,
 }
 
-/// Reads, matches and prepares the request whose head fills `bytes`; writes its head as it goes upstream to `out`.
-pub(crate) fn route(
-    client: &Client,
-    pinned: &Pinned,
-    service: &HttpService,
-    bytes: &[u8],
-    out: &mut Vec<u8>,
-) -> Request {
-    let mut request = Request::unread(bytes.len(), client.worker.now());
+/// Where a request came in.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrived<'a> {
+    pub(crate) client: &'a Client,
+    /// Our address, as the client reached it.
+    pub(crate) local: &'a dyn Fn() -> Option<SocketAddr>,
+    pub(crate) pinned: &'a Pinned,
+    pub(crate) service: &'a HttpService,
+}
+
+/// Reads the request whose head fills `bytes`, and [`route`]s it.
+pub(crate) fn read(arrived: &Arrived<'_>, bytes: &[u8], out: &mut Vec<u8>) -> Request {
     let mut room = FieldRoom::new();
-    let head = match parse_request(bytes, &mut room, service.limits.fields) {
-        Ok(head) => head,
-        Err(fault) => return request.refused(Reply::detailed(fault.reason(), &fault)),
-    };
-    request.note_head(&head);
+    match parse_request(bytes, &mut room, arrived.service.limits.fields) {
+        Ok(head) => route(arrived, &head, out),
+        Err(fault) => {
+            Request::unread(bytes.len(), arrived.client.worker.now()).refused(Reply::detailed(fault.reason(), &fault))
+        }
+    }
+}
+
+/// Matches and prepares a request; writes its head as it goes upstream to `out`.
+fn route(arrived: &Arrived<'_>, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Request {
+    let Arrived { client, pinned, .. } = *arrived;
+    let mut request = Request::unread(head.bytes.len(), client.worker.now());
+    request.note_head(head);
     if pinned.snapshot.node.access_log.is_some() {
         request.log = Some(Box::new(RequestLog::of(
-            &head,
-            pinned.snapshot.node.client_address(client.peer.ip(), &head),
+            head,
+            pinned.snapshot.node.client_address(client.peer.ip(), head),
         )));
     }
-    let decided = decide(client, pinned, service, &head, &mut request, out);
+    let decided = decide(arrived, head, &mut request, out);
     if let Some(log) = request.log.as_deref_mut().filter(|log| log.request_id.is_empty()) {
         // It goes to no backend, and still has a name that it can be asked for by.
-        log.identify(
-            &head,
-            pinned.snapshot.node.trusts(client.peer.ip()),
-            &request_id(client),
-        );
+        log.identify(head, pinned.snapshot.node.trusts(client.peer.ip()), &request_id(client));
     }
     match decided {
         Ok(action) => request.action = action,
@@ -128,13 +136,17 @@ impl Request {
 }
 
 fn decide(
-    client: &Client,
-    pinned: &Pinned,
-    service: &HttpService,
+    arrived: &Arrived<'_>,
     head: &RequestHead<'_>,
     request: &mut Request,
     out: &mut Vec<u8>,
 ) -> Result<Routed, Reply> {
+    let Arrived {
+        client,
+        local,
+        pinned,
+        service,
+    } = *arrived;
     let asked = head
         .asked(service.allow_encoded_slash)
         .map_err(|fault| Reply::detailed(Reason::BadRequest, &fault))?;
@@ -150,29 +162,29 @@ fn decide(
         Action::Redirect(redirect) => return Ok(Routed::Reply(respond::redirect(redirect, &asked))),
     };
     request.upgrade &= route.upgrade_websocket;
-    prepare_upstream(client, pinned, head, (&asked.path, asked.query), request, out);
+    prepare_upstream(arrived, head, (&asked.path, asked.query), request, out);
     if let Some(key) = pinned.snapshot.pools[pool].key() {
         let from = pinned.snapshot.node.client_address(client.peer.ip(), head);
-        request.key = key.of_request(&asked.head(), from, client.peer, || client.socket.local().ok());
+        request.key = key.of_request(&asked.head(), from, client.peer, local);
     }
     Ok(Routed::Pool(pool))
 }
 
 fn prepare_upstream(
-    client: &Client,
-    pinned: &Pinned,
+    arrived: &Arrived<'_>,
     head: &RequestHead<'_>,
     (path, query): (&str, Option<&str>),
     request: &mut Request,
     out: &mut Vec<u8>,
 ) {
+    let Arrived { client, pinned, .. } = *arrived;
     let trusted = pinned.snapshot.node.trusts(client.peer.ip());
     let id = request_id(client);
     // Only an HTTP/1.0 client may leave it out; then the address that it reached us at has to do.
     let local = if head.host.is_empty() {
-        client.socket.local().map(|a| a.to_string())
+        (arrived.local)().map(|address| address.to_string())
     } else {
-        Ok(String::new())
+        None
     };
     let to = RequestOut {
         path,

@@ -1,10 +1,12 @@
 //! The request on its way to a backend: its head and body, framed by us, kept for a retry while that is possible.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head, write_last_chunk};
-use plimsoll_net::{Buffer, Deadline, Socket, Timer};
+use plimsoll_http::h1::{Framing, write_chunk_end, write_chunk_head, write_last_chunk};
+use plimsoll_net::{Deadline, Socket, Timer};
+
+use super::downstream::Downstream;
 
 /// The most bytes of a request that are kept to be sent again; a longer request is sent and not retried.
 pub(crate) const REPLAY_MAX: usize = 64 << 10;
@@ -14,7 +16,6 @@ const BATCH: usize = 64 << 10;
 
 /// A request on its way.
 pub(crate) struct Upload {
-    decoder: BodyDecoder,
     chunked: bool,
     sending: Vec<u8>,
     written: usize,
@@ -44,11 +45,9 @@ pub(crate) enum UploadFault {
 impl Upload {
     /// A request with this head, and a body framed so.
     pub(crate) fn new(head: Vec<u8>, framing: Framing) -> Self {
-        let decoder = BodyDecoder::new(framing);
         Upload {
             chunked: framing == Framing::Chunked,
-            complete: decoder.is_done(),
-            decoder,
+            complete: matches!(framing, Framing::None | Framing::Length(0)),
             head: head.len(),
             sending: head,
             written: 0,
@@ -110,13 +109,12 @@ impl Upload {
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Socket,
-        input: &mut Buffer,
+        client: &mut impl Downstream,
         backend: &mut Socket,
     ) -> Poll<Result<(), UploadFault>> {
         loop {
             // What is at hand goes into the same write as the head.
-            let starved = match self.gather(input) {
+            let starved = match client.gather(self) {
                 Ok(starved) => starved,
                 Err(fault) => return Poll::Ready(Err(fault)),
             };
@@ -138,50 +136,37 @@ impl Upload {
             }
             self.make_room();
             if starved {
-                if input.is_full() {
-                    input.grow(plimsoll_net::GROWN_MAX);
-                }
-                match client.poll_fill(cx, input) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Err(UploadFault::ClientGone)),
-                    Poll::Ready(Ok(_)) => self.moved = true,
-                }
+                ready!(client.poll_more(cx))?;
+                self.moved = true;
             }
         }
     }
 
-    /// Frames what is in `input` into what is to be sent; true when it needs more from the client.
-    fn gather(&mut self, input: &mut Buffer) -> Result<bool, UploadFault> {
-        while !self.complete && self.sending.len() - self.written < BATCH {
-            match self.decoder.step(input.unread()).map_err(|_| UploadFault::ClientBody)? {
-                Step::Skip(count) => input.consume(count),
-                Step::More => return Ok(true),
-                Step::Data(count) => {
-                    let count = count.min(BATCH);
-                    if self.chunked {
-                        write_chunk_head(&mut self.sending, count);
-                    }
-                    self.sending.extend_from_slice(&input.unread()[..count]);
-                    if self.chunked {
-                        write_chunk_end(&mut self.sending);
-                    }
-                    self.decoder.used(count);
-                    self.body_bytes += count as u64;
-                    input.consume(count);
-                }
-                Step::End => {
-                    if self.chunked {
-                        write_last_chunk(&mut self.sending, self.decoder.trailers());
-                    }
-                    self.complete = true;
-                }
-            }
-            // A body of a known length ends with its last byte, and one more step would wait for another.
-            if !self.chunked && self.decoder.is_done() {
-                self.complete = true;
-            }
+    /// Whether more of the body can be taken now.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.complete && self.sending.len() - self.written < BATCH
+    }
+
+    /// Takes some of `data`, the next part of the body, and frames it; how much.
+    pub(crate) fn add(&mut self, data: &[u8]) -> usize {
+        let data = &data[..data.len().min(BATCH)];
+        if self.chunked {
+            write_chunk_head(&mut self.sending, data.len());
         }
-        Ok(false)
+        self.sending.extend_from_slice(data);
+        if self.chunked {
+            write_chunk_end(&mut self.sending);
+        }
+        self.body_bytes += data.len() as u64;
+        data.len()
+    }
+
+    /// The body is complete, with these trailer lines.
+    pub(crate) fn end(&mut self, trailers: &[u8]) {
+        if self.chunked && !self.complete {
+            write_last_chunk(&mut self.sending, trailers);
+        }
+        self.complete = true;
     }
 
     /// Drops what was sent once there is too much of it to be kept for a retry.

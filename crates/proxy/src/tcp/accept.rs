@@ -4,11 +4,12 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_core::snapshot::Service;
 
 use super::forward::forward;
-use crate::client::Client;
+use crate::client::Connection;
 use crate::log::{self, Finished};
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(mut client: Client) {
+pub(crate) async fn serve(mut connection: Connection) {
+    let client = &connection.client;
     let worker = client.worker.clone();
     let pinned = worker.pin();
     let Some(listener) = pinned.listener(client.listener) else {
@@ -21,11 +22,11 @@ pub(crate) async fn serve(mut client: Client) {
     if client.is_too_many(pinned.snapshot.node.max_connections) {
         finished.fail(Reason::Overloaded);
     } else {
-        forward(&mut client, &pinned, service, &mut finished).await;
+        forward(&mut connection, &pinned, service, &mut finished).await;
     }
     {
         let mut shard = worker.shard();
-        let counts = shard.listener(client.listener);
+        let counts = shard.listener(connection.client.listener);
         counts.bytes_in += finished.bytes_in;
         counts.bytes_out += finished.bytes_out;
         if let Some(reason) = finished.reason {
@@ -37,6 +38,6 @@ pub(crate) async fn serve(mut client: Client) {
             .shared
             .wiring
             .access
-            .write(log::connection_line(&client, &pinned, &finished));
+            .write(log::connection_line(&connection.client, &pinned, &finished));
     }
 }

@@ -11,7 +11,7 @@ use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, Refusal};
 use plimsoll_core::snapshot::TcpService;
 use plimsoll_net::{Relayed, Socket, connect, relay};
 
-use crate::client::Client;
+use crate::client::{Client, Connection};
 use crate::http::connect_reason;
 use crate::log::{Attempt, Finished};
 use crate::worker::Pinned;
@@ -19,21 +19,26 @@ use crate::worker::Pinned;
 /// Backends that a connection is tried on: nothing was sent to those that refused it, so trying is always safe.
 const CONNECT_TRIES_MAX: usize = 3;
 
-/// Connects `client` to a backend and relays until either side ends.
-pub(super) async fn forward(client: &mut Client, pinned: &Rc<Pinned>, service: &TcpService, finished: &mut Finished) {
+/// Connects the client to a backend and relays until either side ends.
+pub(super) async fn forward(
+    connection: &mut Connection,
+    pinned: &Rc<Pinned>,
+    service: &TcpService,
+    finished: &mut Finished,
+) {
     let pool = pinned.snapshot.pools[service.pool].clone();
     finished.pool = Some(pool.id);
-    let Some((lease, (mut backend, place), latency)) = reach(client, pinned, service, &pool, finished).await else {
+    let Some((lease, (mut backend, place), latency)) = reach(connection, pinned, service, &pool, finished).await else {
         return;
     };
     let (forth, back) = (Cell::new(0), Cell::new(0));
-    let worker = client.worker.clone();
+    let worker = connection.client.worker.clone();
     let moved = (&forth, &back);
     let ended = relay(
-        &mut client.socket,
+        &mut connection.socket,
         &mut backend,
         &worker.blocks,
-        &client.timer,
+        &connection.timer,
         service.idle_timeout,
         moved,
     )
@@ -42,7 +47,7 @@ pub(super) async fn forward(client: &mut Client, pinned: &Rc<Pinned>, service: &
     let mut outcome = Outcome::Answered(0);
     match ended {
         Relayed::Closed => {}
-        Relayed::Idle if client.timer.is_expired() => finished.cut(Reason::DrainDeadline),
+        Relayed::Idle if connection.timer.is_expired() => finished.cut(Reason::DrainDeadline),
         Relayed::Idle => finished.cut(Reason::IdleTimeout),
         Relayed::FirstFailed(_) => {
             finished.cut(Reason::ClientClosed);
@@ -53,25 +58,26 @@ pub(super) async fn forward(client: &mut Client, pinned: &Rc<Pinned>, service: &
             finished.cut(Reason::BackendReset);
             outcome = Outcome::Failed(Failure::last(Reason::BackendReset));
             // The client learns that its connection did not end well.
-            client.socket.abort();
+            connection.socket.abort();
         }
     }
     drop(place);
-    conclude(client, &pool, lease, outcome, latency);
+    conclude(&connection.client, &pool, lease, outcome, latency);
 }
 
 /// A connection to the first backend that takes it.
 async fn reach(
-    client: &mut Client,
+    connection: &Connection,
     pinned: &Rc<Pinned>,
     service: &TcpService,
     pool: &Pool,
     finished: &mut Finished,
 ) -> Option<(Lease, (Socket, Place), Duration)> {
+    let (client, timer) = (&connection.client, &connection.timer);
     let mut tried = [BackendId(0); CONNECT_TRIES_MAX];
     for tries in 0..CONNECT_TRIES_MAX {
         let begun = client.worker.now();
-        let lease = match acquire(client, pinned, service, pool, &tried[..tries]) {
+        let lease = match acquire(connection, pinned, service, pool, &tried[..tries]) {
             Ok(lease) => lease,
             Err(refusal) if tries == 0 => {
                 finished.fail(refusal.reason());
@@ -81,8 +87,8 @@ async fn reach(
         };
         finished.backend = Some(lease.backend().id);
         let reason = if let Some(place) = lease.backend().place(lease.limits().connections) {
-            let until = client.timer.after(pool.settings.connect_timeout);
-            match client.timer.within(until, connect(lease.backend().address)).await {
+            let until = timer.after(pool.settings.connect_timeout);
+            match timer.within(until, connect(lease.backend().address)).await {
                 Ok(Ok(socket)) => {
                     let latency = client.worker.now().since(begun);
                     // What failed before has been made good.
@@ -111,14 +117,15 @@ async fn reach(
 }
 
 fn acquire(
-    client: &Client,
+    connection: &Connection,
     pinned: &Pinned,
     service: &TcpService,
     pool: &Pool,
     tried: &[BackendId],
 ) -> Result<Lease, Refusal> {
+    let client = &connection.client;
     let mut rng = client.worker.rng.borrow_mut();
-    let local = || client.socket.local().ok();
+    let local = || connection.socket.local().ok();
     let key = pool.key().and_then(|key| key.of_connection(client.peer, local));
     let key = key.unwrap_or_else(|| rng.bits());
     let now = client.worker.now();

@@ -1,0 +1,152 @@
+//! The client's side of an exchange, whatever version of HTTP it speaks.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use plimsoll_http::h1::{
+    BodyDecoder, Framing, HeadFault, HeadOut, ResponseHead, Step, write_last_chunk, write_response_head,
+};
+use plimsoll_net::{Buffer, GROWN_MAX, Socket};
+
+use super::upload::{Upload, UploadFault};
+
+/// The client's side of one request and its answer.
+pub(crate) trait Downstream {
+    /// Moves what is here of the request's body to `upload`; true when it needs more from the client.
+    fn gather(&mut self, upload: &mut Upload) -> Result<bool, UploadFault>;
+
+    /// Ready when more of the body has come.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadFault>>;
+
+    /// Sees, once the request was read, whether the client has gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Takes the head of an answer, to be written in front of what follows it in `out`; how the body is framed there.
+    fn write_head(
+        &mut self,
+        out: &mut Vec<u8>,
+        head: &ResponseHead<'_>,
+        to: &HeadOut<'_>,
+    ) -> Result<Framing, HeadFault>;
+
+    /// Takes an interim answer (1xx), likewise.
+    fn write_interim(&mut self, out: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<(), HeadFault>;
+
+    /// Forgets the head that was taken last and not written yet.
+    fn forget_head(&mut self);
+
+    /// Writes some of `out`, and of `body` behind it.
+    fn poll_write(&mut self, cx: &mut Context<'_>, out: &[u8], body: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// The answer ends behind what is in `out`, with these trailer lines, when its framing has a place for them.
+    fn end(&mut self, out: &mut Vec<u8>, framing: Framing, trailers: &[u8]);
+
+    /// Ready once the end has been written.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The connection itself, where a request has it to itself.
+    fn connection(&mut self) -> Option<(&mut Socket, &mut Buffer)>;
+}
+
+/// A request on an HTTP/1.1 connection.
+pub(crate) struct H1<'c> {
+    socket: &'c mut Socket,
+    /// What the client has sent and we have not used.
+    input: &'c mut Buffer,
+    decoder: BodyDecoder,
+}
+
+impl<'c> H1<'c> {
+    /// A request whose body is framed so, and begins in `input`.
+    pub(crate) fn new(socket: &'c mut Socket, input: &'c mut Buffer, framing: Framing) -> Self {
+        H1 {
+            socket,
+            input,
+            decoder: BodyDecoder::new(framing),
+        }
+    }
+}
+
+impl Downstream for H1<'_> {
+    fn gather(&mut self, upload: &mut Upload) -> Result<bool, UploadFault> {
+        while upload.has_room() {
+            let step = self.decoder.step(self.input.unread());
+            match step.map_err(|_| UploadFault::ClientBody)? {
+                Step::Skip(count) => self.input.consume(count),
+                Step::More => return Ok(true),
+                Step::Data(count) => {
+                    let count = upload.add(&self.input.unread()[..count]);
+                    self.decoder.used(count);
+                    self.input.consume(count);
+                }
+                Step::End => {}
+            }
+            // A body of a known length ends with its last byte, and one more step would wait for another.
+            if self.decoder.is_done() {
+                upload.end(self.decoder.trailers());
+            }
+        }
+        Ok(false)
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadFault>> {
+        if self.input.is_full() {
+            self.input.grow(GROWN_MAX);
+        }
+        match self.socket.poll_fill(cx, self.input) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => Poll::Ready(Err(UploadFault::ClientGone)),
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Requests that the client sends ahead are read, up to a buffer full, to see its end behind them.
+        while !self.input.is_full() {
+            match self.socket.poll_fill(cx, self.input) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    fn write_head(
+        &mut self,
+        out: &mut Vec<u8>,
+        head: &ResponseHead<'_>,
+        to: &HeadOut<'_>,
+    ) -> Result<Framing, HeadFault> {
+        Ok(write_response_head(out, head, to))
+    }
+
+    fn write_interim(&mut self, out: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<(), HeadFault> {
+        // RFC 9110 §15.2: an HTTP/1.0 client is not sent any.
+        if to.client_minor == 1 {
+            write_response_head(out, head, to);
+        }
+        Ok(())
+    }
+
+    /// It stands in what is to be written, which the caller clears.
+    fn forget_head(&mut self) {}
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, out: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
+        self.socket.poll_write_both(cx, out, body)
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>, framing: Framing, trailers: &[u8]) {
+        if framing == Framing::Chunked {
+            write_last_chunk(out, trailers);
+        }
+    }
+
+    fn poll_ended(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn connection(&mut self) -> Option<(&mut Socket, &mut Buffer)> {
+        Some((self.socket, self.input))
+    }
+}
