@@ -7,8 +7,8 @@ use super::pattern::written;
 use super::values::{self, Misfit};
 use super::{HostMatch, PathMatch, RequestHead, Rule, ValueMatch};
 
-/// How specific a rule is; the smallest comes first. Interfaces, "Matching": host, path, method, headers, cookies,
-/// query, and then the order of the file, which is not in here.
+/// How specific a rule is; the smallest comes first: host, path, method, headers, query, as in the Kubernetes Gateway
+/// API, which knows no cookies: they come after. Then the order of the file, which is not in here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     /// Exact, the longest suffix, any.
@@ -17,8 +17,8 @@ pub(super) struct Rank {
     pub(super) path: (u8, Reverse<usize>),
     pub(super) any_method: bool,
     pub(super) headers: Reverse<usize>,
-    pub(super) cookies: Reverse<usize>,
     pub(super) query: Reverse<usize>,
+    pub(super) cookies: Reverse<usize>,
 }
 
 /// The first thing that keeps a rule from matching.
@@ -79,8 +79,8 @@ impl Rule {
             },
             any_method: self.methods.is_empty(),
             headers: Reverse(self.headers.len()),
-            cookies: Reverse(self.cookies.len()),
             query: Reverse(self.query.len()),
+            cookies: Reverse(self.cookies.len()),
         }
     }
 

@@ -108,10 +108,10 @@ fn passed_words(entry: &Entry, taken: &Entry) -> String {
         "this one names no method".to_owned()
     } else if this.headers != that.headers {
         more("headers", this.headers.0, that.headers.0)
-    } else if this.cookies != that.cookies {
-        more("cookies", this.cookies.0, that.cookies.0)
     } else if this.query != that.query {
         more("query parameters", this.query.0, that.query.0)
+    } else if this.cookies != that.cookies {
+        more("cookies", this.cookies.0, that.cookies.0)
     } else {
         "this one is as specific and stands later in the file".to_owned()
     };
