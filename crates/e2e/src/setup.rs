@@ -18,6 +18,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     pub(crate) addresses: BTreeMap<String, SocketAddr>,
     pub(crate) ports: Vec<Port>,
+    stderr: Option<&'static str>,
 }
 
 impl Setup {
@@ -29,6 +30,7 @@ impl Setup {
             environment: Vec::new(),
             addresses: BTreeMap::new(),
             ports: Vec::new(),
+            stderr: None,
         }
     }
 
@@ -56,6 +58,12 @@ impl Setup {
         self
     }
 
+    /// Has standard error go there, instead of to a file that is shown when a test fails.
+    pub fn stderr(mut self, path: &'static str) -> Setup {
+        self.stderr = Some(path);
+        self
+    }
+
     /// Starts the process and waits until it is ready; panics with its log when it does not get there.
     #[track_caller]
     pub fn start(self) -> Plimsoll {
@@ -76,13 +84,17 @@ impl Setup {
             .map(|text| self.resolve(text))
             .collect();
         let log = |name| File::create(self.scratch.path().join(name)).expect("a log file can be made");
+        let stderr = match self.stderr {
+            Some(path) => File::options().write(true).open(path).expect("it can be written to"),
+            None => log(STDERR),
+        };
         let child = Command::new(plimsoll_binary())
             .args(&arguments)
             .envs(self.environment.iter().cloned())
             .current_dir(self.scratch.path())
             .stdin(Stdio::null())
             .stdout(log(STDOUT))
-            .stderr(log(STDERR))
+            .stderr(stderr)
             .spawn()
             .expect("plimsoll can be started");
         Plimsoll::new(child, self)

@@ -63,7 +63,7 @@ impl Command {
             Command::Status(status) => status.run(),
             Command::Schema => commands::schema(),
             Command::Version => commands::version(),
-            Command::Completions(completions) => Ok(completions.run()),
+            Command::Completions(completions) => completions.run(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod commands;
 mod demo;
 mod serve;
 mod signals;
+mod stderr;
 
 use std::process::ExitCode;
 
@@ -14,7 +15,7 @@ fn main() -> ExitCode {
     match cli::Cli::parse().command.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("plimsoll: {error:#}");
+            stderr::say(format_args!("{error:#}"));
             ExitCode::from(cli::INPUT_WRONG)
         }
     }

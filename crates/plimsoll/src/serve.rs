@@ -13,6 +13,7 @@ use plimsoll_core::upcall::AccessLog;
 use plimsoll_proxy::{Clock, Plane, Wiring};
 
 use crate::signals::Signals;
+use crate::stderr::Stderr;
 
 /// Serves what `plan` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
 pub(crate) fn serve(plan: &Plan) -> anyhow::Result<()> {
@@ -118,6 +119,9 @@ const DESCRIPTORS_RESERVED: u64 = 256;
 /// `[server] max_connections` when it is left out.
 const MAX_CONNECTIONS_DEFAULT: u32 = 100_000;
 
+/// Connections that are enough for whoever has not asked for a number.
+const ROOMY: u32 = 4_096;
+
 /// The plan with no more connections than the descriptor limit allows: each may need another one to a backend.
 fn within_descriptors(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
@@ -127,10 +131,10 @@ fn within_descriptors(plan: &Plan) -> Plan {
             .max(1);
         let asked = plan.node.max_connections;
         if asked > room {
-            // The default asks for more than most limits allow, and nobody wrote it.
             let says = "max_connections is clamped: raise the descriptor limit (ulimit -n, LimitNOFILE=)";
-            if asked == MAX_CONNECTIONS_DEFAULT {
-                tracing::debug!(asked, allowed = room, descriptors = limit, "{says}");
+            // The default asks for more than most limits allow, and nobody wrote it: a warning only where it is tight.
+            if asked == MAX_CONNECTIONS_DEFAULT && room >= ROOMY {
+                tracing::info!(asked, allowed = room, descriptors = limit, "{says}");
             } else {
                 tracing::warn!(asked, allowed = room, descriptors = limit, "{says}");
             }
@@ -147,7 +151,8 @@ fn log_to_stderr(level: &str) -> anyhow::Result<()> {
         .with_max_level(level)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Stderr)
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

@@ -51,6 +51,26 @@ fn a_drained_backend_gets_nothing_new_until_it_is_ready_again() {
 }
 
 #[test]
+fn serving_goes_on_when_nothing_can_be_said_on_standard_error() {
+    let (mut one, two) = (Backend::start(Script::Echo), Backend::start(Script::Echo));
+    let mut plimsoll = Plimsoll::config(ONE_BACKEND)
+        .address("one", one.address())
+        .address("two", two.address())
+        .stderr("/dev/full")
+        .start();
+    plimsoll.wait_for_state("api", "one", "healthy");
+    // Each change of state would be told.
+    one.stop();
+    plimsoll.wait_for_state("api", "one", "unhealthy");
+    one.restart();
+    plimsoll.wait_for_state("api", "one", "healthy");
+    assert_eq!(plimsoll.get("web", "/").status, 200);
+    plimsoll.signal("HUP");
+    plimsoll.signal("TERM");
+    assert_eq!(plimsoll.wait_for_exit(PATIENCE).code(), Some(0));
+}
+
+#[test]
 fn a_taken_admin_port_is_said_before_anything_is_served() {
     let (_one, _two, plimsoll) = two_backends("");
     let taken = plimsoll.address("admin").to_string();

@@ -14,13 +14,10 @@ pub(crate) struct Completions {
 
 impl Completions {
     /// Prints them.
-    pub(crate) fn run(&self) -> ExitCode {
-        clap_complete::generate(
-            self.shell,
-            &mut crate::cli::Cli::command(),
-            "plimsoll",
-            &mut std::io::stdout(),
-        );
-        ExitCode::SUCCESS
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut crate::cli::Cli::command(), "plimsoll", &mut script);
+        super::show(&String::from_utf8(script)?)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -9,7 +9,7 @@ pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod status;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -47,16 +47,13 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, ExitCode> {
 /// Prints faults on standard error.
 pub(crate) fn tell(faults: &[Fault], sources: &Sources) {
     if !faults.is_empty() {
-        eprint!(
-            "{}",
-            config::render::text(faults, sources, std::io::stderr().is_terminal())
-        );
+        let text = config::render::text(faults, sources, std::io::stderr().is_terminal());
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 }
 
 /// Prints a result on standard output. A reader that has seen enough (`| head`) is no error.
 pub(crate) fn show(text: &str) -> std::io::Result<()> {
-    use std::io::Write;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

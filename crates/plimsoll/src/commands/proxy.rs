@@ -57,6 +57,8 @@ fn default_admin() -> String {
     if std::net::TcpListener::bind(address).is_ok() {
         return address.to_owned();
     }
-    eprintln!("plimsoll: {address} is in use, so the admin API is off; choose its address with --admin");
+    crate::stderr::say(format_args!(
+        "{address} is in use, so the admin API is off; choose its address with --admin"
+    ));
     "off".to_owned()
 }

@@ -33,7 +33,7 @@ impl Status {
                 Ok(ExitCode::SUCCESS)
             }
             Err(failure) => {
-                eprintln!("plimsoll: {failure}");
+                crate::stderr::say(failure);
                 Ok(ExitCode::from(UNREACHABLE))
             }
         }
