@@ -26,6 +26,8 @@ pub(crate) struct Client {
     pub(crate) born: Now,
     /// Requests that were begun on the connection.
     pub(crate) requests: Cell<u64>,
+    /// All workers together carried as many connections as they may when it came.
+    one_too_many: bool,
 }
 
 /// A client's connection.
@@ -36,15 +38,16 @@ pub(crate) struct Connection {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, peer: SocketAddr, listener: NameId) -> Self {
+    fn new(worker: Rc<Worker>, peer: SocketAddr, listener: NameId, most: u32) -> Self {
         worker.shared.carried[worker.index].fetch_add(1, Relaxed);
-        worker.shared.connections.fetch_add(1, Relaxed);
+        let before = worker.shared.connections.fetch_add(1, Relaxed);
         worker.shard().listener(listener).opened += 1;
         Client {
             peer,
             listener,
             born: worker.now(),
             requests: Cell::new(0),
+            one_too_many: before >= most,
             worker,
         }
     }
@@ -54,17 +57,19 @@ impl Client {
         self.requests.set(self.requests.get() + 1);
     }
 
-    /// Whether all workers together carry more connections than they may, this one included.
+    /// Whether there was no place for it among the `most` connections that all workers may carry together, and still
+    /// is none. Those that were there before it keep theirs.
     pub(crate) fn is_too_many(&self, most: u32) -> bool {
-        self.worker.shared.connections.load(Relaxed) > most
+        self.one_too_many && self.worker.shared.connections.load(Relaxed) > most
     }
 }
 
 impl Connection {
     pub(crate) fn new(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: NameId) -> Self {
+        let most = worker.pin().snapshot.node.max_connections;
         Connection {
             timer: worker.timers.timer(),
-            client: Client::new(worker, peer, listener),
+            client: Client::new(worker, peer, listener, most),
             socket: Socket::new(stream),
         }
     }

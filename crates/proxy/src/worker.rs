@@ -38,6 +38,10 @@ const CUT_PATIENCE: Duration = Duration::from_secs(1);
 /// Time that the loop rests when accepting fails (out of descriptors): it would fail again at once.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
+/// Connections above their limit that are let in all the same, to be told so in an answer. Any more are closed at once,
+/// so that no crowd of silent ones takes the descriptors that backends, checks and operators need.
+const REFUSED_MAX: u32 = 64;
+
 /// A worker's own state. Nothing of it is shared with another thread but through [`Shared`].
 pub(crate) struct Worker {
     pub(crate) index: usize,
@@ -232,6 +236,10 @@ impl Worker {
     fn serve(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: NameId) {
         let pinned = self.pin();
         let Some(found) = pinned.listener(listener) else { return };
+        let most = pinned.snapshot.node.max_connections;
+        if self.shared.connections.load(Relaxed) >= most.saturating_add(REFUSED_MAX) {
+            return self.shard().failure(Reason::Overloaded);
+        }
         let connection = Connection::new(self.clone(), stream, peer, listener);
         match found.service {
             Service::Http(_) => {

@@ -30,9 +30,7 @@ impl Http {
     }
 
     async fn ask(&self, to: SocketAddr) -> Result<(), ProbeError> {
-        let mut stream = TcpStream::connect(to)
-            .await
-            .map_err(|error| ProbeError::Connect(error.to_string()))?;
+        let mut stream = TcpStream::connect(to).await?;
         let host = self.host.clone().unwrap_or_else(|| to.to_string());
         let version = env!("CARGO_PKG_VERSION");
         let request = format!(

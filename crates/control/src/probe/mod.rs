@@ -38,6 +38,9 @@ pub(crate) enum ProbeError {
     /// No connection.
     #[error("connection failed: {0}")]
     Connect(String),
+    /// This process or machine has run out of something: nothing was learnt about the backend.
+    #[error("not checked: {0}")]
+    Shortage(String),
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -47,6 +50,17 @@ pub(crate) enum ProbeError {
     /// The answer is not among those expected.
     #[error("status {0}")]
     Status(u16),
+}
+
+impl From<std::io::Error> for ProbeError {
+    /// Of a connection that was not made.
+    fn from(error: std::io::Error) -> Self {
+        if plimsoll_net::is_shortage(&error) {
+            ProbeError::Shortage(error.to_string())
+        } else {
+            ProbeError::Connect(error.to_string())
+        }
+    }
 }
 
 /// What a probe's run comes to.
@@ -96,13 +110,17 @@ pub(crate) async fn watch(control: Arc<Control>, target: Target) {
             Ok(result) => result,
             Err(_) => Err(ProbeError::Timeout(target.check.timeout)),
         };
-        let cause = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        let event = Event::Check {
-            backend: target.backend,
-            passed: result.is_ok(),
-            cause: cause.into(),
-        };
-        control.tell(&target.pool, event);
+        if let Err(ProbeError::Shortage(error)) = &result {
+            tracing::warn!(pool = &*target.pool, address = %target.address, error, "a check could not be made");
+        } else {
+            let cause = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            let event = Event::Check {
+                backend: target.backend,
+                passed: result.is_ok(),
+                cause: cause.into(),
+            };
+            control.tell(&target.pool, event);
+        }
         next += wait;
         wait = target.check.interval;
         tokio::time::sleep_until(next.into()).await;

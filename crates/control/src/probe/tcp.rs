@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
-use super::{Probe, ProbeError, Probing};
+use super::{Probe, Probing};
 
 /// Passes when the backend takes a connection.
 pub(super) struct Tcp;
@@ -12,10 +12,8 @@ pub(super) struct Tcp;
 impl Probe for Tcp {
     fn probe(&self, to: SocketAddr) -> Probing<'_> {
         Box::pin(async move {
-            TcpStream::connect(to)
-                .await
-                .map(drop)
-                .map_err(|error| ProbeError::Connect(error.to_string()))
+            TcpStream::connect(to).await?;
+            Ok(())
         })
     }
 }

@@ -65,6 +65,28 @@ fn a_connection_too_many_is_told_so() {
 }
 
 #[test]
+fn those_within_the_limit_are_served_whoever_comes_after_them() {
+    let backend = Backend::start(Script::Echo);
+    let plimsoll = front().server("max_connections = 5").before(backend.address());
+    let mut early: Vec<_> = (0..5).map(|_| plimsoll.connect("web")).collect();
+    eventually("all are accepted", || {
+        let open = plimsoll.admin("/api/v1/status").json()["connections"].as_u64()?;
+        (open == 5).then_some(())
+    });
+    // None of them has said anything yet. A crowd that never does gets no more descriptors than a few.
+    let mut crowd: Vec<_> = (0..200).map(|_| plimsoll.connect("web")).collect();
+    wait_for_failures(&plimsoll, "overloaded", 200 - 64);
+    let open: Vec<_> = crowd
+        .iter_mut()
+        .map(|wire| wire.is_idle_for(Duration::from_millis(5)))
+        .collect();
+    assert_eq!(open.iter().filter(|open| **open).count(), 64);
+    for wire in &mut early {
+        assert_eq!(wire.get("/").status, 200);
+    }
+}
+
+#[test]
 fn connections_that_say_nothing_hold_no_buffer() {
     let backend = Backend::start(Script::Echo);
     let plimsoll = front().before(backend.address());

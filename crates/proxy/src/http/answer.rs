@@ -124,17 +124,10 @@ impl Forward<'_> {
 
     /// The answer cannot be completed. The client must not take what it has for the whole.
     fn cut(&mut self, lease: Lease, fault: Fault, latency: std::time::Duration) -> Next {
-        let reason = match fault {
-            Fault::ClientGone => Reason::ClientClosed,
-            Fault::Client(reason) => reason,
-            Fault::Cut => Reason::DrainDeadline,
-            Fault::Stale => Reason::BackendReset,
-            Fault::Backend(failure) => {
-                self.conclude_after(lease, Outcome::Failed(failure), latency, self.worker.now());
-                failure.reason
-            }
-        };
-        self.finished.cut(reason);
+        if let Fault::Backend(failure) = fault {
+            self.conclude_after(lease, Outcome::Failed(failure), latency, self.worker.now());
+        }
+        self.finished.cut(fault.reason());
         Next::Abort
     }
 

@@ -62,6 +62,19 @@ pub(crate) enum Fault {
     Stale,
 }
 
+impl Fault {
+    /// What it is called.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Fault::ClientGone => Reason::ClientClosed,
+            Fault::Client(reason) => reason,
+            Fault::Backend(failure) => failure.reason,
+            Fault::Cut => Reason::DrainDeadline,
+            Fault::Stale => Reason::BackendReset,
+        }
+    }
+}
+
 /// The head of an answer, once it is written to [`Exchange::out`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {

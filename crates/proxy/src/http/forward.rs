@@ -148,15 +148,15 @@ impl Forward<'_> {
                 }
                 Err(fault) => fault,
             };
+            // Whoever is to blame, this is where the request was.
+            self.finished
+                .attempted(|| Attempt::failed(&lease, fault.reason(), self.worker.now().since(begun)));
             let failure = match fault {
-                Fault::ClientGone => return self.end(exchange, Reason::ClientClosed),
-                Fault::Cut => return self.end(exchange, Reason::DrainDeadline),
+                Fault::ClientGone | Fault::Cut => return self.end(exchange, fault.reason()),
                 Fault::Client(reason) => return Ended::Refused(reason),
                 Fault::Stale => Failure::sent(Reason::BackendReset),
                 Fault::Backend(failure) => failure,
             };
-            self.finished
-                .attempted(|| Attempt::failed(&lease, failure.reason, self.worker.now().since(begun)));
             let again = self.retry.covers_failure(failure, self.request.idempotent);
             let again = again && self.may_retry(exchange, &lease, begun);
             begun = self.conclude(lease, Outcome::Failed(failure), begun);
