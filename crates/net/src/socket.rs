@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -122,6 +123,13 @@ impl Socket {
     pub fn abort(&self) {
         // When it fails the connection is gone already.
         let _ = SockRef::from(&self.0).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// Whether the connection has ended in both directions, or failed, whatever is still to be read from it.
+    pub fn is_over(&self) -> bool {
+        // Errors and hang-ups are told without being asked for.
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
     }
 
     /// Whether a connection that should be silent still is, as far as the runtime has heard: false when the other

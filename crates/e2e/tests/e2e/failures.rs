@@ -268,6 +268,11 @@ fn a_client_that_goes_away_cancels_its_request() {
         (Some(499), Some("client_closed")),
         "{line}"
     );
+    assert_eq!(
+        attempts(&line),
+        [("bad".to_owned(), "client_closed".to_owned())],
+        "{line}"
+    );
     stage.assert_failures("client_closed", 1.0);
     let status = stage.backend("bad");
     assert_eq!(

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod beside;
 mod clients;
 mod continuing;
 mod cuts;

@@ -61,7 +61,9 @@ impl Forward<'_> {
         let date = self.worker.date(self.worker.now());
         exchange.out.reserve(length + 256);
         let answer = exchange.write_head(length, method, self.request.minor, keep_alive, &date.1)?;
-        if answer.status == 101 && !self.request.upgrade {
+        // Before the whole request was sent there is nobody who could tell its body from what the upgraded connection
+        // carries (RFC 9110 §7.8 has the server read it first).
+        if answer.status == 101 && !(self.request.upgrade && exchange.upload.is_sent()) {
             return Err(Fault::Backend(Failure::sent(Reason::BackendProtocolError)));
         }
         exchange.answer.consume(length);
@@ -104,6 +106,10 @@ impl Forward<'_> {
             Err(Fault::Backend(failure)) if exchange.bytes_out == before => {
                 self.conclude_after(lease, Outcome::Failed(failure), latency, self.worker.now());
                 return Ended::Refused(failure.reason);
+            }
+            // As little as of a body of the client's that turns out to be none.
+            Err(Fault::Client(reason)) if exchange.bytes_out == before && reason.status() != 0 => {
+                return Ended::Refused(reason);
             }
             Err(fault) => return Ended::Answered(self.cut(lease, fault, latency)),
         };

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head};
-use plimsoll_net::{GROWN_MAX, Socket};
+use plimsoll_net::{Deadline, GROWN_MAX, Socket};
 
 use super::downstream::Downstream;
 use super::exchange::{Answer, Exchange, Fault};
@@ -117,10 +117,11 @@ impl<D: Downstream> Exchange<'_, D> {
         if self.hungry {
             self.answer.grow(GROWN_MAX);
         }
-        let until = self.timer.after(self.limits.timeouts.stream_idle);
+        let mut idle_until = None;
         poll_fn(|cx| match backend.poll_fill(cx, &mut self.answer) {
             Poll::Ready(Ok(count)) => {
                 self.hungry = self.answer.is_full();
+                self.upload.touch();
                 Poll::Ready(Ok(count > 0))
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(Fault::Backend(Failure::last(Reason::BackendReset)))),
@@ -131,11 +132,27 @@ impl<D: Downstream> Exchange<'_, D> {
                     self.answer.release();
                 }
                 self.poll_beside(cx, backend)?;
-                let late = Fault::Backend(Failure::last(Reason::ResponseTimeout));
-                self.timer.poll_elapsed(cx, until).map(|_| Err(self.stalled(late)))
+                let (until, late) = self.silence(&mut idle_until);
+                self.poll_late(cx, until)
+                    .map(|gone| Err(gone.unwrap_or_else(|| self.stalled(late))))
             }
         })
         .await
+    }
+
+    /// When nothing has moved in either direction for too long, and whose fault that is: the client's while its body is
+    /// waited for.
+    fn silence(&mut self, idle_until: &mut Option<Deadline>) -> (Deadline, Fault) {
+        let (timer, timeouts) = (self.timer, self.limits.timeouts);
+        if self.upload.take_moved() {
+            *idle_until = None;
+        }
+        let idle = *idle_until.get_or_insert_with(|| timer.after(timeouts.stream_idle));
+        if !self.upload.is_starved() {
+            return (idle, Fault::Backend(Failure::last(Reason::ResponseTimeout)));
+        }
+        let until = idle.min(self.upload.stalls_at(timer, timeouts.request_body));
+        (until, Fault::Client(Reason::RequestBodyTimeout))
     }
 
     /// What it means that nothing has moved for too long: `fault`, unless this node's time is up.

@@ -21,6 +21,9 @@ pub(crate) trait Downstream {
     /// Sees, once the request was read, whether the client has gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Whether the client has gone, as far as can be told without reading what it sent.
+    fn is_gone(&self) -> bool;
+
     /// Takes the head of an answer, to be written in front of what follows it in `out`; how the body is framed there.
     fn write_head(
         &mut self,
@@ -110,6 +113,10 @@ impl Downstream for H1<'_> {
             }
         }
         Poll::Pending
+    }
+
+    fn is_gone(&self) -> bool {
+        self.socket.is_over()
     }
 
     fn write_head(

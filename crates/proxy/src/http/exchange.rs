@@ -19,6 +19,9 @@ use super::upload::{Upload, UploadFault};
 /// Interim answers (1xx) before the final one, beyond which the backend is not believed to come to an end.
 const INTERIM_MAX: usize = 16;
 
+/// How often a client is looked at that is not read from.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// One request and its answer.
 pub(crate) struct Exchange<'c, D> {
     pub(crate) client: D,
@@ -32,6 +35,8 @@ pub(crate) struct Exchange<'c, D> {
     pub(crate) out: Vec<u8>,
     pub(crate) bytes_out: u64,
     pub(crate) limits: Limits<'c>,
+    /// When to look whether a client is still there that is not read from.
+    pub(crate) look_at: Option<Deadline>,
 }
 
 /// What bounds an exchange.
@@ -145,7 +150,8 @@ impl<D: Downstream> Exchange<'_, D> {
             }
             let (until, fault) = self.head_deadline(&mut sent_at);
             let until = sooner(sooner(until, *per_try), self.limits.deadline);
-            self.timer.poll_elapsed(cx, until).map(|_| Err(self.late(fault)))
+            self.poll_late(cx, until)
+                .map(|gone| Err(gone.unwrap_or_else(|| self.late(fault))))
         })
         .await
     }
@@ -214,6 +220,26 @@ impl<D: Downstream> Exchange<'_, D> {
         match self.client.poll_gone(cx) {
             Poll::Pending => Ok(()),
             Poll::Ready(()) => Err(Fault::ClientGone),
+        }
+    }
+
+    /// Ready once `until` has passed. A backend that is slow to take the request keeps us from reading what the client
+    /// sends, and with it from seeing its end: it is looked for now and then, and is then the fault.
+    pub(super) fn poll_late(&mut self, cx: &mut Context<'_>, until: Deadline) -> Poll<Option<Fault>> {
+        loop {
+            self.look_at = if self.upload.is_backed_up() {
+                self.look_at.or_else(|| Some(self.timer.after(LOOK)))
+            } else {
+                None
+            };
+            ready!(self.timer.poll_elapsed(cx, sooner(until, self.look_at)));
+            if self.timer.is_expired() || self.timer.is_past(until) {
+                return Poll::Ready(None);
+            }
+            self.look_at = None;
+            if self.client.is_gone() {
+                return Poll::Ready(Some(Fault::ClientGone));
+            }
         }
     }
 
@@ -330,14 +356,9 @@ impl<D: Downstream> Exchange<'_, D> {
         written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Moves the request on beside the answer, and sees whether the client is still there. A fault of its body ends it
-    /// quietly, since the answer has begun.
+    /// Moves the request on beside the answer, and sees whether the client is still there.
     pub(super) fn poll_beside(&mut self, cx: &mut Context<'_>, backend: &mut Socket) -> Result<(), Fault> {
-        match self.poll_upload(cx, backend) {
-            Err(Fault::Client(_)) => self.upload.broken = true,
-            Err(fault) => return Err(fault),
-            Ok(()) => {}
-        }
+        self.poll_upload(cx, backend)?;
         if self.upload.is_read() {
             self.poll_client(cx)
         } else {

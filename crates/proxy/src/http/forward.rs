@@ -79,6 +79,7 @@ pub(super) async fn forward<D: Downstream>(
             deadline,
         },
         client: downstream,
+        look_at: None,
     };
     let mut forward = Forward {
         worker,

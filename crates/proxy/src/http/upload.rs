@@ -71,15 +71,32 @@ impl Upload {
 
     /// When it has to have moved on: `patience` after it last did.
     pub(crate) fn stalls_at(&mut self, timer: &Timer, patience: Duration) -> Deadline {
-        if std::mem::take(&mut self.moved) {
+        self.take_moved();
+        *self.stalls_at.get_or_insert_with(|| timer.after(patience))
+    }
+
+    /// Whether anything has moved since the last time that this was asked.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        let moved = std::mem::take(&mut self.moved);
+        if moved {
             self.stalls_at = None;
         }
-        *self.stalls_at.get_or_insert_with(|| timer.after(patience))
+        moved
+    }
+
+    /// The answer has moved, while the request is under way: the client may be waiting for it.
+    pub(crate) fn touch(&mut self) {
+        self.moved = true;
+    }
+
+    /// Whether the backend is slow to take what is here of it, so that no more is read from the client.
+    pub(crate) fn is_backed_up(&self) -> bool {
+        !self.complete && !self.broken && self.written < self.sending.len()
     }
 
     /// Whether it waits for the client to send more of it.
     pub(crate) fn is_starved(&self) -> bool {
-        !self.complete && self.written == self.sending.len()
+        !self.complete && !self.broken && self.written == self.sending.len()
     }
 
     /// Whether all of it has been sent.
