@@ -1,6 +1,6 @@
 //! The reuse cache: idle connections to backends, kept by one worker for its next request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use plimsoll_core::backend::Place;
@@ -35,6 +35,8 @@ struct Idle {
 #[derive(Default)]
 pub struct ReuseCache {
     idle: HashMap<BackendId, Vec<Idle>, IdState>,
+    /// Backends that somebody else waits for a connection to: the next one that is done with is closed for its sake.
+    owed: HashSet<BackendId, IdState>,
 }
 
 impl ReuseCache {
@@ -60,8 +62,12 @@ impl ReuseCache {
         None
     }
 
-    /// Keeps a connection for the next request, for `keep` at the most.
-    pub fn put(&mut self, upstream: Upstream, now: Now, keep: Duration) {
+    /// Keeps a connection for the next request, for `keep` at the most; false when it was owed to somebody else and
+    /// closed.
+    pub fn put(&mut self, upstream: Upstream, now: Now, keep: Duration) -> bool {
+        if !self.owed.is_empty() && self.owed.remove(&upstream.place.backend().id) {
+            return false;
+        }
         let stack = self.idle.entry(upstream.place.backend().id).or_default();
         if stack.len() < IDLE_MAX {
             stack.push(Idle {
@@ -70,14 +76,23 @@ impl ReuseCache {
                 until: now + keep,
             });
         }
+        true
     }
 
     /// Closes what is too old or was closed by the other end; a worker calls it every second or so.
     pub fn sweep(&mut self, now: Now) {
+        self.owed.clear();
         self.idle.retain(|_, stack| {
             stack.retain(|idle| idle.until > now && idle.upstream.socket.is_silent());
             !stack.is_empty()
         });
+    }
+
+    /// Closes one idle connection to `backend`, or else the next that becomes idle.
+    pub fn shed_or_owe(&mut self, backend: BackendId) {
+        if !self.shed(backend) {
+            self.owed.insert(backend);
+        }
     }
 
     /// Closes one idle connection to `backend`, the oldest, so that somebody else may open one.

@@ -3,6 +3,7 @@
 mod client;
 mod clock;
 mod http;
+mod line;
 mod log;
 mod plane;
 mod tcp;

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::client::Connection;
+use crate::line::Lines;
 use crate::plane::{Message, Shared};
 use crate::{http, tcp};
 
@@ -49,6 +50,7 @@ pub(crate) struct Worker {
     pub(crate) timers: Rc<Timers>,
     pub(crate) blocks: Rc<Blocks>,
     pub(crate) reuse: RefCell<ReuseCache>,
+    pub(crate) lines: Rc<Lines>,
     pub(crate) rng: RefCell<Rng>,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pinned: RefCell<Rc<Pinned>>,
@@ -97,6 +99,7 @@ impl Worker {
             timers: Timers::new(),
             blocks: Rc::default(),
             reuse: RefCell::default(),
+            lines: Rc::default(),
             pinned: RefCell::new(Rc::new(Pinned::new(snapshot, &mut rng))),
             snapshot: RefCell::new(Cache::new(shared.wiring.snapshot.clone())),
             rng: RefCell::new(rng),
@@ -116,9 +119,7 @@ impl Worker {
                 None => return,
                 Some(Message::Reconcile) => self.reconcile(),
                 Some(Message::Serve(handed)) => self.serve_handed(handed),
-                Some(Message::Shed(backend)) => {
-                    self.reuse.borrow_mut().shed(backend);
-                }
+                Some(Message::Shed(backend)) => self.reuse.borrow_mut().shed_or_owe(backend),
                 Some(Message::Drain(deadline)) => {
                     self.begin_drain(deadline);
                     break;

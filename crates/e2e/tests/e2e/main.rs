@@ -32,3 +32,4 @@ mod stage;
 mod tcp;
 mod timeouts;
 mod upgrade;
+mod waiting;

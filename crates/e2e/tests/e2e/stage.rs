@@ -19,6 +19,7 @@ pub(crate) struct Site {
     workers: usize,
     route: String,
     listener: String,
+    server: String,
     setup: Vec<(String, std::net::SocketAddr)>,
 }
 
@@ -29,6 +30,7 @@ impl Site {
             workers: 1,
             route: String::new(),
             listener: String::new(),
+            server: String::new(),
             setup: Vec::new(),
         }
     }
@@ -52,6 +54,13 @@ impl Site {
         self
     }
 
+    /// Further lines of the table `server`.
+    pub(crate) fn server(mut self, lines: &str) -> Site {
+        self.server.push_str(lines);
+        self.server.push('\n');
+        self
+    }
+
     /// Says what `@name@` stands for.
     pub(crate) fn address(mut self, name: &str, address: std::net::SocketAddr) -> Site {
         self.setup.push((name.to_owned(), address));
@@ -66,12 +75,14 @@ impl Site {
             workers,
             route,
             listener,
+            server,
             ..
         } = &self;
         let config = format!(
             r#"
             [server]
             workers = {workers}
+            {server}
             [log]
             access = "./access.log"
             [listeners.web]

@@ -116,7 +116,7 @@ impl Forward<'_> {
         let now = self.worker.now();
         if clean && answer.reusable && exchange.upload.is_sent() {
             let keep = self.pool.settings.idle_timeout;
-            self.worker.reuse.borrow_mut().put(upstream, now, keep);
+            self.owed = !self.worker.reuse.borrow_mut().put(upstream, now, keep);
         }
         self.finished.ended = Some(now);
         self.conclude_after(lease, Outcome::Answered(answer.status), latency, now);

@@ -15,6 +15,7 @@ use plimsoll_net::{Buffer, Deadline, GROWN_MAX, Socket, Timer};
 use super::accept::sooner;
 use super::downstream::Downstream;
 use super::upload::{Upload, UploadFault};
+use crate::line::Ticket;
 
 /// Interim answers (1xx) before the final one, beyond which the backend is not believed to come to an end.
 const INTERIM_MAX: usize = 16;
@@ -325,14 +326,20 @@ impl<D: Downstream> Exchange<'_, D> {
         .await
     }
 
-    /// Rests for a moment, while the client is watched.
-    pub(crate) async fn pause(&mut self, span: Duration) -> Result<(), Fault> {
-        let mut resting = pin!(tokio::time::sleep(span));
+    /// Stands in line while the client is watched: until it is called, or, as the first, for a moment.
+    pub(crate) async fn wait(&mut self, ticket: &Ticket, moment: Duration, until: Deadline) -> Result<(), Fault> {
+        let mut resting = pin!(ticket.is_first().then(|| tokio::time::sleep(moment)));
         poll_fn(|cx| {
             if self.upload.is_read() {
                 self.poll_client(cx)?;
             }
-            resting.as_mut().poll(cx).map(Ok)
+            if ticket.poll_called(cx).is_ready() || self.timer.poll_elapsed(cx, until).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            match resting.as_mut().as_pin_mut() {
+                Some(resting) => resting.poll(cx).map(Ok),
+                None => Poll::Pending,
+            }
         })
         .await
     }

@@ -37,6 +37,8 @@ pub(super) struct Forward<'f> {
     tries: usize,
     retries: u32,
     pub(super) finished: Finished,
+    /// The connection was closed for the sake of another worker's request.
+    pub(super) owed: bool,
 }
 
 /// How forwarding a request ended.
@@ -93,6 +95,7 @@ pub(super) async fn forward<D: Downstream>(
         tries: 0,
         retries: 0,
         finished: Finished::of_pool(pinned, pool.id),
+        owed: false,
     };
     let ended = forward.run(&mut exchange, goes).await;
     forward.finished.bytes_in = exchange.upload.body_bytes + request.head_bytes as u64;
@@ -102,6 +105,10 @@ pub(super) async fn forward<D: Downstream>(
     forward.worker.blocks.give_scratch(out);
     forward.worker.blocks.give_scratch(upload.into_scratch());
     let finished = forward.finished;
+    // Who waits here is called, unless another worker is to have the place.
+    if let Some(backend) = finished.backend.filter(|_| !forward.owed) {
+        forward.worker.lines.call(backend);
+    }
     match ended {
         Ended::Answered(next) => {
             log::request(client, pinned, request, &finished);
@@ -222,7 +229,9 @@ impl Forward<'_> {
     /// Records how an attempt ended that began at `begun`; the time now.
     fn conclude(&self, lease: Lease, outcome: Outcome, begun: Now) -> Now {
         let now = self.worker.now();
+        let backend = lease.backend().id;
         self.conclude_after(lease, outcome, now.since(begun), now);
+        self.worker.lines.call(backend);
         now
     }
 

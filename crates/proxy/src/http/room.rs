@@ -37,7 +37,13 @@ impl Forward<'_> {
         lease: &Lease,
         now: Now,
     ) -> Result<(Upstream, usize), Fault> {
-        let room = match self.take_kept(lease, now) {
+        // Who waits already comes first.
+        let kept = if self.worker.lines.is_empty(lease.backend().id) {
+            self.take_kept(lease, now)
+        } else {
+            None
+        };
+        let room = match kept {
             Some(upstream) => Room::Kept(upstream),
             None => self.await_room(exchange, lease, true).await?,
         };
@@ -97,7 +103,7 @@ impl Forward<'_> {
         sooner(exchange.timer.after(self.pool.settings.connect_timeout), self.deadline)
     }
 
-    /// A place among the backend's connections. When all are taken, it waits for one of them: for one that another
+    /// A place among the backend's connections. When all are taken it stands in line for one: for one that another
     /// request of this worker has done with, if `kept` will do, or for one that was closed, idle ones being closed for
     /// its sake, our own and other workers'.
     async fn await_room<D: Downstream>(
@@ -107,20 +113,32 @@ impl Forward<'_> {
         kept: bool,
     ) -> Result<Room, Fault> {
         let (backend, most) = (lease.backend(), lease.limits().connections);
+        let lines = &self.worker.lines;
+        if lines.is_empty(backend.id)
+            && let Some(place) = backend.place(most)
+        {
+            return Ok(Room::Place(place));
+        }
+        let ticket = lines.join(backend.id);
         let until = self.connect_until(exchange);
         for look in 0u32.. {
-            if let Some(place) = backend.place(most) {
-                return Ok(Room::Place(place));
+            if ticket.is_first() {
+                if let Some(place) = backend.place(most) {
+                    return Ok(Room::Place(place));
+                }
+                if kept && let Some(upstream) = self.take_kept(lease, self.worker.now()) {
+                    return Ok(Room::Kept(upstream));
+                }
+                // What is idle here is either unfit for this request or about to be taken by it.
+                if self.worker.reuse.borrow_mut().shed(backend.id) {
+                    continue;
+                }
+                if look % SHED_EVERY == 0 {
+                    self.worker.shared.ask_to_shed(self.worker.index, backend.id);
+                }
             }
-            if look > 0
-                && kept
-                && let Some(upstream) = self.take_kept(lease, self.worker.now())
-            {
-                return Ok(Room::Kept(upstream));
-            }
-            // What is idle here is either unfit for this request or about to be taken by it.
-            if self.worker.reuse.borrow_mut().shed(backend.id) {
-                continue;
+            if exchange.timer.is_expired() {
+                return Err(Fault::Cut);
             }
             if self.is_late(exchange.timer) {
                 return Err(Fault::Backend(Failure::last(Reason::RequestTimeout)));
@@ -128,10 +146,7 @@ impl Forward<'_> {
             if exchange.timer.is_past(until) {
                 break;
             }
-            if look % SHED_EVERY == 0 {
-                self.worker.shared.ask_to_shed(self.worker.index, backend.id);
-            }
-            exchange.pause(PLACE_POLL).await?;
+            exchange.wait(&ticket, PLACE_POLL, until).await?;
         }
         Err(Fault::Backend(Failure::unsent(Reason::PoolFull)))
     }
