@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::load::Load;
 use crate::name::BackendId;
+use crate::retry::Grace;
 
 /// One address of one pool. Its identity is (pool, address, port): two pools that name one address share nothing.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// What it carries and how it answered, written by the workers.
     pub load: Load,
+    /// Retries that are not charged to the pool's budget.
+    pub grace: Grace,
 }
 
 impl Backend {
@@ -27,6 +30,7 @@ impl Backend {
             pool: pool.into(),
             address,
             load: Load::default(),
+            grace: Grace::default(),
         }
     }
 

@@ -68,6 +68,28 @@ pub fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
 }
 
+/// What is granted when a backend begins to fail: the requests that are under way there are tried elsewhere without
+/// charge to the [`Budget`], since a death that strikes thousands at once is what retries are for. It multiplies nothing:
+/// what begins later is charged, and the next grant comes [`WINDOW_MS`] later, so that it adds no more than what a
+/// backend carries at once, every ten seconds.
+#[derive(Debug, Default)]
+pub struct Grace {
+    /// When it was granted last, in milliseconds; 0 is never.
+    granted_ms: AtomicU64,
+}
+
+impl Grace {
+    /// Whether a request that began on the backend at `begun`, and found it failing `now`, is tried again without charge.
+    pub fn covers(&self, begun: Now, now: Now) -> bool {
+        let granted = self.granted_ms.load(Relaxed);
+        if granted == 0 || now.millis().saturating_sub(granted) >= WINDOW_MS {
+            self.granted_ms.store(now.millis().max(1), Relaxed);
+            return true;
+        }
+        begun.millis() <= granted
+    }
+}
+
 /// Share of requests that may be retried: Finagle's and tower's 20 %.
 const PERCENT: u64 = 20;
 /// Retries a second that are always allowed: Finagle's and tower's 10.
@@ -142,6 +164,16 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_under_way_when_a_backend_began_to_fail_is_retried_without_charge() {
+        let (grace, at) = (Grace::default(), Now::from_millis);
+        assert!(grace.covers(at(4_000), at(5_000)), "the first to fail");
+        assert!(grace.covers(at(4_990), at(5_001)));
+        assert!(!grace.covers(at(5_001), at(5_002)), "sent after it began to fail");
+        assert!(!grace.covers(at(14_998), at(14_999)), "once in ten seconds");
+        assert!(grace.covers(at(14_999), at(15_000)));
+    }
 
     #[test]
     fn a_fifth_of_the_requests_and_ten_a_second_may_be_retried() {

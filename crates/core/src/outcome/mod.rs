@@ -56,6 +56,14 @@ impl Failure {
         }
     }
 
+    /// Whether the connection failed or was never made, as all of a backend's do when it dies.
+    pub const fn is_of_the_connection(self) -> bool {
+        matches!(
+            self.reason,
+            Reason::ConnectFailed | Reason::ConnectTimeout | Reason::BackendReset
+        )
+    }
+
     /// A failure after something may have reached the backend.
     pub const fn sent(reason: Reason) -> Self {
         Failure {

@@ -8,7 +8,7 @@ use e2e::{Plimsoll, Port, Wire, eventually};
 
 use crate::stage::{Site, request};
 
-/// A small server of HTTP/1.1 that keeps connections, reads bodies, and takes 3 ms for an answer.
+/// A small server of HTTP/1.1 that keeps connections, reads bodies, and takes 3 ms for an answer; 1.5 s for /slow.
 const SERVER: &str = r#"
 import asyncio, sys
 async def serve(reader, writer):
@@ -20,7 +20,7 @@ async def serve(reader, writer):
                 if line.startswith(b"content-length:"):
                     length = int(line[15:])
             body = await reader.readexactly(length)
-            await asyncio.sleep(0.003)
+            await asyncio.sleep(1.5 if b" /slow " in head else 0.003)
             answer = b"%s %d" % (sys.argv[2].encode(), len(body))
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(answer), answer))
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -168,4 +168,31 @@ fn killing_a_backend_under_load_loses_no_idempotent_request() {
         assert!(stage.retries("success") > 0.0, "{policy}: somebody had to be saved");
         assert_eq!(stage.failures("backend_reset") + stage.failures("connect_failed"), 0.0);
     }
+}
+
+#[test]
+fn a_death_that_strikes_more_than_the_budget_covers_loses_nothing_either() {
+    let (mut doomed, survivor) = (Process::start("doomed"), Process::start("survivor"));
+    let stage = Site::new()
+        .address("doomed", doomed.address())
+        .address("survivor", survivor.address())
+        .pool(
+            "backends = [{ name = \"doomed\", address = \"@doomed@\" }, { name = \"survivor\", address = \"@survivor@\" }]\n\
+             health = false",
+        );
+    // Half of them strike: 500, where the budget has 100 and a fifth of all.
+    let mut wires: Vec<_> = (0..1_000).map(|_| stage.connect()).collect();
+    for wire in &mut wires {
+        wire.send(request("GET", "/slow", b""));
+    }
+    eventually("the doomed one has its half", || {
+        (stage.backend("doomed")["in_flight"].as_u64() >= Some(450)).then_some(())
+    });
+    doomed.kill();
+    for wire in &mut wires {
+        let reply = wire.reply();
+        assert_eq!((reply.status, reply.text().as_str()), (200, "survivor 0"), "{reply:?}");
+    }
+    println!("{} saved by a retry", stage.retries("success"));
+    assert!(stage.retries("success") >= 450.0);
 }

@@ -142,7 +142,7 @@ impl Forward<'_> {
                 Ok((upstream, answer, keep_alive)) => {
                     let status = answer.status;
                     let again = self.retry.covers_status(status, self.request.idempotent);
-                    if !(again && self.may_retry(exchange, &lease, begun)) {
+                    if !(again && self.may_retry(exchange, &lease, (begun, false))) {
                         self.count_retries(!again);
                         return self
                             .answer(exchange, lease, (upstream, answer), keep_alive, begun)
@@ -166,7 +166,7 @@ impl Forward<'_> {
                 Fault::Backend(failure) => failure,
             };
             let again = self.retry.covers_failure(failure, self.request.idempotent);
-            let again = again && self.may_retry(exchange, &lease, begun);
+            let again = again && self.may_retry(exchange, &lease, (begun, failure.is_of_the_connection()));
             begun = self.conclude(lease, Outcome::Failed(failure), begun);
             if !again {
                 return self.give_up(failure.reason);
@@ -200,15 +200,22 @@ impl Forward<'_> {
         }
     }
 
-    /// Whether another attempt is allowed: by the route's count, the deadline, the budget, and what can be sent again.
-    fn may_retry<D: Downstream>(&mut self, exchange: &mut Exchange<'_, D>, lease: &Lease, begun: Now) -> bool {
+    /// Whether another attempt is allowed after one that began at `begun` and perhaps `died` with its connection: by the
+    /// route's count, the deadline, the budget, and what can be sent again.
+    fn may_retry<D: Downstream>(
+        &mut self,
+        exchange: &mut Exchange<'_, D>,
+        lease: &Lease,
+        (begun, died): (Now, bool),
+    ) -> bool {
         if self.retries >= self.retry.attempts || self.is_late(exchange.timer) {
             return false;
         }
         if !exchange.upload.is_replayable() {
             return false;
         }
-        if !self.pool.retry_budget.withdraw(begun) {
+        let granted = died && lease.backend().grace.covers(begun, self.worker.now());
+        if !granted && !self.pool.retry_budget.withdraw(begun) {
             self.worker.shard().retry(self.pool.id, RetryResult::BudgetSpent);
             return false;
         }
