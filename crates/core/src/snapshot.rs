@@ -68,8 +68,7 @@ impl NodeSettings {
         let mut entries: Vec<Option<IpAddr>> = Vec::new();
         fields.each("x-forwarded-for", &mut |value| {
             let members = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-            let parse = |member: &[u8]| std::str::from_utf8(member).ok()?.parse().ok();
-            entries.extend(members.filter(|member| !member.is_empty()).map(parse));
+            entries.extend(members.filter(|member| !member.is_empty()).map(forwarded_address));
             true
         });
         // What stands to the left of an entry that nobody can read was written by nobody that we trust.
@@ -81,6 +80,14 @@ impl NodeSettings {
         }
         address
     }
+}
+
+/// An entry of `x-forwarded-for`; some proxies (Azure's, IIS) write the port, and IPv6 in brackets.
+fn forwarded_address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?;
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    text.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
 /// Addresses that we accept on, and the protocol spoken there.
@@ -284,6 +291,9 @@ mod tests {
             ("10.0.0.1", &["198.51.100.1, 192.0.2.7", "10.0.0.2,"], "192.0.2.7"),
             ("10.0.0.1", &["198.51.100.1, unknown, 10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &["10.0.0.3", "10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", &["192.0.2.7:5678, 10.0.0.2"], "192.0.2.7"),
+            ("10.0.0.1", &["[2001:db8::1]:443"], "2001:db8::1"),
+            ("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1"),
         ] {
             let found = node.client_address(peer.parse().unwrap(), &Forwarded(lines));
             assert_eq!(found.to_string(), client, "{peer} {lines:?}");

@@ -55,7 +55,7 @@ impl RequestLog {
 
     /// Keeps the id that the request brought, when its sender is `trusted`, or else `ours`.
     pub(crate) fn identify(&mut self, head: &RequestHead<'_>, trusted: bool, ours: &[u8]) {
-        let brought = if trusted { head.first("x-request-id") } else { None };
+        let brought = head.first("x-request-id").filter(|id| trusted && !id.is_empty());
         self.request_id = String::from_utf8_lossy(brought.unwrap_or(ours)).into_owned();
     }
 }

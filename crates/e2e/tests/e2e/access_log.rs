@@ -267,3 +267,30 @@ fn a_malformed_request_is_a_line_in_the_combined_format_too() {
         lines[1]
     );
 }
+
+#[test]
+fn heads_that_come_to_no_end_are_told_with_what_came_of_them() {
+    let backend = Backend::start(Script::Echo);
+    let plimsoll = front()
+        .log("access = \"access.log\"")
+        .listener("timeouts = { request_header = \"300ms\" }")
+        .before(backend.address());
+    let mut late = plimsoll.connect("web");
+    late.send("GET / HTTP/1.1\r\n");
+    late.reply().assert_reason(408, "request_header_timeout");
+    assert!(lines(&plimsoll, 1).len() == 1);
+    let mut gone = plimsoll.connect("web");
+    gone.send("GET /gone");
+    drop(gone);
+    let objects = objects(&plimsoll, 2);
+    assert_has(&objects[0], &[("bytes_in", 16.into()), ("status", 408.into())]);
+    assert!(objects[0]["duration_ms"].as_f64() >= Some(270.0), "{:#}", objects[0]);
+    assert_has(
+        &objects[1],
+        &[
+            ("bytes_in", 9.into()),
+            ("status", 499.into()),
+            ("reason", "client_closed".into()),
+        ],
+    );
+}

@@ -314,3 +314,22 @@ fn a_protocol_of_others_passes_through() {
     let seen = http.seen().remove(0);
     assert_eq!(seen.head.header("x-forwarded-for"), None, "nobody looked inside");
 }
+
+#[test]
+fn a_server_that_answers_and_resets_is_well() {
+    let one = Backend::tcp(|mut stream| {
+        stream.read_exact(&mut [0])?;
+        stream.write_all(b"bye\n")
+        // And closed with what is unread, which the kernel makes a reset of.
+    });
+    let plimsoll = relay_to(one.address(), "");
+    for _ in 0..12 {
+        let mut stream = TcpStream::connect(plimsoll.address("db")).expect("it is accepted");
+        stream.write_all(b"QUIT\n").expect("it is taken");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty() || answer == b"bye\n", "{answer:?}");
+    }
+    let pool = plimsoll.admin("/api/v1/pools/db").json();
+    assert_eq!(pool["backends"][0]["errors"], 0, "{pool}");
+}

@@ -2,6 +2,8 @@
 
 mod body;
 mod request;
+#[cfg(test)]
+mod request_tests;
 mod response;
 mod scan;
 mod write;

@@ -229,7 +229,7 @@ impl<'b> RequestHead<'b> {
     }
 
     /// RFC 9112 §3.2 and §3.2.2. In absolute form the target's host is the one that counts, and a Host field that
-    /// says another is refused.
+    /// names another server is refused, as HAProxy does it: nobody sends that in good faith.
     fn read_target(&mut self, target: &'b [u8], hosts: usize) -> Result<(), HeadFault> {
         if self.method == "CONNECT" {
             return Err(HeadFault::Malformed("CONNECT is not served"));
@@ -241,13 +241,14 @@ impl<'b> RequestHead<'b> {
             [b'/', ..] => Target::Origin(target),
             b"*" if self.method == "OPTIONS" => Target::Asterisk,
             _ => {
-                let rest = strip_scheme(target).ok_or(HeadFault::Malformed("the request target has no known form"))?;
+                let (rest, port) =
+                    strip_scheme(target).ok_or(HeadFault::Malformed("the request target has no known form"))?;
                 let end = rest
                     .iter()
                     .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
                     .unwrap_or(rest.len());
                 let (authority, path) = rest.split_at(end);
-                if authority.is_empty() || (hosts == 1 && !authority.eq_ignore_ascii_case(self.host)) {
+                if authority.is_empty() || (hosts == 1 && !is_same_authority(authority, self.host, port)) {
                     return Err(HeadFault::Malformed("the target's host and the Host field differ"));
                 }
                 // RFC 9112 §3.2.4: the asterisk, as clients of proxies write it; the Host field stays as it is.
@@ -306,11 +307,22 @@ fn connection_options<'b>(fields: &'b [Header<'b>]) -> impl Iterator<Item = &'b 
         .flat_map(|field| list(field.value))
 }
 
-fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
-    [&b"http://"[..], b"https://"].iter().find_map(|scheme| {
+/// What follows the scheme of a URL, and the scheme's port with its colon.
+fn strip_scheme(target: &[u8]) -> Option<(&[u8], &'static [u8])> {
+    let schemes: [(&[u8], &[u8]); 2] = [(b"http://", b":80"), (b"https://", b":443")];
+    schemes.into_iter().find_map(|(scheme, port)| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then_some(rest)
+        start.eq_ignore_ascii_case(scheme).then_some((rest, port))
     })
+}
+
+/// Whether two authorities name the same server: the scheme's port may be left out, and be empty (RFC 9110 §4.2.3).
+fn is_same_authority(one: &[u8], other: &[u8], port: &[u8]) -> bool {
+    let bare = |authority: &'_ [u8]| -> usize {
+        let without = authority.strip_suffix(port).or_else(|| authority.strip_suffix(b":"));
+        without.map_or(authority.len(), <[u8]>::len)
+    };
+    one[..bare(one)].eq_ignore_ascii_case(&other[..bare(other)])
 }
 
 /// Digits and nothing else, below 10^18; a sign, a space or a list is no number here.

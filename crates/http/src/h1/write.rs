@@ -60,6 +60,10 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &Reques
         |at| head.line_start(at),
         |at| {
             let class = head.classes[at];
+            // An empty id is none.
+            if class == Class::RequestId && head.fields[at].value.is_empty() {
+                return false;
+            }
             seen.see(class);
             match class {
                 Class::Plain | Class::Credentials | Class::Date | Class::UserAgent | Class::Trailer => true,

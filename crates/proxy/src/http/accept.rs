@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::snapshot::{HttpService, Service};
+use plimsoll_core::time::Now;
 use plimsoll_http::h1::{HeadScan, Scanned};
 use plimsoll_net::{Buffer, Deadline, GROWN_MAX};
 
 use super::downstream::H1;
 use super::forward::{Forwarded, forward};
 use super::respond::Reply;
-use super::route::Arrived;
+use super::route::{Arrived, Request};
 use super::{respond, route};
 use crate::client::{Client, Connection};
+use crate::log::{self, Finished};
 use crate::worker::Pinned;
 
 /// How long the state of a request outlives it. It is some 2.5 KB, so that it must not be long: a thousand clients that
@@ -137,10 +139,18 @@ async fn one_request(
     let head = match read_head(connection, input, service).await {
         Ok(length) => length,
         Err(HeadEnd::NotBegun) => return Next::Idle,
-        Err(HeadEnd::Closed) => return Next::Close,
-        Err(HeadEnd::Fault(reply)) => {
+        Err(HeadEnd::Silent) => return Next::Close,
+        Err(HeadEnd::Broken(begun, reason)) => {
+            let request = Request::unread(input.len(), begun);
+            let mut finished = Finished::new(pinned);
+            finished.fail(reason);
+            log::request(&connection.client, pinned, &request, &finished);
+            return Next::Close;
+        }
+        Err(HeadEnd::Fault(begun, reply)) => {
             connection.client.count_request();
-            return respond::refuse_unread(connection, pinned, reply).await;
+            let request = Request::unread(input.len(), begun);
+            return respond::respond(connection, pinned, &request, reply.closing()).await;
         }
     };
     connection.client.count_request();
@@ -179,46 +189,59 @@ async fn one_request(
 enum HeadEnd {
     /// There was nothing to read after all.
     NotBegun,
-    /// The client closed, or never came to its end.
-    Closed,
+    /// The connection ended before any of it came.
+    Silent,
+    /// It ended, or was cut, in the middle of a head that began to come then.
+    Broken(Now, Reason),
     /// It sent what is no head, or not in time, and this is what it is told.
-    Fault(Reply),
+    Fault(Now, Reply),
 }
 
 /// Reads until a whole head stands at the front of `input`; its length.
 async fn read_head(connection: &mut Connection, input: &mut Buffer, service: &HttpService) -> Result<usize, HeadEnd> {
-    let Connection { socket, timer, .. } = connection;
+    let Connection { client, socket, timer } = connection;
     let limits = &service.limits;
     let mut scan = HeadScan::default();
-    let mut deadline = None;
+    // Looked up once there is more to wait for: most heads come whole.
+    let mut begun = None;
+    let now = || client.worker.now();
     let mut may_skip = true;
     if input.is_empty() {
         match socket.try_fill(input) {
             Ok(None) => return Err(HeadEnd::NotBegun),
-            Ok(Some(0)) | Err(_) => return Err(HeadEnd::Closed),
+            Ok(Some(0)) | Err(_) => return Err(HeadEnd::Silent),
             Ok(Some(_)) => {}
         }
     }
     loop {
         may_skip = may_skip && !skip_empty_line(input);
         let undecided = may_skip && input.unread() == b"\r";
-        if !input.is_empty() && !undecided {
+        let fault = if input.is_empty() || undecided {
+            None
+        } else {
             match scan.look(input.unread(), limits.request_line, limits.head_bytes) {
                 Ok(Scanned::Head(length)) => return Ok(length),
-                Ok(Scanned::More) => {}
-                Err(fault) => return Err(HeadEnd::Fault(Reply::detailed(fault.reason(), &fault))),
+                Ok(Scanned::More) => None,
+                Err(fault) => Some(Reply::detailed(fault.reason(), &fault)),
             }
+        };
+        let (since, until) = *begun.get_or_insert_with(|| (now(), timer.after(service.timeouts.request_header)));
+        if let Some(reply) = fault {
+            return Err(HeadEnd::Fault(since, reply));
         }
         if input.is_full() && !input.grow(GROWN_MAX) {
-            return Err(HeadEnd::Fault(Reply::reason(Reason::HeaderTooLarge)));
+            return Err(HeadEnd::Fault(since, Reply::reason(Reason::HeaderTooLarge)));
         }
-        let until = *deadline.get_or_insert_with(|| timer.after(service.timeouts.request_header));
-        match timer.within(until, socket.fill(input)).await {
-            Ok(Ok(0)) | Ok(Err(_)) => return Err(HeadEnd::Closed),
-            Ok(Ok(_)) => {}
-            Err(_) if input.is_empty() || timer.is_expired() => return Err(HeadEnd::Closed),
-            Err(_) => return Err(HeadEnd::Fault(Reply::reason(Reason::RequestHeaderTimeout))),
+        let read = timer.within(until, socket.fill(input)).await;
+        if let Ok(Ok(1..)) = read {
+            continue;
         }
+        return Err(match read {
+            _ if input.is_empty() => HeadEnd::Silent,
+            Err(_) if timer.is_expired() => HeadEnd::Broken(since, Reason::DrainDeadline),
+            Err(_) => HeadEnd::Fault(since, Reply::reason(Reason::RequestHeaderTimeout)),
+            Ok(_) => HeadEnd::Broken(since, Reason::ClientClosed),
+        });
     }
 }
 

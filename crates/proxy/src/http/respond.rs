@@ -151,12 +151,6 @@ pub(super) fn after(request: &Request, goes_on: bool) -> Next {
     }
 }
 
-/// Answers what never became a request; the connection ends with it.
-pub(crate) async fn refuse_unread(connection: &mut Connection, pinned: &Rc<Pinned>, reply: Reply) -> Next {
-    let request = Request::unread(0, connection.client.worker.now());
-    respond(connection, pinned, &request, reply.closing()).await
-}
-
 fn write_reply(
     out: &mut Vec<u8>,
     client: &Client,

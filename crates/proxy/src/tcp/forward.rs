@@ -56,7 +56,10 @@ pub(super) async fn forward(
         }
         Relayed::SecondFailed(_) => {
             finished.cut(Reason::BackendReset);
-            outcome = Outcome::Failed(Failure::last(Reason::BackendReset));
+            // One that has said something works; how it ends its connections is its protocol's affair.
+            if finished.bytes_out == 0 {
+                outcome = Outcome::Failed(Failure::last(Reason::BackendReset));
+            }
             // The client learns that its connection did not end well.
             connection.socket.abort();
         }
