@@ -88,11 +88,15 @@ impl Wire {
     /// Reads exactly `count` bytes.
     #[track_caller]
     pub fn read_bytes(&mut self, count: usize) -> Vec<u8> {
+        self.try_read_bytes(count)
+            .unwrap_or_else(|error| panic!("{count} bytes did not come: {error}"))
+    }
+
+    /// Reads exactly `count` bytes, for tests in which they may not come.
+    pub fn try_read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; count];
-        self.stream
-            .read_exact(&mut bytes)
-            .unwrap_or_else(|error| panic!("{count} bytes did not come: {error}"));
-        bytes
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Reads until the peer closes; what came, and how it ended.

@@ -30,6 +30,7 @@
 pub mod backend;
 mod binary;
 mod client;
+pub mod frames;
 pub mod message;
 mod metrics;
 mod plimsoll;
@@ -43,6 +44,7 @@ mod wait;
 pub use backend::{Backend, Script};
 pub use binary::plimsoll_binary;
 pub use client::Wire;
+pub use frames::Frames;
 pub use message::{Head, Reply, Request};
 pub use metrics::Metrics;
 pub use plimsoll::{Output, Plimsoll, run_command};

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
+use crate::rewound::Rewound;
 
 /// A connected TCP socket.
 pub struct Socket(TcpStream);
@@ -20,6 +21,11 @@ impl Socket {
     /// Wraps a connected stream.
     pub fn new(stream: TcpStream) -> Self {
         Socket(stream)
+    }
+
+    /// The socket for a codec of its own, which is to read `ahead` first.
+    pub fn rewind(self, ahead: Vec<u8>) -> Rewound {
+        Rewound::new(self.0, ahead)
     }
 
     /// The other end's address.

@@ -26,14 +26,14 @@ pub(crate) struct RequestLog {
     method: String,
     host: String,
     path: String,
-    minor: u8,
+    protocol: &'static str,
     user_agent: Option<String>,
     referer: Option<String>,
 }
 
 impl RequestLog {
     /// Query values may hold secrets and stay out (the path ends at the question mark).
-    pub(crate) fn of(head: &RequestHead<'_>, client: IpAddr) -> Self {
+    pub(crate) fn of(head: &RequestHead<'_>, http2: bool, client: IpAddr) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let path = match head.target {
             Target::Origin(target) | Target::Absolute(target) => {
@@ -47,7 +47,11 @@ impl RequestLog {
             method: head.method.into(),
             host: text(head.host),
             path,
-            minor: head.minor,
+            protocol: match (http2, head.minor) {
+                (true, _) => "HTTP/2",
+                (false, 0) => "HTTP/1.0",
+                (false, _) => "HTTP/1.1",
+            },
             user_agent: head.first("user-agent").map(text),
             referer: head.first("referer").map(text),
         }
@@ -212,7 +216,7 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "time": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         "request_id": log.map(|log| &log.request_id),
         "listener": pinned.listener(client.listener).map(|listener| &*listener.name),
-        "protocol": log.map(|log| format!("HTTP/1.{}", log.minor)),
+        "protocol": log.map(|log| log.protocol),
         "client": log.map_or(client.peer.ip().to_canonical(), |log| log.client).to_string(),
         "method": log.map(|log| &log.method),
         "host": log.map(|log| &log.host),
@@ -277,7 +281,7 @@ fn combined_line(client: &Client, request: &Request, finished: &Finished) -> Vec
     let log = request.log.as_deref();
     let address = log.map_or(client.peer.ip().to_canonical(), |log| log.client);
     let first = log.map_or("-".into(), |log| {
-        format!("{} {} HTTP/1.{}", log.method, log.path, log.minor)
+        format!("{} {} {}", log.method, log.path, log.protocol)
     });
     let part = |text: Option<&str>| quoted(text.unwrap_or("-"));
     let mut line = Vec::with_capacity(256);

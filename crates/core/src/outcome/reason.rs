@@ -63,6 +63,7 @@ reasons! {
     AuthUnavailable = "auth_unavailable", 503, Ours, "The authentication service cannot be reached.";
     ClientClosed = "client_closed", 499, Client, "The client went away before the answer was complete.";
     ClientTlsFailed = "client_tls_failed", 0, Client, "The TLS handshake with the client failed.";
+    Http2Abuse = "http2_abuse", 0, Client, "The client sent too many frames of a kind that costs us more than it.";
     IdleTimeout = "idle_timeout", 0, Client, "The connection was idle for too long.";
     DrainDeadline = "drain_deadline", 0, Ours, "The connection was still open at the drain deadline.";
     Draining = "draining", 503, Ours, "This node is being shut down.";

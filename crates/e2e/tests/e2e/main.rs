@@ -14,6 +14,8 @@ mod framing;
 mod front;
 mod heads;
 mod health;
+mod http2;
+mod http2_abuse;
 mod killed;
 mod limits;
 mod operate;

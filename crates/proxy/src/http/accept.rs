@@ -9,13 +9,14 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_core::snapshot::{HttpService, Service};
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::{HeadScan, Scanned};
+use plimsoll_http::h2::PREFACE;
 use plimsoll_net::{Buffer, Deadline, GROWN_MAX};
 
 use super::downstream::H1;
 use super::forward::{Forwarded, forward};
 use super::respond::Reply;
 use super::route::{Arrived, Request};
-use super::{respond, route};
+use super::{multiplex, respond, route};
 use crate::client::{Client, Connection};
 use crate::log::{self, Finished};
 use crate::worker::Pinned;
@@ -35,17 +36,21 @@ pub(crate) enum Next {
     Abort,
     /// It is closed once the client has had time to read our last words.
     Linger,
+    /// It speaks HTTP/2.
+    Multiplex,
 }
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(mut connection: Connection) {
+    let mut ahead = Vec::new();
     loop {
         if !becomes_readable(&connection).await {
             return;
         }
         // Boxed, so that the state of a request does not swell every idle connection.
-        match Box::pin(busy(&mut connection)).await {
+        match Box::pin(busy(&mut connection, &mut ahead)).await {
             Next::Idle => {}
+            Next::Multiplex => return Box::pin(multiplex::serve(connection, ahead)).await,
             Next::Abort => return connection.socket.abort(),
             Next::Close | Next::Linger => return,
         }
@@ -94,15 +99,16 @@ async fn another_comes_soon(connection: &Connection) -> bool {
     .await
 }
 
-fn http_service<'p>(pinned: &'p Pinned, client: &Client) -> Option<&'p HttpService> {
+pub(super) fn http_service<'p>(pinned: &'p Pinned, client: &Client) -> Option<&'p HttpService> {
     match &pinned.listener(client.listener)?.service {
         Service::Http(service) => Some(service),
         Service::Tcp(_) => None,
     }
 }
 
-/// Serves requests until no byte of a next one is there.
-async fn busy(connection: &mut Connection) -> Next {
+/// Serves requests until no byte of a next one is there. What was read of a connection that turns out to speak HTTP/2 is
+/// left in `ahead`.
+async fn busy(connection: &mut Connection, ahead: &mut Vec<u8>) -> Next {
     let mut input = connection.client.worker.blocks.buffer();
     loop {
         let pinned = connection.client.worker.pin();
@@ -120,6 +126,10 @@ async fn busy(connection: &mut Connection) -> Next {
             }
             Next::Idle => {}
             Next::Abort => return next,
+            Next::Multiplex => {
+                ahead.extend_from_slice(input.unread());
+                return next;
+            }
             Next::Close if input.is_empty() => return next,
             // What was sent and will not be read would make the close a reset, which may overtake our last words.
             Next::Close | Next::Linger => {
@@ -140,6 +150,7 @@ async fn one_request(
         Ok(length) => length,
         Err(HeadEnd::NotBegun) => return Next::Idle,
         Err(HeadEnd::Silent) => return Next::Close,
+        Err(HeadEnd::Preface) => return Next::Multiplex,
         Err(HeadEnd::Broken(begun, reason)) => {
             let request = Request::unread(input.len(), begun);
             let mut finished = Finished::new(pinned);
@@ -161,6 +172,7 @@ async fn one_request(
         local: &|| connection.socket.local().ok(),
         pinned,
         service,
+        http2: false,
     };
     let mut request = route::read(&arrived, &input.unread()[..head], &mut upstream_head);
     input.consume(head);
@@ -171,8 +183,8 @@ async fn one_request(
         route::Routed::Pool(pool) => {
             // A request without a body needs no buffer while it waits for its answer.
             input.release();
-            let downstream = H1::new(&mut connection.socket, input, request.framing);
-            let from = (&connection.client, &connection.timer, downstream);
+            let mut downstream = H1::new(&mut connection.socket, input, request.framing);
+            let from = (&connection.client, &connection.timer, &mut downstream);
             match forward(from, (pinned, service), &request, pool, upstream_head).await {
                 Forwarded::Answered(next) => next,
                 Forwarded::Refused(reply, finished) => {
@@ -191,6 +203,8 @@ enum HeadEnd {
     NotBegun,
     /// The connection ended before any of it came.
     Silent,
+    /// It is the preface of HTTP/2.
+    Preface,
     /// It ended, or was cut, in the middle of a head that began to come then.
     Broken(Now, Reason),
     /// It sent what is no head, or not in time, and this is what it is told.
@@ -206,6 +220,7 @@ async fn read_head(connection: &mut Connection, input: &mut Buffer, service: &Ht
     let mut begun = None;
     let now = || client.worker.now();
     let mut may_skip = true;
+    let may_be_http2 = client.requests.get() == 0;
     if input.is_empty() {
         match socket.try_fill(input) {
             Ok(None) => return Err(HeadEnd::NotBegun),
@@ -215,7 +230,10 @@ async fn read_head(connection: &mut Connection, input: &mut Buffer, service: &Ht
     }
     loop {
         may_skip = may_skip && !skip_empty_line(input);
-        let undecided = may_skip && input.unread() == b"\r";
+        let undecided = may_skip && input.unread() == b"\r" || may_be_http2 && PREFACE.starts_with(input.unread());
+        if may_be_http2 && input.unread().starts_with(PREFACE) {
+            return Err(HeadEnd::Preface);
+        }
         let fault = if input.is_empty() || undecided {
             None
         } else {

@@ -1,9 +1,7 @@
 //! One request and its answer between a client and a backend: both directions driven by one task.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,7 +13,6 @@ use plimsoll_net::{Buffer, Deadline, GROWN_MAX, Socket, Timer};
 use super::accept::sooner;
 use super::downstream::Downstream;
 use super::upload::{Upload, UploadFault};
-use crate::line::Ticket;
 
 /// Interim answers (1xx) before the final one, beyond which the backend is not believed to come to an end.
 const INTERIM_MAX: usize = 16;
@@ -25,7 +22,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// One request and its answer.
 pub(crate) struct Exchange<'c, D> {
-    pub(crate) client: D,
+    pub(crate) client: &'c mut D,
     pub(crate) timer: &'c Timer,
     pub(crate) upload: Upload,
     /// What the backend has sent and we have not used.
@@ -206,7 +203,7 @@ impl<D: Downstream> Exchange<'_, D> {
         if self.upload.broken || self.upload.is_sent() {
             return Ok(());
         }
-        match self.upload.poll(cx, &mut self.client, backend) {
+        match self.upload.poll(cx, self.client, backend) {
             Poll::Pending | Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(UploadFault::ClientGone)) => return Err(Fault::ClientGone),
             Poll::Ready(Err(UploadFault::ClientBody)) => return Err(Fault::Client(Reason::BadRequest)),
@@ -217,7 +214,7 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Sees whether the client, whose request was read, is still there.
-    fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+    pub(super) fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         match self.client.poll_gone(cx) {
             Poll::Pending => Ok(()),
             Poll::Ready(()) => Err(Fault::ClientGone),
@@ -238,7 +235,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 return Poll::Ready(None);
             }
             self.look_at = None;
-            if self.client.is_gone() {
+            if self.client.is_gone(cx) {
                 return Poll::Ready(Some(Fault::ClientGone));
             }
         }
@@ -299,55 +296,10 @@ impl<D: Downstream> Exchange<'_, D> {
         self.answer.consume(self.answer.len());
     }
 
-    /// Connects to a backend, while the client is watched: it may go away meanwhile.
-    pub(crate) async fn connect(
-        &mut self,
-        address: SocketAddr,
-        until: Deadline,
-    ) -> Result<Result<Socket, Reason>, Fault> {
-        let mut connecting = pin!(plimsoll_net::connect(address));
-        poll_fn(|cx| {
-            match connecting.as_mut().poll(cx) {
-                Poll::Ready(Ok(socket)) => return Poll::Ready(Ok(Ok(socket))),
-                Poll::Ready(Err(error)) => return Poll::Ready(Ok(Err(connect_reason(&error)))),
-                Poll::Pending => {}
-            }
-            if self.upload.is_read() {
-                self.poll_client(cx)?;
-            }
-            self.timer.poll_elapsed(cx, until).map(|_| {
-                if self.timer.is_expired() {
-                    Err(Fault::Cut)
-                } else {
-                    Ok(Err(Reason::ConnectTimeout))
-                }
-            })
-        })
-        .await
-    }
-
-    /// Stands in line while the client is watched: until it is called, or, as the first, for a moment.
-    pub(crate) async fn wait(&mut self, ticket: &Ticket, moment: Duration, until: Deadline) -> Result<(), Fault> {
-        let mut resting = pin!(ticket.is_first().then(|| tokio::time::sleep(moment)));
-        poll_fn(|cx| {
-            if self.upload.is_read() {
-                self.poll_client(cx)?;
-            }
-            if ticket.poll_called(cx).is_ready() || self.timer.poll_elapsed(cx, until).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            match resting.as_mut().as_pin_mut() {
-                Some(resting) => resting.poll(cx).map(Ok),
-                None => Poll::Pending,
-            }
-        })
-        .await
-    }
-
     /// Writes all of `out` to the client.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         let until = self.timer.after(self.limits.timeouts.stream_idle);
-        let (client, out, mut sent) = (&mut self.client, &self.out, 0);
+        let (client, out, mut sent) = (&mut *self.client, &self.out, 0);
         let writing = poll_fn(|cx| {
             while sent < out.len() {
                 match ready!(client.poll_write(cx, &out[sent..], &[]))? {
@@ -381,16 +333,6 @@ fn read_head<'b>(bytes: &'b [u8], room: &'b mut FieldRoom<'b>, method: Method) -
 /// The backend's head is no head.
 fn malformed() -> Fault {
     Fault::Backend(Failure::sent(Reason::BackendProtocolError))
-}
-
-/// What a failed connect is called. That we have no descriptor, memory or port left is no failure of the backend, and
-/// must not get it ejected.
-pub(crate) fn connect_reason(error: &io::Error) -> Reason {
-    if plimsoll_net::is_shortage(error) {
-        Reason::Overloaded
-    } else {
-        Reason::ConnectFailed
-    }
 }
 
 /// The status of a head whose first line may be anything.

@@ -51,7 +51,7 @@ pub(super) enum Forwarded {
 
 /// Forwards `request` to a backend of the pool at `pool_at`, and its answer to the client.
 pub(super) async fn forward<D: Downstream>(
-    (client, timer, downstream): (&Client, &Timer, D),
+    (client, timer, downstream): (&Client, &Timer, &mut D),
     (pinned, service): (&Rc<Pinned>, &HttpService),
     request: &Request,
     pool_at: PoolIndex,

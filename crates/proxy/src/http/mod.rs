@@ -6,10 +6,13 @@ mod download;
 mod downstream;
 mod exchange;
 mod forward;
+mod multiplex;
+mod reach;
 mod respond;
 mod room;
 mod route;
 mod upload;
+mod watched;
 
-pub(crate) use exchange::connect_reason;
+pub(crate) use reach::connect_reason;
 pub(crate) use route::Request;

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::header::{HeaderName, HeaderValue};
+use http::{Response, StatusCode};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::route::Asked;
 use plimsoll_core::snapshot::{Redirect, Respond};
@@ -11,6 +13,7 @@ use plimsoll_core::time::Now;
 use plimsoll_http::h1::{HeadOut, ReplyHead, phrase, write_reply_head};
 
 use super::accept::Next;
+use super::downstream::H2;
 use super::route::Request;
 use crate::client::{Client, Connection};
 use crate::log::Finished;
@@ -139,6 +142,51 @@ pub(crate) async fn respond_after(
     }
 }
 
+/// Sends `reply` on a stream after what `finished` says was tried, and counts the request.
+pub(crate) fn respond_on_stream(
+    client: &Client,
+    stream: &mut H2,
+    pinned: &Pinned,
+    request: &Request,
+    reply: &Reply,
+    mut finished: Finished,
+) {
+    let date = client.worker.date(client.worker.now());
+    let (fields, body) = compose(pinned, reply);
+    let mut head = Response::new(());
+    *head.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let length = body.len().to_string();
+    let framing = [("content-length", &*length), ("date", &*date.1)];
+    let framing = &framing[usize::from(reply.status == 204 || reply.status == 304)..];
+    for (name, value) in fields.iter().chain(framing) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            head.headers_mut().append(name, value);
+        }
+    }
+    let bodiless = request.is_head || reply.status == 204 || reply.status == 304;
+    let body = if bodiless { Vec::new() } else { body.as_bytes().to_vec() };
+    finished.status = reply.status;
+    finished.reason = reply.reason;
+    finished.bytes_out += body.len() as u64;
+    // A client that has gone is told nothing, and the request is counted all the same.
+    let _ = stream.reply(head, body);
+    crate::log::request(client, pinned, request, &finished);
+}
+
+/// The fields of a reply besides those that frame and date it, and its body.
+fn compose<'r>(pinned: &Pinned, reply: &'r Reply) -> (Vec<(&'r str, &'r str)>, Cow<'r, str>) {
+    let exposed = pinned.snapshot.node.expose_reason;
+    let body = match reply.reason {
+        Some(reason) if !exposed => Cow::Owned(format!("{} {}\n", reason.status(), phrase(reason.status()))),
+        _ => Cow::Borrowed(&*reply.body),
+    };
+    let mut fields: Vec<(&str, &str)> = reply.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    if let Some(reason) = reply.reason.filter(|_| exposed) {
+        fields.push(("x-plimsoll-reason", reason.word()));
+    }
+    (fields, body)
+}
+
 /// What becomes of the connection after an answer, which has told the client whether it `goes_on`.
 pub(super) fn after(request: &Request, goes_on: bool) -> Next {
     if goes_on {
@@ -160,15 +208,7 @@ fn write_reply(
     (keep_alive, now): (bool, Now),
 ) {
     let date = client.worker.date(now);
-    let exposed = pinned.snapshot.node.expose_reason;
-    let body = match reply.reason {
-        Some(reason) if !exposed => Cow::Owned(format!("{} {}\n", reason.status(), phrase(reason.status()))),
-        _ => Cow::Borrowed(&*reply.body),
-    };
-    let mut fields: Vec<(&str, &str)> = reply.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-    if let Some(reason) = reply.reason.filter(|_| exposed) {
-        fields.push(("x-plimsoll-reason", reason.word()));
-    }
+    let (fields, body) = compose(pinned, reply);
     let head = ReplyHead {
         status: reply.status,
         fields: &fields,

@@ -57,6 +57,8 @@ pub(crate) struct Arrived<'a> {
     pub(crate) local: &'a dyn Fn() -> Option<SocketAddr>,
     pub(crate) pinned: &'a Pinned,
     pub(crate) service: &'a HttpService,
+    /// Its head was translated from HTTP/2.
+    pub(crate) http2: bool,
 }
 
 /// Reads the request whose head fills `bytes`, and [`route`]s it.
@@ -78,6 +80,7 @@ fn route(arrived: &Arrived<'_>, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Re
     if pinned.snapshot.node.access_log.is_some() {
         request.log = Some(Box::new(RequestLog::of(
             head,
+            arrived.http2,
             pinned.snapshot.node.client_address(client.peer.ip(), head),
         )));
     }
@@ -124,7 +127,7 @@ impl Request {
     }
 
     /// Malformed: nobody can say where the next request would begin, so the connection ends.
-    fn refused(mut self, reply: Reply) -> Self {
+    pub(super) fn refused(mut self, reply: Reply) -> Self {
         self.action = Routed::Reply(reply.closing());
         self
     }
@@ -146,6 +149,7 @@ fn decide(
         local,
         pinned,
         service,
+        ..
     } = *arrived;
     let asked = head
         .asked(service.allow_encoded_slash)

@@ -53,7 +53,7 @@ const RULES: &[Rule] = &[
     Rule {
         name: HTTP,
         floors: &[CORE, NET],
-        outside: &["httparse", "itoa", "memchr", "thiserror"],
+        outside: &["http", "httparse", "itoa", "memchr", "thiserror"],
         tests: &["proptest"],
     },
     Rule {
@@ -61,6 +61,10 @@ const RULES: &[Rule] = &[
         floors: &[CORE, NET, HTTP],
         outside: &[
             "arc-swap",
+            "bytes",
+            // HTTP/2's frames, streams and flow control, and the types that it speaks in.
+            "h2",
+            "http",
             // Dates of headers and of the access log.
             "httpdate",
             "humantime",

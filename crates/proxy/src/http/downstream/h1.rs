@@ -1,55 +1,13 @@
-//! The client's side of an exchange, whatever version of HTTP it speaks.
+//! The client's side of a request on an HTTP/1.1 connection.
 
 use std::io;
 use std::task::{Context, Poll};
 
-use plimsoll_http::h1::{
-    BodyDecoder, Framing, HeadFault, HeadOut, ResponseHead, Step, write_last_chunk, write_response_head,
-};
+use plimsoll_http::h1::{BodyDecoder, Framing, HeadOut, ResponseHead, Step, write_last_chunk, write_response_head};
 use plimsoll_net::{Buffer, GROWN_MAX, Socket};
 
-use super::upload::{Upload, UploadFault};
-
-/// The client's side of one request and its answer.
-pub(crate) trait Downstream {
-    /// Moves what is here of the request's body to `upload`; true when it needs more from the client.
-    fn gather(&mut self, upload: &mut Upload) -> Result<bool, UploadFault>;
-
-    /// Ready when more of the body has come.
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadFault>>;
-
-    /// Sees, once the request was read, whether the client has gone.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-
-    /// Whether the client has gone, as far as can be told without reading what it sent.
-    fn is_gone(&self) -> bool;
-
-    /// Takes the head of an answer, to be written in front of what follows it in `out`; how the body is framed there.
-    fn write_head(
-        &mut self,
-        out: &mut Vec<u8>,
-        head: &ResponseHead<'_>,
-        to: &HeadOut<'_>,
-    ) -> Result<Framing, HeadFault>;
-
-    /// Takes an interim answer (1xx), likewise.
-    fn write_interim(&mut self, out: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<(), HeadFault>;
-
-    /// Forgets the head that was taken last and not written yet.
-    fn forget_head(&mut self);
-
-    /// Writes some of `out`, and of `body` behind it.
-    fn poll_write(&mut self, cx: &mut Context<'_>, out: &[u8], body: &[u8]) -> Poll<io::Result<usize>>;
-
-    /// The answer ends behind what is in `out`, with these trailer lines, when its framing has a place for them.
-    fn end(&mut self, out: &mut Vec<u8>, framing: Framing, trailers: &[u8]);
-
-    /// Ready once the end has been written.
-    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// The connection itself, where a request has it to itself.
-    fn connection(&mut self) -> Option<(&mut Socket, &mut Buffer)>;
-}
+use super::{Downstream, Unspeakable};
+use crate::http::upload::{Upload, UploadFault};
 
 /// A request on an HTTP/1.1 connection.
 pub(crate) struct H1<'c> {
@@ -115,7 +73,7 @@ impl Downstream for H1<'_> {
         Poll::Pending
     }
 
-    fn is_gone(&self) -> bool {
+    fn is_gone(&mut self, _: &mut Context<'_>) -> bool {
         self.socket.is_over()
     }
 
@@ -124,11 +82,16 @@ impl Downstream for H1<'_> {
         out: &mut Vec<u8>,
         head: &ResponseHead<'_>,
         to: &HeadOut<'_>,
-    ) -> Result<Framing, HeadFault> {
+    ) -> Result<Framing, Unspeakable> {
         Ok(write_response_head(out, head, to))
     }
 
-    fn write_interim(&mut self, out: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<(), HeadFault> {
+    fn write_interim(
+        &mut self,
+        out: &mut Vec<u8>,
+        head: &ResponseHead<'_>,
+        to: &HeadOut<'_>,
+    ) -> Result<(), Unspeakable> {
         // RFC 9110 §15.2: an HTTP/1.0 client is not sent any.
         if to.client_minor == 1 {
             write_response_head(out, head, to);

@@ -1,0 +1,206 @@
+//! What a client may not do too often: frames that cost us more than they cost it, counted as they arrive.
+//!
+//! The limits are of the order of Sōzu's. Streams, header lists and buffers are bounded by the protocol's own settings.
+
+/// Length of a window in milliseconds.
+const WINDOW_MS: u64 = 1_000;
+
+/// Frames of one kind in a window, and in a connection's life.
+struct Limit {
+    window: u32,
+    life: u32,
+}
+
+const UNBOUNDED: u32 = u32::MAX;
+
+/// RST_STREAM: rapid reset (CVE-2023-44487).
+const RESETS: Limit = Limit {
+    window: 100,
+    life: 10_000,
+};
+/// PING: each is answered (CVE-2019-9512).
+const PINGS: Limit = Limit {
+    window: 100,
+    life: UNBOUNDED,
+};
+/// SETTINGS: each is answered (CVE-2019-9515).
+const SETTINGS: Limit = Limit {
+    window: 50,
+    life: UNBOUNDED,
+};
+/// DATA without data, that ends nothing (CVE-2019-9518).
+const EMPTY: Limit = Limit {
+    window: 100,
+    life: UNBOUNDED,
+};
+/// CONTINUATION (CVE-2024-27316), PRIORITY (CVE-2019-9513) and frames of unknown kinds: nobody needs many.
+const OTHERS: Limit = Limit {
+    window: 100,
+    life: UNBOUNDED,
+};
+/// WINDOW_UPDATE: a fast reader sends one for every few frames of data.
+const UPDATES: Limit = Limit {
+    window: 20_000,
+    life: UNBOUNDED,
+};
+
+/// CONTINUATION frames of one head.
+const CONTINUATIONS_MAX: u32 = 20;
+
+/// What a client did too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many {0}")]
+pub struct Breach(pub &'static str);
+
+/// Counts what a client sends on one connection, from its first byte on.
+#[derive(Debug, Default)]
+pub struct Guard {
+    /// Bytes of the preface that are still to come, less its length.
+    preface: usize,
+    header: [u8; 9],
+    /// Bytes of the frame's header that have come.
+    filled: usize,
+    /// Bytes of the frame's payload that are still to come.
+    payload: usize,
+    window_ms: u64,
+    counts: [Count; 6],
+    continuations: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    window: u32,
+    life: u32,
+}
+
+impl Guard {
+    /// Follows the next bytes of the connection, which arrived at `now_ms` of any clock.
+    ///
+    /// # Errors
+    /// What there is too much of; the connection is to be ended with ENHANCE_YOUR_CALM.
+    pub fn see(&mut self, mut bytes: &[u8], now_ms: u64) -> Result<(), Breach> {
+        if now_ms.saturating_sub(self.window_ms) >= WINDOW_MS {
+            self.window_ms = now_ms;
+            for count in &mut self.counts {
+                count.window = 0;
+            }
+        }
+        while !bytes.is_empty() {
+            let skipped = (super::PREFACE.len() - self.preface).min(bytes.len());
+            self.preface += skipped;
+            bytes = &bytes[skipped..];
+            let skipped = self.payload.min(bytes.len());
+            self.payload -= skipped;
+            bytes = &bytes[skipped..];
+            let taken = (self.header.len() - self.filled).min(bytes.len());
+            if self.payload > 0 || taken == 0 {
+                continue;
+            }
+            self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            if self.filled == self.header.len() {
+                self.filled = 0;
+                self.frame()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the frame whose header is complete (RFC 9113 §4.1).
+    fn frame(&mut self) -> Result<(), Breach> {
+        let [a, b, c, kind, flags, ..] = self.header;
+        self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        let end_stream = flags & 1 == 1;
+        if kind == 9 {
+            self.continuations += 1;
+            if self.continuations > CONTINUATIONS_MAX {
+                return Err(Breach("CONTINUATION frames in one head"));
+            }
+        } else {
+            self.continuations = 0;
+        }
+        let (at, limit, what) = match kind {
+            0 if self.payload == 0 && !end_stream => (0, EMPTY, "empty DATA frames"),
+            0 | 1 => return Ok(()),
+            3 => (1, RESETS, "RST_STREAM frames"),
+            4 => (2, SETTINGS, "SETTINGS frames"),
+            6 => (3, PINGS, "PING frames"),
+            8 => (4, UPDATES, "WINDOW_UPDATE frames"),
+            _ => (5, OTHERS, "CONTINUATION, PRIORITY or unknown frames"),
+        };
+        let count = &mut self.counts[at];
+        count.window += 1;
+        count.life = count.life.saturating_add(1);
+        if count.window > limit.window || count.life > limit.life {
+            return Err(Breach(what));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, 1];
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    fn greeted() -> Guard {
+        let mut guard = Guard::default();
+        guard.see(super::super::PREFACE, 0).unwrap();
+        guard
+    }
+
+    #[test]
+    fn each_kind_has_its_limit_a_window() {
+        for (kind, payload, most) in [
+            (0, &[][..], 100),
+            (3, &[0; 4], 100),
+            (4, &[], 50),
+            (6, &[0; 8], 100),
+            (2, &[0; 5], 100),
+            (200, &[], 100),
+        ] {
+            let mut guard = greeted();
+            for now in [0, WINDOW_MS] {
+                for _ in 0..most {
+                    assert_eq!(guard.see(&frame(kind, 0, payload), now), Ok(()), "{kind}");
+                }
+            }
+            assert!(guard.see(&frame(kind, 0, payload), WINDOW_MS).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn data_and_heads_are_free_and_a_heads_continuations_are_few() {
+        let mut guard = greeted();
+        for _ in 0..10_000 {
+            guard.see(&frame(0, 0, b"x"), 0).unwrap();
+            guard.see(&frame(0, 1, b""), 0).unwrap();
+            guard.see(&frame(1, 4, b"head"), 0).unwrap();
+        }
+        for _ in 0..CONTINUATIONS_MAX {
+            guard.see(&frame(9, 0, b"more"), 0).unwrap();
+        }
+        assert!(guard.see(&frame(9, 0, b"more"), 0).is_err());
+    }
+
+    #[test]
+    fn frames_are_followed_however_they_are_cut() {
+        let mut bytes = super::super::PREFACE.to_vec();
+        for _ in 0..101 {
+            bytes.extend(frame(0, 0, &[3; 300]));
+            bytes.extend(frame(3, 0, &[0; 4]));
+        }
+        for piece in [1, 2, 7, 8, 9, 10, 33, 4096] {
+            let mut guard = Guard::default();
+            let breach = bytes.chunks(piece).find_map(|piece| guard.see(piece, 5).err());
+            assert_eq!(breach, Some(Breach("RST_STREAM frames")), "{piece}");
+        }
+    }
+}

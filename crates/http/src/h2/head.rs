@@ -1,0 +1,214 @@
+//! Heads and trailers. A request becomes the text of HTTP/1.1 and is then read by the same strict parser as any other,
+//! so that nothing malformed gets past by its version.
+
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use crate::field::{Class, classify};
+use crate::h1::{HeadFault, ResponseHead};
+
+/// An answer's head that HTTP/2 cannot carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a field of the answer cannot be sent over HTTP/2")]
+pub struct HeadError;
+
+/// Writes a request's head as HTTP/1.1 has it; `ended` says that there is no body. The frames' own rules (pseudo-headers
+/// in order, no connection fields, no upper case; RFC 9113 §8.2 and §8.3) were checked before.
+///
+/// # Errors
+/// What names no path, or names two different hosts.
+pub fn write_head(out: &mut Vec<u8>, parts: &Parts, ended: bool) -> Result<(), HeadFault> {
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    if target.is_empty() {
+        return Err(HeadFault::Malformed("the request names no path"));
+    }
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    write_host(out, parts)?;
+    for (name, value) in &parts.headers {
+        if *name != HOST && *name != COOKIE {
+            line(out, name, value);
+        }
+    }
+    // RFC 9113 §8.2.3: cookies may come one by one, and are one field again for whoever reads HTTP/1.1.
+    for (at, cookie) in parts.headers.get_all(COOKIE).iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"cookie: " } else { b"; " });
+        out.extend_from_slice(cookie.as_bytes());
+    }
+    if parts.headers.contains_key(COOKIE) {
+        out.extend_from_slice(b"\r\n");
+    }
+    if !ended && !parts.headers.contains_key(CONTENT_LENGTH) {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// RFC 9113 §8.3.1: `:authority` takes the place of `Host`, and must not differ from it.
+fn write_host(out: &mut Vec<u8>, parts: &Parts) -> Result<(), HeadFault> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next().map(HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err(HeadFault::Malformed("there has to be one Host field"));
+    }
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    if let (Some(authority), Some(host)) = (authority, host)
+        && !authority.eq_ignore_ascii_case(host)
+    {
+        return Err(HeadFault::Malformed("the :authority and the Host field differ"));
+    }
+    if let Some(name) = authority.or(host) {
+        out.extend_from_slice(b"host: ");
+        out.extend_from_slice(name);
+        out.extend_from_slice(b"\r\n");
+    }
+    Ok(())
+}
+
+fn line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// An answer's head as HTTP/2 has it: without the fields that concern a connection (RFC 9113 §8.2.2), and dated.
+///
+/// # Errors
+/// A field or status that cannot be told.
+pub fn response(head: &ResponseHead<'_>, date: &[u8]) -> Result<Response<()>, HeadError> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(head.status).map_err(|_| HeadError)?;
+    let fields = response.headers_mut();
+    fields.reserve(head.fields.len() + 1);
+    let may_frame = head.status >= 200 && head.status != 204;
+    let mut dated = head.status < 200;
+    for (field, class) in head.fields.iter().zip(&*head.classes) {
+        match class {
+            Class::Connection | Class::HopByHop | Class::Upgrade | Class::TransferEncoding => continue,
+            Class::ContentLength if !may_frame => continue,
+            Class::Date => dated = true,
+            _ => {}
+        }
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadError)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| HeadError)?;
+        fields.append(name, value);
+    }
+    if !dated {
+        let date = HeaderValue::from_bytes(date).map_err(|_| HeadError)?;
+        fields.append(http::header::DATE, date);
+    }
+    Ok(response)
+}
+
+/// The lines of a trailer section, as far as its fields may stand in one.
+pub fn trailer_lines(trailers: &HeaderMap) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in trailers {
+        if *name != TRANSFER_ENCODING && classify(name.as_str()).may_be_trailer() {
+            line(&mut lines, name, value);
+        }
+    }
+    lines
+}
+
+/// The fields of trailer lines, which [`trailer_lines`] or a chunked body's decoder has written.
+pub fn trailers(lines: &[u8]) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            fields.append(name, value);
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::h1::{FieldRoom, Framing, Method, parse_request, parse_response};
+
+    fn text(request: http::request::Builder, ended: bool) -> Result<String, HeadFault> {
+        let mut out = Vec::new();
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        write_head(&mut out, &parts, ended)?;
+        parse_request(&out, &mut FieldRoom::new(), 64)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_request_is_written_as_http_1_1_has_it() {
+        let request = Request::get("http://shop.example/a?b=c")
+            .header("cookie", "a=1")
+            .header("x-one", "1")
+            .header("cookie", "b=2");
+        assert_eq!(
+            text(request, true).unwrap(),
+            "GET /a?b=c HTTP/1.1\r\nhost: shop.example\r\nx-one: 1\r\ncookie: a=1; b=2\r\n\r\n"
+        );
+        let request = Request::post("http://a/").header("content-length", "3");
+        assert!(text(request, false).unwrap().ends_with("content-length: 3\r\n\r\n"));
+        assert!(
+            text(Request::post("http://a/"), false)
+                .unwrap()
+                .ends_with("chunked\r\n\r\n")
+        );
+    }
+
+    #[test]
+    fn what_http_1_1_refuses_is_refused() {
+        for request in [
+            Request::get("http://a/").header("host", "b"),
+            Request::get("http://a/").header("host", "a").header("host", "a"),
+            Request::get("/"),
+            Request::post("http://a/")
+                .header("content-length", "3")
+                .header("content-length", "3"),
+            Request::post("http://a/").header("content-length", "+3"),
+            Request::post("http://a/").header("transfer_encoding", "chunked"),
+            Request::connect("a:443"),
+        ] {
+            assert!(text(request, false).is_err());
+        }
+    }
+
+    #[test]
+    fn an_answer_loses_what_concerns_a_connection_and_is_dated() {
+        let bytes = b"HTTP/1.1 200 OK\r\nConnection: close, x-gone\r\nX-Gone: 1\r\nKeep-Alive: timeout=5\r\n\
+                      Transfer-Encoding: chunked\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n";
+        let mut room = FieldRoom::new();
+        let head = parse_response(bytes, &mut room, Method::Other).unwrap();
+        assert_eq!(head.framing, Framing::Chunked);
+        let response = response(&head, b"today").unwrap();
+        let names: Vec<_> = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        assert_eq!(
+            names,
+            [("set-cookie", &b"a"[..]), ("set-cookie", b"b"), ("date", b"today")]
+        );
+    }
+
+    #[test]
+    fn trailers_come_back_as_they_were_but_for_what_may_not_stand_there() {
+        let mut fields = HeaderMap::new();
+        fields.append("grpc-status", HeaderValue::from_static("0"));
+        fields.append("host", HeaderValue::from_static("evil"));
+        let lines = trailer_lines(&fields);
+        assert_eq!(lines, b"grpc-status: 0\r\n");
+        fields.remove("host");
+        assert_eq!(trailers(&lines), fields);
+    }
+}

@@ -1,0 +1,11 @@
+//! HTTP/2 (RFC 9113), whose frames the `h2` crate reads and writes: heads and trailers to and from the form in which
+//! they are judged, routed and forwarded, which is that of HTTP/1.1; and what a connection may not do too often.
+
+mod guard;
+mod head;
+
+pub use guard::{Breach, Guard};
+pub use head::{HeadError, response, trailer_lines, trailers, write_head};
+
+/// What a client sends first (RFC 9113 §3.4).
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

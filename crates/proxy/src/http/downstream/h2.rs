@@ -1,0 +1,199 @@
+//! The client's side of a request on a stream of an HTTP/2 connection.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::Response;
+use plimsoll_http::h1::{Framing, HeadOut, ResponseHead};
+use plimsoll_http::h2::{response, trailer_lines, trailers};
+use plimsoll_net::{Buffer, Socket};
+
+use super::{Downstream, Unspeakable};
+use crate::http::upload::{Upload, UploadFault};
+
+/// The most bytes that are put into one piece of an answer: a few frames.
+const PIECE_MAX: usize = 64 << 10;
+
+/// A request on a stream.
+pub(crate) struct H2 {
+    respond: SendResponse<Bytes>,
+    body: RecvStream,
+    /// What has come of the body and was not taken yet.
+    pending: Bytes,
+    /// The lines of the trailers, once the body has ended.
+    ended: Option<Vec<u8>>,
+    /// A head that was taken and not sent; whether nothing follows it.
+    head: Option<(Response<()>, bool)>,
+    /// Where the answer's body goes, once its head was sent.
+    send: Option<SendStream<Bytes>>,
+    /// The lines of the answer's trailers, once it is to end.
+    ending: Option<Vec<u8>>,
+    done: bool,
+}
+
+impl H2 {
+    pub(crate) fn new(respond: SendResponse<Bytes>, body: RecvStream) -> Self {
+        H2 {
+            respond,
+            ended: body.is_end_stream().then(Vec::new),
+            body,
+            pending: Bytes::new(),
+            head: None,
+            send: None,
+            ending: None,
+            done: false,
+        }
+    }
+
+    /// Ends the stream in the middle, so that the client does not take what it has for the whole.
+    pub(crate) fn abort(&mut self) {
+        match &mut self.send {
+            Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+
+    /// Sends a whole answer of our own.
+    pub(crate) fn reply(&mut self, head: Response<()>, body: Vec<u8>) -> io::Result<()> {
+        let mut send = self.respond.send_response(head, body.is_empty()).map_err(gone)?;
+        if !body.is_empty() {
+            // Queued beyond the client's window, if need be: what we say ourselves is short.
+            send.send_data(body.into(), true).map_err(gone)?;
+        }
+        Ok(())
+    }
+
+    fn send_head(&mut self) -> io::Result<()> {
+        if let Some((head, last)) = self.head.take() {
+            self.send = Some(self.respond.send_response(head, last).map_err(gone)?);
+            self.done = last;
+        }
+        Ok(())
+    }
+
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.send {
+            Some(send) => send.poll_reset(cx).map(drop),
+            None => self.respond.poll_reset(cx).map(drop),
+        }
+    }
+}
+
+fn gone(error: h2::Error) -> io::Error {
+    error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+}
+
+impl Downstream for H2 {
+    fn gather(&mut self, upload: &mut Upload) -> Result<bool, UploadFault> {
+        while upload.has_room() {
+            if self.pending.is_empty() {
+                let Some(trailers) = &self.ended else { return Ok(true) };
+                upload.end(trailers);
+                break;
+            }
+            let count = upload.add(&self.pending);
+            self.pending.advance(count);
+            // Only what was taken makes room in the client's window: a slow backend slows the client down.
+            if self.body.flow_control().release_capacity(count).is_err() {
+                return Err(UploadFault::ClientGone);
+            }
+        }
+        Ok(false)
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadFault>> {
+        let gone = Poll::Ready(Err(UploadFault::ClientGone));
+        match ready!(self.body.poll_data(cx)) {
+            Some(Ok(data)) => self.pending = data,
+            Some(Err(_)) => return gone,
+            None => match ready!(self.body.poll_trailers(cx)) {
+                Ok(trailers) => self.ended = Some(trailers.as_ref().map(trailer_lines).unwrap_or_default()),
+                Err(_) => return gone,
+            },
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_reset(cx)
+    }
+
+    fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        self.poll_reset(cx).is_ready()
+    }
+
+    fn write_head(
+        &mut self,
+        _: &mut Vec<u8>,
+        head: &ResponseHead<'_>,
+        to: &HeadOut<'_>,
+    ) -> Result<Framing, Unspeakable> {
+        let last = head.framing == Framing::None;
+        self.head = Some((response(head, to.date).map_err(|_| Unspeakable)?, last));
+        Ok(if last { Framing::None } else { Framing::UntilClose })
+    }
+
+    fn write_interim(&mut self, _: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<(), Unspeakable> {
+        let head = response(head, to.date).map_err(|_| Unspeakable)?;
+        // A client that has gone is noticed elsewhere.
+        let _ = self.respond.send_informational(head);
+        Ok(())
+    }
+
+    fn forget_head(&mut self) {
+        self.head = None;
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, out: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
+        self.send_head()?;
+        let Some(send) = &mut self.send else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let wanted = (out.len() + body.len()).min(PIECE_MAX);
+        send.reserve_capacity(wanted);
+        let mut room = send.capacity();
+        while room == 0 {
+            room = match ready!(send.poll_capacity(cx)) {
+                Some(room) => room.map_err(gone)?,
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            };
+        }
+        let count = wanted.min(room);
+        let first = out.len().min(count);
+        let mut piece = Vec::with_capacity(count);
+        piece.extend_from_slice(&out[..first]);
+        piece.extend_from_slice(&body[..count - first]);
+        let whole = count == out.len() + body.len();
+        let last = whole && self.ending.as_ref().is_some_and(Vec::is_empty);
+        send.send_data(piece.into(), last).map_err(gone)?;
+        self.done = last;
+        Poll::Ready(Ok(count))
+    }
+
+    fn end(&mut self, _: &mut Vec<u8>, _: Framing, trailers: &[u8]) {
+        self.ending = Some(trailers.to_vec());
+    }
+
+    fn poll_ended(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.send_head()?;
+        if self.done {
+            return Poll::Ready(Ok(()));
+        }
+        self.done = true;
+        let Some(send) = &mut self.send else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let ended = match self.ending.take() {
+            Some(lines) if !lines.is_empty() => send.send_trailers(trailers(&lines)),
+            _ => send.send_data(Bytes::new(), true),
+        };
+        Poll::Ready(ended.map_err(gone))
+    }
+
+    fn connection(&mut self) -> Option<(&mut Socket, &mut Buffer)> {
+        None
+    }
+}

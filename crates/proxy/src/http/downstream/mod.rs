@@ -1,0 +1,65 @@
+//! The client's side of an exchange, whatever version of HTTP it speaks.
+
+mod h1;
+mod h2;
+
+use std::io;
+use std::task::{Context, Poll};
+
+use plimsoll_http::h1::{Framing, HeadOut, ResponseHead};
+use plimsoll_net::{Buffer, Socket};
+
+use super::upload::{Upload, UploadFault};
+
+pub(crate) use h1::H1;
+pub(crate) use h2::H2;
+
+/// A backend's head that the client's version of HTTP cannot carry.
+#[derive(Debug)]
+pub(crate) struct Unspeakable;
+
+/// The client's side of one request and its answer.
+pub(crate) trait Downstream {
+    /// Moves what is here of the request's body to `upload`; true when it needs more from the client.
+    fn gather(&mut self, upload: &mut Upload) -> Result<bool, UploadFault>;
+
+    /// Ready when more of the body has come.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadFault>>;
+
+    /// Sees, once the request was read, whether the client has gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether the client has gone, as far as can be told without reading what it sent.
+    fn is_gone(&mut self, cx: &mut Context<'_>) -> bool;
+
+    /// Takes the head of an answer, to be written in front of what follows it in `out`; how the body is framed there.
+    fn write_head(
+        &mut self,
+        out: &mut Vec<u8>,
+        head: &ResponseHead<'_>,
+        to: &HeadOut<'_>,
+    ) -> Result<Framing, Unspeakable>;
+
+    /// Takes an interim answer (1xx), likewise.
+    fn write_interim(
+        &mut self,
+        out: &mut Vec<u8>,
+        head: &ResponseHead<'_>,
+        to: &HeadOut<'_>,
+    ) -> Result<(), Unspeakable>;
+
+    /// Forgets the head that was taken last and not written yet.
+    fn forget_head(&mut self);
+
+    /// Writes some of `out`, and of `body` behind it.
+    fn poll_write(&mut self, cx: &mut Context<'_>, out: &[u8], body: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// The answer ends behind what is in `out`, with these trailer lines, when its framing has a place for them.
+    fn end(&mut self, out: &mut Vec<u8>, framing: Framing, trailers: &[u8]);
+
+    /// Ready once the end has been written.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The connection itself, where a request has it to itself.
+    fn connection(&mut self) -> Option<(&mut Socket, &mut Buffer)>;
+}

@@ -1,0 +1,274 @@
+//! A client's HTTP/2 connection: many requests at once, each on a stream and in a task of its own.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection as Frames, SendResponse};
+use h2::{Reason as Code, RecvStream};
+use http::Request as Head;
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::snapshot::HttpService;
+use plimsoll_http::h2::{Breach, write_head};
+use plimsoll_net::{Deadline, Timer};
+
+use super::accept::{Next, http_service};
+use super::downstream::H2;
+use super::forward::{Forwarded, forward};
+use super::respond::{self, Reply, may_go_on};
+use super::route::{self, Arrived, Request};
+use super::watched::Watched;
+use crate::client::{Client, Connection};
+use crate::log::Finished;
+use crate::worker::Pinned;
+
+/// Streams that a client may have open at once (HAProxy's and nghttp2's default).
+const STREAMS_MAX: u32 = 100;
+
+/// What a client may send ahead of us on one stream, and on all together.
+const WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// What we hold of one stream's answer for a client that is slow to take it.
+const SEND_MAX: usize = 128 << 10;
+
+/// Streams that a client has reset and we have not looked at yet; streams that we have reset and still remember.
+const RESET_MAX: usize = 20;
+const FORGET_AFTER: Duration = Duration::from_secs(5);
+
+/// Streams that we may have to reset for a client's errors in the connection's life.
+const ERRORS_MAX: usize = 256;
+
+/// How long a connection that is to end may take to do so once nothing is under way.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Serves a connection whose first bytes, `ahead`, are those of HTTP/2, to its end.
+pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
+    let Connection { client, socket, timer } = connection;
+    let worker = client.worker.clone();
+    let local = socket.local().ok();
+    let breach = Rc::new(Cell::new(None));
+    let Some((greeting, times)) = http_service(&worker.pin(), &client).map(|service| {
+        let io = Watched::new(socket.rewind(ahead), worker.clone(), breach.clone());
+        let times = Times {
+            greeting: service.timeouts.request_header,
+            idle: service.timeouts.idle,
+            age: service.keepalive_age,
+        };
+        (settings(service).handshake(io), times)
+    }) else {
+        return;
+    };
+    let Ok(Ok(frames)) = timer.within(timer.after(times.greeting), greeting).await else {
+        return;
+    };
+    let mut multiplexed = Multiplexed {
+        frames,
+        open: Rc::default(),
+        local,
+        client: Rc::new(client),
+        idle: times.idle,
+        idle_until: None,
+        age_until: times.age.map(|age| timer.after(age)),
+        drain_until: None,
+        timer,
+        parting: false,
+        breach,
+    };
+    while let Some((head, respond)) = poll_fn(|cx| multiplexed.poll_stream(cx)).await {
+        multiplexed.begin(head, respond);
+    }
+}
+
+/// How long a connection may take for its parts, as its listener has it.
+struct Times {
+    greeting: Duration,
+    idle: Duration,
+    age: Option<Duration>,
+}
+
+fn settings(service: &HttpService) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_MAX)
+        .max_header_list_size(u32::try_from(service.limits.head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_reset_streams(RESET_MAX)
+        .max_pending_accept_reset_streams(RESET_MAX)
+        .max_local_error_reset_streams(Some(ERRORS_MAX))
+        .reset_stream_duration(FORGET_AFTER);
+    builder
+}
+
+/// A connection and what is known of its end.
+struct Multiplexed {
+    frames: Frames<Watched, Bytes>,
+    /// Streams under way.
+    open: Rc<Cell<usize>>,
+    local: Option<SocketAddr>,
+    client: Rc<Client>,
+    timer: Timer,
+    idle: Duration,
+    idle_until: Option<Deadline>,
+    /// When it begins to end because of its age, and because of a drain.
+    age_until: Option<Deadline>,
+    drain_until: Option<Deadline>,
+    /// Whether the client was told that no further stream is taken.
+    parting: bool,
+    breach: Rc<Cell<Option<Breach>>>,
+}
+
+type Stream = (Head<RecvStream>, SendResponse<Bytes>);
+
+impl Multiplexed {
+    /// The next stream; `None` once the connection has ended.
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stream>> {
+        loop {
+            let polled = self.frames.poll_accept(cx);
+            if let Some(breach) = self.breach.get()
+                && !self.parting
+            {
+                tracing::debug!(client = %self.client.peer, %breach, "an HTTP/2 connection is ended");
+                self.client.worker.shard().failure(Reason::Http2Abuse);
+                self.frames.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
+                self.parting = true;
+                self.idle_until = Some(self.timer.after(PARTING));
+                continue;
+            }
+            match polled {
+                Poll::Ready(Some(Ok(stream))) => return Poll::Ready(Some(stream)),
+                Poll::Ready(Some(Err(error))) => {
+                    // The codec has limits of its own, and says so with the same word.
+                    if error.reason() == Some(Code::ENHANCE_YOUR_CALM) && !error.is_remote() && !self.parting {
+                        self.client.worker.shard().failure(Reason::Http2Abuse);
+                    }
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {}
+            }
+            if self.timer.is_expired() {
+                return Poll::Ready(None);
+            }
+            let Some(until) = self.ends_at() else {
+                return Poll::Pending;
+            };
+            match self.timer.poll_elapsed(cx, until) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(_) if self.timer.is_expired() || self.parting => return Poll::Ready(None),
+                Poll::Ready(_) => self.part(),
+            }
+        }
+    }
+
+    /// When there is something to be done about the connection's end.
+    fn ends_at(&mut self) -> Option<Deadline> {
+        let worker = &self.client.worker;
+        if self.breach.get().is_some() {
+            return self.idle_until;
+        }
+        if self.open.get() > 0 {
+            self.idle_until = None;
+        } else if self.idle_until.is_none() {
+            let patience = if self.parting { PARTING } else { self.idle };
+            self.idle_until = Some(self.timer.after(patience));
+        }
+        if self.parting {
+            return self.idle_until;
+        }
+        self.drain_until = self
+            .drain_until
+            .or_else(|| worker.drain_close(self.client.peer, &self.timer));
+        [self.idle_until, self.age_until, self.drain_until]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Tells the client that no further stream is taken; those that are open are served.
+    fn part(&mut self) {
+        self.frames.graceful_shutdown();
+        self.parting = true;
+        self.idle_until = None;
+    }
+
+    /// Serves a stream in a task of its own.
+    fn begin(&mut self, head: Head<RecvStream>, respond: SendResponse<Bytes>) {
+        let client = self.client.clone();
+        client.count_request();
+        let pinned = client.worker.pin();
+        if !self.parting && !may_go_on(&client, &pinned, client.worker.now()) {
+            self.part();
+        }
+        self.open.set(self.open.get() + 1);
+        let (open, local) = (Open(self.open.clone()), self.local);
+        tokio::task::spawn_local(async move {
+            one_request(&client, local, &pinned, head, respond).await;
+            drop(open);
+        });
+    }
+}
+
+/// A stream under way, counted while it lives.
+struct Open(Rc<Cell<usize>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+async fn one_request(
+    client: &Client,
+    local: Option<SocketAddr>,
+    pinned: &Rc<Pinned>,
+    head: Head<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let Some(service) = http_service(pinned, client) else {
+        return;
+    };
+    let worker = &client.worker;
+    let timer = worker.timers.timer();
+    let (parts, body) = head.into_parts();
+    let mut text = worker.blocks.take_scratch();
+    let mut upstream_head = worker.blocks.take_scratch();
+    let arrived = Arrived {
+        client,
+        local: &|| local,
+        pinned,
+        service,
+        http2: true,
+    };
+    let mut request = match write_head(&mut text, &parts, body.is_end_stream()) {
+        Ok(()) if text.len() > service.limits.head_bytes => {
+            Request::unread(text.len(), worker.now()).refused(Reply::reason(Reason::HeaderTooLarge))
+        }
+        Ok(()) => route::read(&arrived, &text, &mut upstream_head),
+        Err(fault) => Request::unread(text.len(), worker.now()).refused(Reply::detailed(fault.reason(), &fault)),
+    };
+    worker.blocks.give_scratch(text);
+    let mut downstream = H2::new(respond, body);
+    if client.requests.get() == 1 && client.is_too_many(pinned.snapshot.node.max_connections) {
+        request.action = route::Routed::Reply(Reply::reason(Reason::Overloaded));
+    }
+    let (reply, finished) = match std::mem::replace(&mut request.action, route::Routed::Done) {
+        route::Routed::Pool(pool) => {
+            let from = (client, &timer, &mut downstream);
+            match forward(from, (pinned, service), &request, pool, upstream_head).await {
+                Forwarded::Answered(Next::Abort) => return downstream.abort(),
+                Forwarded::Answered(_) => return,
+                Forwarded::Refused(reply, finished) => (reply, finished),
+            }
+        }
+        route::Routed::Reply(reply) => (reply, Finished::new(pinned)),
+        route::Routed::Done => return,
+    };
+    respond::respond_on_stream(client, &mut downstream, pinned, &request, &reply, finished);
+}
