@@ -1,13 +1,12 @@
-//! Listeners and the admin API: addresses used twice, settings of another protocol, an open door without a lock.
+//! Listeners and the admin API: settings of another protocol, an open door without a lock.
 
-use plimsoll_core::document::{Faults, Span};
+use plimsoll_core::document::Faults;
 
 use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol};
-use super::{Known, Seen, check_reference};
+use super::{Known, check_reference};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
     check_admin(file, faults);
-    check_addresses(file, faults);
     for (name, item, listener) in file.listeners.read() {
         if let Some(pool) = &listener.pool {
             check_reference("pool", pool, &known.pools, faults);
@@ -70,28 +69,5 @@ fn check_admin(file: &File, faults: &mut Faults) {
                 format!("the admin API on {address} can be reached from other hosts, and has no token"),
             )
             .help("add token_file = \"…\", or bind it to 127.0.0.1");
-    }
-}
-
-/// An address is bound once. Port 0 is another port each time.
-fn check_addresses(file: &File, faults: &mut Faults) {
-    let mut seen = Seen::new();
-    let bind = &file.admin.bind;
-    let written = bind.span != Span::default();
-    let admin = bind.value.0.filter(|_| written).map(|address| (address, bind.span));
-    let metrics = file.admin.metrics_bind.as_ref().map(|bind| (bind.value.0, bind.span));
-    let listeners = file
-        .listeners
-        .read()
-        .flat_map(|(_, _, listener)| listener.bind.iter().map(|bind| (bind.value.0, bind.span)));
-    for (address, span) in admin.into_iter().chain(metrics).chain(listeners) {
-        if address.port() != 0 {
-            seen.insert(address, span, || format!("{address} is bound twice"), faults);
-        }
-        if !written && bind.value.0 == Some(address) {
-            faults
-                .error(span, format!("the admin API is on {address}"))
-                .help("choose another port, or set [admin] bind");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Checks that concern more than one value, once everything could be read: references, duplicates, and settings that
 //! contradict each other. All that is wrong is found, not the first.
 
+mod addresses;
 mod listeners;
 mod pools;
 mod routes;
@@ -24,6 +25,7 @@ pub(super) fn check(file: &File, faults: &mut Faults) {
         pools: file.pools.names().collect(),
         listeners: file.listeners.names().collect(),
     };
+    addresses::check(file, faults);
     listeners::check(file, &known, faults);
     routes::check(file, &known, faults);
     pools::check(file, faults);
