@@ -2,9 +2,9 @@
 //!
 //! A worker never waits: a line that finds no room is dropped and counted.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -94,6 +94,28 @@ pub fn open(target: &AccessLog, dropped: Arc<AtomicU64>) -> Result<Option<(Ring,
         }
     };
     start(sink, dropped).map(Some).map_err(AccessError::Thread)
+}
+
+/// What keeps the file at `path` from being opened, whoever runs the process, as far as it can be told without making
+/// it: that it is a directory, or has none to be in.
+pub(crate) fn check(path: &Path) -> Result<(), AccessError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let obstacle = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => OpenOptions::new().append(true).open(path).err(),
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::metadata(directory).err(),
+        Err(error) => Some(error),
+    };
+    match obstacle {
+        Some(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(AccessError::Open {
+            path: path.to_path_buf(),
+            error,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn start(sink: Box<dyn Write + Send>, dropped: Arc<AtomicU64>) -> io::Result<(Ring, Writer)> {

@@ -18,11 +18,12 @@ mod tests;
 mod token;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::guard::Guard;
 use self::token::Token;
+pub use self::token::TokenFault;
 use crate::config::AdminPlan;
 use crate::metrics::Metrics;
 use crate::publish::Control;
@@ -52,7 +53,7 @@ pub enum AdminError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it, and what to do.
-        why: String,
+        why: TokenFault,
     },
 }
 
@@ -81,14 +82,8 @@ impl Admin {
     /// # Errors
     /// The first thing that is wrong, with what to do about it.
     pub fn bind(plan: &AdminPlan) -> Result<Self, AdminError> {
-        let read = |path: &PathBuf| {
-            Token::read(path).map_err(|why| AdminError::Token {
-                path: path.clone(),
-                why,
-            })
-        };
         let token = match (&plan.token_file, plan.bind) {
-            (Some(path), Some(_)) => Some(read(path)?),
+            (Some(path), Some(_)) => Some(read_token(path)?),
             _ => None,
         };
         let api = plan
@@ -137,6 +132,25 @@ impl Admin {
             }
         );
         Ok(())
+    }
+}
+
+fn read_token(path: &Path) -> Result<Token, AdminError> {
+    Token::read(path).map_err(|why| AdminError::Token {
+        path: path.to_path_buf(),
+        why,
+    })
+}
+
+/// What keeps the token in the file at `path` from being used, whoever runs the process: who may not read it now may
+/// not be who serves.
+pub(crate) fn check_token(path: &Path) -> Result<(), AdminError> {
+    match read_token(path) {
+        Err(AdminError::Token {
+            why: TokenFault::Open(error),
+            ..
+        }) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        read => read.map(drop),
     }
 }
 

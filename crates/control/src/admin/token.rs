@@ -1,7 +1,7 @@
 //! The token that callers of the API show.
 
 use std::hint::black_box;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The shortest token: 16 characters of hexadecimal are 64 bits, which nobody guesses over a network.
@@ -20,39 +20,48 @@ impl std::fmt::Debug for Token {
     }
 }
 
+/// What is wrong with a token's file, to be read after its name.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFault {
+    /// There is none, or we may not open it.
+    #[error("cannot be opened: {0}")]
+    Open(io::Error),
+    /// It is no file, or no text.
+    #[error("cannot be read: {0}")]
+    Read(io::Error),
+    /// It holds no token: what is wrong.
+    #[error("{0}; make one with `openssl rand -hex 32`")]
+    Text(String),
+}
+
 impl Token {
     /// Reads the token from a file; white space around it does not count.
     ///
     /// # Errors
     /// What is wrong with the file, and what to do.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
+    pub(super) fn read(path: &Path) -> Result<Self, TokenFault> {
         let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+        let file = std::fs::File::open(path).map_err(TokenFault::Open)?;
         file.take(TOKEN_BYTES_MAX as u64 + 1)
             .read_to_string(&mut text)
-            .map_err(|error| format!("cannot be read: {error}"))?;
-        Self::parse(&text)
+            .map_err(TokenFault::Read)?;
+        Self::parse(&text).map_err(TokenFault::Text)
     }
 
-    /// The token in a file's text.
+    /// The token in a file's text, or why there is none.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let advice = "make one with `openssl rand -hex 32`";
         if text.len() > TOKEN_BYTES_MAX {
-            return Err(format!("is longer than {TOKEN_BYTES_MAX} bytes; {advice}"));
+            return Err(format!("is longer than {TOKEN_BYTES_MAX} bytes"));
         }
         let token = text.trim();
         if token.is_empty() {
-            return Err(format!("is empty; {advice}"));
+            return Err("is empty".into());
         }
         if token.len() < TOKEN_BYTES_MIN {
-            return Err(format!(
-                "holds a token of less than {TOKEN_BYTES_MIN} characters; {advice}"
-            ));
+            return Err(format!("holds a token of less than {TOKEN_BYTES_MIN} characters"));
         }
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!(
-                "holds more than one word, or characters outside ASCII; {advice}"
-            ));
+            return Err("holds more than one word, or characters outside ASCII".into());
         }
         Ok(Token(token.as_bytes().to_vec()))
     }

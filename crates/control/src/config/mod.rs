@@ -110,6 +110,7 @@ fn finish(tree: Option<Node>, sources: Sources, mut faults: Faults) -> Result<Lo
     let file = tree.and_then(|tree| File::decode(&tree, &mut faults));
     if let Some(file) = &file {
         check::check(file, &mut faults);
+        check::check_files(file, &sources, &mut faults);
     }
     match file {
         Some(file) if !faults.has_errors() => {

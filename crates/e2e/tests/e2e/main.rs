@@ -5,6 +5,7 @@
 mod access_log;
 mod admin;
 mod beside;
+mod checks;
 mod clients;
 mod continuing;
 mod cuts;

@@ -2,6 +2,7 @@
 //! contradict each other. All that is wrong is found, not the first.
 
 mod addresses;
+mod files;
 mod listeners;
 mod pools;
 mod routes;
@@ -14,6 +15,7 @@ use plimsoll_core::document::{Faults, Located, Span, nearest};
 
 use super::file::File;
 
+pub(super) use files::check_files;
 pub(super) use warnings::warn;
 
 /// How many known names an error lists.

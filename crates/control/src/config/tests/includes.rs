@@ -76,6 +76,7 @@ fn included_files_of_every_format_join_the_first() {
         "conf.d/a.toml",
         format!("[server]\nworkers = 3\n[admin]\nbind = \"0.0.0.0:2\"\ntoken_file = \"t\"\n[pools.a]\n{POOL}"),
     );
+    directory.write("conf.d/t", "0123456789abcdef");
     directory.write("conf.d/.hidden.toml", "nonsense");
     directory.write(
         "conf.d/c.json",

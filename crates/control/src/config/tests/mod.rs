@@ -4,6 +4,7 @@ mod addresses;
 mod contract;
 mod documents;
 mod environment;
+mod files;
 mod formats;
 mod includes;
 mod mistakes;

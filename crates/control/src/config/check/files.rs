@@ -1,0 +1,31 @@
+//! Files that the configuration names: what `run` could not do with them is told in the words of `run`.
+
+use std::path::Path;
+
+use plimsoll_core::document::{Faults, Span};
+
+use super::super::file::{AccessTarget, File};
+use super::super::source::Sources;
+use crate::{access, admin};
+
+/// Adds an error for each file that cannot be used. What a text names that came from no file is not looked at: it is
+/// relative to nothing.
+pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut Faults) {
+    let mut check = |span: Span, path: &str, wrong: &dyn Fn(&Path) -> Option<String>| {
+        let is_file = sources.source(span).is_some_and(|source| source.path.is_some());
+        if let Some(message) = is_file.then(|| wrong(&sources.resolve(span, path))).flatten() {
+            faults.error(span, message);
+        }
+    };
+    // Without the API nobody reads its token.
+    if let (Some(path), Some(_)) = (&file.admin.token_file, file.admin.bind.value.0) {
+        check(path.span, path, &|path| admin::check_token(path).err().map(told));
+    }
+    if let AccessTarget::File(path) = &file.log.access.value {
+        check(file.log.access.span, path, &|path| access::check(path).err().map(told));
+    }
+}
+
+fn told(error: impl std::error::Error) -> String {
+    error.to_string()
+}
