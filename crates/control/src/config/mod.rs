@@ -16,7 +16,7 @@ mod tests;
 
 use std::path::Path;
 
-use plimsoll_core::document::{Decode, Fault, Faults, Json, Node};
+use plimsoll_core::document::{Decode, Fault, Faults, Json};
 
 pub use plan::{
     AccessLog, AdminPlan, BackendPlan, CheckKind, CheckPlan, HttpPlan, ListenerPlan, LogPlan, OutlierPlan, Plan,
@@ -27,6 +27,7 @@ pub use source::{FILE_BYTES_MAX, Position, Source, Sources};
 
 use file::File;
 pub(crate) use file::WEIGHT_MAX;
+use read::Tree;
 
 /// A configuration that can be used.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ pub fn parse_text(name: &str, format: Format, text: &str) -> Result<Loaded, Refu
     if let Some(include) = tree.as_ref().and_then(|tree| tree.field("include")) {
         faults.error(include.span, "only a file can include others");
     }
+    let tree = tree.map(|root| Tree { root, complete: true });
     finish(tree, sources, faults)
 }
 
@@ -106,10 +108,11 @@ pub fn schema() -> Json {
     schema
 }
 
-fn finish(tree: Option<Node>, sources: Sources, mut faults: Faults) -> Result<Loaded, Refused> {
-    let file = tree.and_then(|tree| File::decode(&tree, &mut faults));
+fn finish(tree: Option<Tree>, sources: Sources, mut faults: Faults) -> Result<Loaded, Refused> {
+    let complete = tree.as_ref().is_some_and(|tree| tree.complete);
+    let file = tree.and_then(|tree| File::decode(&tree.root, &mut faults));
     if let Some(file) = &file {
-        check::check(file, &mut faults);
+        check::check(file, complete, &mut faults);
         check::check_files(file, &sources, &mut faults);
     }
     match file {

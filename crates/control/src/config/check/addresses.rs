@@ -6,12 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use plimsoll_core::document::{Faults, Span};
 
 use super::super::file::File;
+use super::Known;
 
 /// An error for every address that could not be bound once those before it are. Who else has it is for `run` to find.
-pub(super) fn check(file: &File, faults: &mut Faults) {
+pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
     let mut ports = Ports::default();
-    let bind = &file.admin.bind;
-    let admin = bind.value.0.map(|address| Place::of_admin(address, bind.span));
+    // A file that could not be read may say where the API is.
+    let bind = file.admin.bind.0.as_ref();
+    let bind = bind.filter(|bind| known.complete || bind.span != Span::default());
+    let admin = bind.and_then(|bind| Some(Place::of_admin(bind.value.0?, bind.span)));
     let metrics = &file.admin.metrics_bind;
     let metrics = metrics.as_ref().map(|bind| Place::of_admin(bind.value.0, bind.span));
     for place in admin.into_iter().chain(metrics) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plimsoll_core::document::{Faults, Span};
 
-use super::super::file::{AccessTarget, File};
+use super::super::file::{AccessTarget, File, Tried};
 use super::super::source::Sources;
 use crate::{access, admin};
 
@@ -18,7 +18,8 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
         }
     };
     // Without the API nobody reads its token.
-    if let (Some(path), Some(_)) = (&file.admin.token_file, file.admin.bind.value.0) {
+    let served = file.admin.bind.0.as_ref().is_some_and(|bind| bind.value.0.is_some());
+    if let (true, Some(Tried(Some(path)))) = (served, &file.admin.token_file) {
         check(path.span, path, &|path| admin::check_token(path).err().map(told));
     }
     if let AccessTarget::File(path) = &file.log.access.value {

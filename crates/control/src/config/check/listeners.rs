@@ -6,7 +6,7 @@ use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol};
 use super::{Known, check_reference};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
-    check_admin(file, faults);
+    check_admin(file, known, faults);
     for (name, item, listener) in file.listeners.read() {
         if let Some(pool) = &listener.pool {
             check_reference("pool", pool, &known.pools, faults);
@@ -58,14 +58,17 @@ fn check_tcp(name: &str, item: &Item<Listener>, listener: &Listener, faults: &mu
     }
 }
 
-fn check_admin(file: &File, faults: &mut Faults) {
-    let Some(address) = file.admin.bind.value.0 else {
+fn check_admin(file: &File, known: &Known<'_>, faults: &mut Faults) {
+    let Some(bind) = &file.admin.bind.0 else {
         return;
     };
-    if !address.ip().to_canonical().is_loopback() && file.admin.token_file.is_none() {
+    let Some(address) = bind.value.0 else {
+        return;
+    };
+    if !address.ip().to_canonical().is_loopback() && file.admin.token_file.is_none() && known.complete {
         faults
             .error(
-                file.admin.bind.span,
+                bind.span,
                 format!("the admin API on {address} can be reached from other hosts, and has no token"),
             )
             .help("add token_file = \"…\", or bind it to 127.0.0.1");

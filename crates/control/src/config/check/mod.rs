@@ -21,13 +21,15 @@ pub(super) use warnings::warn;
 /// How many known names an error lists.
 const LISTED_MAX: usize = 8;
 
-/// Adds an error for everything that cannot be compiled.
-pub(super) fn check(file: &File, faults: &mut Faults) {
+/// Adds an error for everything that cannot be compiled. When the file is not `complete`, what is missing of it may be
+/// in the part that could not be read, and is no error of its own.
+pub(super) fn check(file: &File, complete: bool, faults: &mut Faults) {
     let known = Known {
-        pools: file.pools.names().collect(),
-        listeners: file.listeners.names().collect(),
+        pools: complete.then(|| file.pools.names().collect()),
+        listeners: complete.then(|| file.listeners.names().collect()),
+        complete,
     };
-    addresses::check(file, faults);
+    addresses::check(file, &known, faults);
     listeners::check(file, &known, faults);
     routes::check(file, &known, faults);
     pools::check(file, faults);
@@ -35,15 +37,20 @@ pub(super) fn check(file: &File, faults: &mut Faults) {
 
 /// The names that may be referred to, also of what could not be read.
 struct Known<'a> {
-    pools: BTreeSet<&'a str>,
-    listeners: BTreeSet<&'a str>,
+    pools: Names<'a>,
+    listeners: Names<'a>,
+    /// Whether there is nothing beside them.
+    complete: bool,
 }
 
+/// All names of a kind; `None` when there may be others.
+type Names<'a> = Option<BTreeSet<&'a str>>;
+
 /// Adds an error when `name` is not the name of a `kind`.
-fn check_reference(kind: &str, name: &Located<String>, known: &BTreeSet<&str>, faults: &mut Faults) {
-    if known.contains(name.value.as_str()) {
+fn check_reference(kind: &str, name: &Located<String>, known: &Names<'_>, faults: &mut Faults) {
+    let Some(known) = known.as_ref().filter(|known| !known.contains(name.value.as_str())) else {
         return;
-    }
+    };
     let fault = faults.error(name.span, format!("there is no {kind} called `{}`", name.value));
     match nearest(name, known.iter().copied()) {
         Some(near) => fault.help(format!("did you mean \"{near}\"?")),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll_core::document::{Faults, Located};
 
 use super::super::compile::{CHECK_INTERVAL, backend_name};
-use super::super::file::{File, Health, HealthTable, Item, Pool};
+use super::super::file::{File, Health, HealthTable, Item, Pool, Tried};
 use super::Seen;
 
 /// The most backends of one pool.
@@ -84,22 +84,25 @@ fn check_health(health: &Located<&HealthTable>, faults: &mut Faults) {
         }
         _ => {}
     }
-    if let Some(interval) = table
-        .interval
-        .as_ref()
-        .filter(|interval| interval.value.0 < INTERVAL_MIN)
-    {
+    check_interval(table, faults);
+}
+
+fn check_interval(table: &HealthTable, faults: &mut Faults) {
+    let written = match &table.interval {
+        None => None,
+        Some(Tried(Some(interval))) => Some(interval),
+        // What cannot be read is longer than nothing.
+        Some(Tried(None)) => return,
+    };
+    if let Some(interval) = written.filter(|interval| interval.value.0 < INTERVAL_MIN) {
         faults
             .error(interval.span, "checks at most every 10ms")
             .help("2s is usual");
     }
-    let interval = table
-        .interval
-        .as_ref()
-        .map_or(CHECK_INTERVAL, |interval| interval.value.0);
+    let interval = written.map_or(CHECK_INTERVAL, |interval| interval.value.0);
     if let Some(timeout) = table.timeout.as_ref().filter(|timeout| timeout.value.0 > interval) {
         let fault = faults.error(timeout.span, "a check may take longer than the time until the next one");
-        match &table.interval {
+        match written {
             Some(interval) => fault.also(interval.span, "the interval"),
             None => fault.help(format!("the interval is {}s unless set", CHECK_INTERVAL.as_secs())),
         };

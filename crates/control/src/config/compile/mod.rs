@@ -51,11 +51,12 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
             },
         },
         admin: AdminPlan {
-            bind: file.admin.bind.value.0,
+            bind: file.admin.bind.0.as_ref().and_then(|bind| bind.value.0),
             token_file: file
                 .admin
                 .token_file
                 .as_ref()
+                .and_then(|path| path.0.as_ref())
                 .map(|path| sources.resolve(path.span, &path.value)),
             metrics_bind: file.admin.metrics_bind.as_ref().map(|bind| bind.value.0),
         },

@@ -94,11 +94,12 @@ fn check(table: &HealthTable) -> CheckPlan {
     let interval = table
         .interval
         .as_ref()
+        .and_then(|interval| interval.0.as_ref())
         .map_or(CHECK_INTERVAL, |interval| interval.value.0);
-    let kind = match &table.http {
+    let kind = match table.http.as_ref().and_then(|path| path.0.as_ref()) {
         None => CheckKind::Tcp,
         Some(path) => CheckKind::Http {
-            path: path.0.clone(),
+            path: path.value.0.clone(),
             host: table.host.as_ref().map(|host| host.value.0.clone()),
             expect: match &table.expect {
                 None => vec![200..=299],

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::address::BackendAddress;
 use super::matching::{AbsolutePath, is_hostname};
-use super::values::{Many, Name, Pause, Percent, Positive, Timeout, Within};
+use super::values::{Many, Name, Pause, Percent, Positive, Timeout, Tried, Within};
 
 /// The largest weight. Shares finer than a thousandth cannot be told from chance.
 pub(crate) const WEIGHT_MAX: u32 = 1_000;
@@ -199,7 +199,7 @@ document! {
     /// How backends are checked: by http or by tcp, which is meant unless http is set.
     pub(in super::super) struct HealthTable {
         /// A path that is asked for with GET.
-        pub(in super::super) http: Option<AbsolutePath>,
+        pub(in super::super) http: Option<Tried<AbsolutePath>>,
         /// A connection is made, and nothing is sent.
         pub(in super::super) tcp: Option<Located<bool>>,
         /// Of http: the Host that is asked for; the backend's address unless set.
@@ -207,7 +207,7 @@ document! {
         /// The port to check instead of the backend's own.
         pub(in super::super) port: Option<Within<1, 65_535>>,
         /// Between two checks: 2s unless set.
-        pub(in super::super) interval: Option<Located<Timeout>>,
+        pub(in super::super) interval: Option<Tried<Timeout>>,
         /// The longest that a check may take: 1s unless set, and never more than the interval.
         pub(in super::super) timeout: Option<Located<Timeout>>,
         /// Failures in a row that make a backend unhealthy.

@@ -8,7 +8,7 @@ use plimsoll_core::{document, words};
 use serde_json::json;
 
 use super::address::BindAddress;
-use super::values::{Pause, Positive, Within};
+use super::values::{Pause, Positive, Tried, Within};
 
 /// The most worker threads. No host that we know of has more cores.
 const WORKERS_MAX: u32 = 1_024;
@@ -35,12 +35,10 @@ document! {
     /// The admin API: status, metrics, and changes to the running process.
     pub(in super::super) struct Admin {
         /// Where it listens; "off" for nowhere.
-        pub(in super::super) bind: Located<AdminBind> = Located {
-            value: AdminBind(Some(SocketAddr::from(([127, 0, 0, 1], 9900)))),
-            span: plimsoll_core::document::Span::default(),
-        },
+        pub(in super::super) bind: Tried<AdminBind> =
+            Tried::absent(AdminBind(Some(SocketAddr::from(([127, 0, 0, 1], 9900))))),
         /// The file with the token that callers show. Required when bind is not loopback.
-        pub(in super::super) token_file: Option<Located<String>>,
+        pub(in super::super) token_file: Option<Tried<String>>,
         /// Where /metrics, /healthz and /readyz alone are served.
         pub(in super::super) metrics_bind: Option<Located<BindAddress>>,
     } later { "read_token_file" }

@@ -6,35 +6,37 @@ use plimsoll_core::document::{Entry, Faults, Node, Span, Value};
 
 use super::super::source::Sources;
 use super::table::{Table, defined_twice};
-use super::{Environment, Format, parse, span, text_of};
+use super::{Environment, Format, Tree, parse, span, text_of};
 
 /// The most files that one configuration includes.
 const INCLUDES_MAX: usize = 1_000;
 
-/// The tree of the file at `path` with the trees of the files that it includes.
+/// The tree of the file at `path` with the trees of the files that it includes, as far as they can be read.
 pub(super) fn merge(
     tree: Node,
     path: &Path,
     environment: Environment<'_>,
     sources: &mut Sources,
     faults: &mut Faults,
-) -> Option<Node> {
+) -> Tree {
+    let before = faults.list.len();
     let files = included(&tree, path, faults);
+    let mut complete = faults.list.len() == before;
     let Value::Table(entries) = tree.value else {
-        return Some(tree);
+        return Tree { root: tree, complete };
     };
     let mut table = Table::of(entries);
-    let mut well_formed = true;
     for (place, path) in files {
         match read_included(&path, place, environment, sources, faults) {
             Some(entries) => join(&mut table, entries, faults),
-            None => well_formed = false,
+            None => complete = false,
         }
     }
-    well_formed.then_some(Node {
+    let root = Node {
         span: tree.span,
         value: Value::Table(table.into_entries()),
-    })
+    };
+    Tree { root, complete }
 }
 
 /// The files that the patterns of `tree` name, each once, and the pattern's place. What is no text is left to decoding.

@@ -45,13 +45,21 @@ impl Format {
     }
 }
 
+/// What was read of the first file and of those that it includes.
+pub(super) struct Tree {
+    /// All of it.
+    pub(super) root: Node,
+    /// Whether every file could be read. One that could not may hold any name, and any setting of a table.
+    pub(super) complete: bool,
+}
+
 /// Reads the file at `path` and what it includes. `None` when its text is not well-formed; `faults` says why.
 pub(super) fn read_file(
     path: &Path,
     environment: Environment<'_>,
     sources: &mut Sources,
     faults: &mut Faults,
-) -> Option<Node> {
+) -> Option<Tree> {
     let name = path.display().to_string();
     let text = match text_of(path) {
         Ok(text) => text,
@@ -69,7 +77,7 @@ pub(super) fn read_file(
         return None;
     };
     let tree = parse(format, file, sources, environment, faults)?;
-    include::merge(tree, path, environment, sources, faults)
+    Some(include::merge(tree, path, environment, sources, faults))
 }
 
 /// Reads the text of one source into a tree, with its variables filled in.

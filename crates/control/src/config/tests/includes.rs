@@ -152,6 +152,40 @@ fn what_cannot_be_included_is_told_where_it_is_named() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_hides_no_error_of_the_others_and_makes_none() {
+    let directory = Directory::new();
+    directory.write("conf.d/broken.toml", "[pools.there\n");
+    directory.write("conf.d/wrong.toml", "[pools.q]\nbackends = [\"10.0.0.1:0\"]\n");
+    // Pools, listeners, a token and an address of the admin API may be in what is missing.
+    let rest = "[admin]\nbind = \"0.0.0.0:1\"\n[server]\nworker = 2\n[listeners.web]\nbind = \":9900\"\npool = \"there\"\n\
+                [[routes]]\nlisteners = \"there\"\npool = \"there\"\n";
+    for (include, why) in [
+        ("conf.d/*.toml", "broken.toml:1 TOML:"),
+        ("conf.d/wrong.toml\", \"gone.toml", "plimsoll.toml:1"),
+        ("conf.d/wrong.toml\", \"plimsoll.txt", "plimsoll.toml:1"),
+        ("conf.d/wrong.toml\", \"gone/*.toml", "plimsoll.toml:1 cannot list"),
+    ] {
+        let first = directory.write("plimsoll.toml", format!("include = [\"{include}\"]\n{rest}"));
+        let mut told = told(&load(&first, &|_| None));
+        let at = told.iter().position(|line| line.starts_with(why));
+        told.remove(at.unwrap_or_else(|| panic!("{why}: {told:#?}")));
+        let mut expected = [
+            "plimsoll.toml:5 unknown key `worker`",
+            "wrong.toml:2 nobody can be reached at port 0",
+        ];
+        expected.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(told, expected, "{include}");
+    }
+    // The default of the admin's address is nobody's while a file that may name another is missing.
+    let first = directory.write(
+        "plimsoll.toml",
+        "include = \"gone.toml\"\nlisteners.web.bind = \":9900\"\n",
+    );
+    assert_eq!(told(&load(&first, &|_| None)).len(), 1);
+}
+
+#[test]
 fn a_first_file_that_cannot_be_read_is_told() {
     let directory = Directory::new();
     let gone = directory.0.join("gone.toml");

@@ -171,6 +171,16 @@ fn checks_that_could_not_pass_are_refused() {
             "23 «\"1ms\"»",
             "checks at most every 10ms (2s is usual)",
         ),
+        (
+            "{ http = \"q\", expect = [\"200\"], host = \"a\" }",
+            "19 «\"q\"»",
+            "\"q\" is not a path (paths begin with one slash: write \"/q\")",
+        ),
+        (
+            "{ interval = 5, timeout = \"4s\" }",
+            "23 «5»",
+            "a duration needs a unit (write \"5s\" for seconds, or \"5ms\" for milliseconds)",
+        ),
         ("{ fall = 0 }", "19 «0»", "0 is out of range: 1 to 1000"),
         ("true", "10 «true»", "expected a table, or false, found a boolean"),
     ] {
@@ -221,6 +231,14 @@ fn pools_and_listeners_have_what_they_need() {
         (
             "[listeners.x]\nbind = \":1\"\nprotocol = \"tcp\"\npool = \"api\"\ntimeouts = { stream_idle = \"1s\" }",
             "error 5:28 «\"1s\"» `stream_idle` is for http listeners, and `x` speaks tcp (the timeout of tcp listeners is `idle`)",
+        ),
+        (
+            "[admin]\nbind = \"0.0.0.0:9900\"\ntoken_file = 5",
+            "error 3:14 «5» expected text, found a whole number",
+        ),
+        (
+            "[admin]\nbind = \"localhost:9900\"\n[listeners.x]\nbind = \":9900\"",
+            "error 2:8 «\"localhost:9900\"» \"localhost:9900\" is not an address and a port (write \"127.0.0.1:9900\")",
         ),
         (
             "[admin]\nbind = \"0.0.0.0:9900\"",
