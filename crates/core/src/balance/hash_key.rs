@@ -1,5 +1,4 @@
-//! What a hash policy sends alike: `client-ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `host`, `sni`,
-//! `5-tuple`.
+//! What a hash policy sends alike: `client-ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `host`, `5-tuple`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,8 +22,6 @@ pub enum HashKey {
     Path,
     /// The host asked for.
     Host,
-    /// The name in the TLS handshake.
-    Sni,
     /// Both addresses, both ports, and the protocol.
     FiveTuple,
 }
@@ -32,7 +29,10 @@ pub enum HashKey {
 /// The number of TCP in a 5-tuple (IANA protocol numbers).
 const TCP: u8 = 6;
 
-const FORMS: &str = "client-ip, header:NAME, cookie:NAME, query:NAME, path, host, sni or 5-tuple";
+const FORMS: &str = "client-ip, header:NAME, cookie:NAME, query:NAME, path, host or 5-tuple";
+
+/// The name in the TLS handshake: of the contract, and nothing reads it yet.
+const LATER: &str = "sni";
 
 impl HashKey {
     /// The key as users write it.
@@ -44,7 +44,6 @@ impl HashKey {
             HashKey::Query(name) => format!("query:{name}"),
             HashKey::Path => "path".into(),
             HashKey::Host => "host".into(),
-            HashKey::Sni => "sni".into(),
             HashKey::FiveTuple => "5-tuple".into(),
         }
     }
@@ -72,7 +71,6 @@ impl HashKey {
             HashKey::Query(name) => query_value(head.query, name).map(|value| hash_bytes(&value)),
             HashKey::Path => Some(hash_bytes(head.path.as_bytes())),
             HashKey::Host => Some(hash_bytes(head.host.as_bytes())),
-            HashKey::Sni => None,
             HashKey::FiveTuple => self.of_connection(peer, local),
         }
     }
@@ -92,7 +90,6 @@ impl HashKey {
                 "client-ip" => HashKey::ClientIp,
                 "path" => HashKey::Path,
                 "host" => HashKey::Host,
-                "sni" => HashKey::Sni,
                 "5-tuple" => HashKey::FiveTuple,
                 _ => return None,
             },
@@ -108,6 +105,12 @@ impl HashKey {
 impl Decode for HashKey {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let text = expect_text(node, "a hash key, like \"client-ip\"", faults)?;
+        if text == LATER {
+            faults
+                .not_built(node.span, &format!("the hash key \"{LATER}\""))
+                .help(format!("what there is: {FORMS}"));
+            return None;
+        }
         let key = HashKey::parse(text);
         if key.is_none() {
             faults
@@ -118,7 +121,7 @@ impl Decode for HashKey {
     }
 
     fn schema() -> Json {
-        serde_json::json!({ "type": "string", "pattern": "^(client-ip|path|host|sni|5-tuple|(header|cookie|query):.+)$" })
+        serde_json::json!({ "type": "string", "pattern": "^(client-ip|path|host|5-tuple|(header|cookie|query):.+)$" })
     }
 }
 

@@ -46,9 +46,17 @@ fn the_whole_contract_is_known_and_what_is_not_built_says_so() {
 /// What stands in the contract's comments, each put into a configuration that is otherwise right.
 #[test]
 fn each_alternative_of_the_contract_is_accepted_or_not_built_yet() {
-    let cases: [(&str, bool); 24] = [
+    let cases: [(&str, bool); 26] = [
         (
             "[pools.p]\npolicy = { kind = \"maglev\", key = \"header:x-user-id\", table_size = 65537 }\nbackends = [\"10.0.0.1:80\"]",
+            true,
+        ),
+        (
+            "[pools.p]\npolicy = { kind = \"maglev\", key = \"sni\" }\nbackends = [\"10.0.0.1:80\"]",
+            false,
+        ),
+        (
+            "[pools.p]\npolicy = { kind = \"ring-hash\", key = \"5-tuple\" }\nbackends = [\"10.0.0.1:80\"]",
             true,
         ),
         ("[pools.p]\ndiscover = { dns = \"api.internal:8080\" }", false),
