@@ -137,6 +137,11 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
+/// Whether `byte` can stand in a canonical path, where it may.
+pub(super) fn may_stand(byte: u8) -> bool {
+    !matches!(CLASSES[usize::from(byte)], Class::Encode | Class::Refuse)
+}
+
 /// Whether `raw`, which begins with a slash, is its own canonical form, without a doubt; false sends it the long way.
 fn is_canonical(raw: &[u8]) -> bool {
     let mut at = 1;

@@ -1,12 +1,11 @@
 //! Rules that no request can reach, because every request that matches them is taken by another one; for `check`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::pattern::written;
 use super::table::Entry;
-use super::{HostMatch, PathMatch, RouteTable, Rule, ValueMatch};
-use crate::name::NameId;
+use super::{HostMatch, PathMatch, RouteTable, Rule, ValueMatch, path};
 
 /// How many rules that come before it a rule is compared with, of those for the same host and path.
 const COMPARED_MAX: usize = 1000;
@@ -22,8 +21,6 @@ pub struct Shadowed {
     pub by: Arc<str>,
     /// The position of that route's rule.
     pub by_rule: usize,
-    /// Whether no other rule leads to the route, so that it is never taken.
-    pub whole_route: bool,
 }
 
 /// The rules of one host by path, each list by precedence.
@@ -43,25 +40,37 @@ impl RouteTable {
             let of_host = places.entry(&hosts[at]).or_default();
             of_host.entry(&paths[at]).or_default().push(at);
         }
-        let mut hidden: BTreeMap<usize, usize> = BTreeMap::new();
-        let mut reached: BTreeSet<NameId> = BTreeSet::new();
-        for (at, entry) in entries.iter().enumerate() {
-            match hider(entries, at, &paths[at], &places[&*hosts[at]]) {
-                Some(other) => drop(hidden.insert(at, other)),
-                None => drop(reached.insert(entry.route.id)),
-            }
-        }
-        let told = |(rule, by_rule): (usize, usize)| {
-            let (route, by) = (&entries[rule].route, &entries[by_rule].route);
-            Shadowed {
-                whole_route: !reached.contains(&route.id),
-                route: route.name.clone(),
-                rule,
-                by: by.name.clone(),
-                by_rule,
-            }
+        let hidden = |rule: usize| Some((rule, hider(entries, rule, &paths[rule], &places[&*hosts[rule]])?));
+        let told = |(rule, by_rule): (usize, usize)| Shadowed {
+            route: entries[rule].route.name.clone(),
+            rule,
+            by: entries[by_rule].route.name.clone(),
+            by_rule,
         };
-        hidden.into_iter().map(told).collect()
+        (0..entries.len()).filter_map(hidden).map(told).collect()
+    }
+}
+
+impl PathMatch {
+    /// Why no canonical path can match, when it is plain to see; an expression that merely looks odd is given the
+    /// benefit of the doubt.
+    pub fn impossible(&self) -> Option<String> {
+        let PathMatch::Regex(regex) = self else {
+            return None;
+        };
+        // The one target that is no path, `*`, cannot be written without an escape, which ends the literal.
+        let literal = literal_start(written(regex));
+        let odd = |byte: &u8| !path::may_stand(*byte);
+        match literal.bytes().find(odd) {
+            _ if !literal.is_empty() && !literal.starts_with('/') => Some("every path begins with a slash".into()),
+            _ if literal.contains("//") => Some("two slashes are read as one".into()),
+            Some(byte) if byte.is_ascii_graphic() || byte == b' ' => Some(format!(
+                "\"{}\" stands in no path but as \"%{byte:02X}\"",
+                char::from(byte)
+            )),
+            Some(_) => Some("bytes beyond visible ASCII stand in no path but percent-encoded".into()),
+            None => None,
+        }
     }
 }
 

@@ -85,20 +85,58 @@ fn an_expression_under_a_prefix_is_not_reached() {
 }
 
 #[test]
-fn a_route_is_lost_only_when_all_its_rules_are() {
+fn both_routes_are_named() {
     let (first, second) = (route(1), route(2));
     let table = RouteTable::build(vec![
         (rule("", "/x"), first.clone()),
         (rule("", "/x"), second.clone()),
-        (rule("", "/y"), second.clone()),
-        (rule("", "/x"), first.clone()),
+        (rule("", "/y"), second),
+        (rule("", "/x"), first),
     ]);
     let found = table.shadowed();
-    let told: Vec<_> = found
-        .iter()
-        .map(|f| (&*f.route, &*f.by, f.rule, f.whole_route))
-        .collect();
-    assert_eq!(told, [("r2", "r1", 1, false), ("r1", "r1", 3, false)]);
-    let lost = RouteTable::build(vec![(rule("", "/x"), first), (rule("", "/x"), second)]);
-    assert!(lost.shadowed()[0].whole_route);
+    let told: Vec<_> = found.iter().map(|f| (&*f.route, &*f.by, f.rule)).collect();
+    assert_eq!(told, [("r2", "r1", 1), ("r1", "r1", 3)]);
+}
+
+#[test]
+fn an_expression_that_no_path_can_match_is_seen() {
+    for (expression, why) in [
+        ("api/.*", "every path begins with a slash"),
+        ("^api$", "every path begins with a slash"),
+        ("ab?", "every path begins with a slash"),
+        ("/a//b", "two slashes are read as one"),
+        ("/a b", "\" \" stands in no path but as \"%20\""),
+        ("/a\"b", "\"\"\" stands in no path but as \"%22\""),
+        ("/é", "bytes beyond visible ASCII stand in no path but percent-encoded"),
+    ] {
+        let found = PathMatch::regex(expression).unwrap().impossible();
+        assert_eq!(found.as_deref(), Some(why), "{expression}");
+    }
+}
+
+/// Where something can match, nothing is said, and neither where only a whole parser could tell.
+#[test]
+fn an_expression_that_a_path_may_match_is_left_in_peace() {
+    for expression in [
+        "",
+        ".*",
+        "/.*",
+        "^/api",
+        "a?/x",
+        "a*/x",
+        "a{0}/x",
+        "a|/x",
+        "(?i)/X",
+        "(?x) / x",
+        "\\*",
+        "[*]",
+        "\\x2fa",
+        "/ ?a",
+        "/a/?/b",
+        "/~u/%20/!$&'",
+        "/a\\?b",
+    ] {
+        assert_eq!(PathMatch::regex(expression).unwrap().impossible(), None, "{expression}");
+    }
+    assert_eq!(PathMatch::parse("/x").unwrap().impossible(), None);
 }

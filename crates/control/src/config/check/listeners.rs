@@ -1,6 +1,7 @@
 //! Listeners and the admin API: settings of another protocol, an open door without a lock.
 
 use plimsoll_core::document::Faults;
+use plimsoll_core::route::path::{PathFault, canonical};
 
 use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol};
 use super::{Known, check_reference};
@@ -20,10 +21,28 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
 }
 
 fn check_http(listener: &Listener, faults: &mut Faults) {
-    if let Some(path) = &listener.health_path
-        && path.value.0.contains('?')
-    {
-        faults.error(path.span, "a health path has no query");
+    let Some(path) = &listener.health_path else {
+        return;
+    };
+    let written = path.value.0.as_str();
+    match canonical(written.as_bytes(), listener.allow_encoded_slash) {
+        Ok(canonical) if canonical == written => {}
+        Ok(canonical) => {
+            faults
+                .error(
+                    path.span,
+                    format!("the path \"{written}\" is not canonical, so that no request would match"),
+                )
+                .help(format!("write \"{canonical}\""));
+        }
+        Err(PathFault::QuestionMark) => {
+            faults.error(path.span, "a health path has no query");
+        }
+        Err(fault) => {
+            faults
+                .error(path.span, format!("\"{written}\" is not a path: {fault}"))
+                .help("such a request gets 400");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use plimsoll_core::document::{Faults, Located};
 
 use super::super::compile::route_name;
-use super::super::file::{ACTIONS, File, Item, Match, Protocol, Redirect, Respond, Route, ValueRule, is_token};
+use super::super::file::{ACTIONS, File, Item, Keyed, Match, Protocol, Redirect, Respond, Route, ValueRule, is_token};
 use super::{Known, Seen, check_reference};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
@@ -82,17 +82,22 @@ fn check_match(rule: &Located<Match>, faults: &mut Faults) {
             .error(regex.span, "`path` and `path_regex` exclude each other")
             .help("make `match` a list of two tables if either suffices");
     }
-    check_names("header", &rule.headers, rule, faults);
-    check_names("cookie", &rule.cookies, rule, faults);
-    if rule.query.contains_key("") {
-        faults.error(rule.span, "a query parameter has a name");
+    check_names("header", &rule.headers, faults);
+    check_names("cookie", &rule.cookies, faults);
+    let mut headers = Seen::new();
+    for (name, _) in &rule.headers.0 {
+        let spelled = || format!("`{}` is there in another spelling", name.value);
+        headers.insert(name.to_ascii_lowercase(), name.span, spelled, faults);
+    }
+    for (name, _) in rule.query.0.iter().filter(|(name, _)| name.is_empty()) {
+        faults.error(name.span, "a query parameter has a name");
     }
 }
 
-fn check_names(kind: &str, values: &BTreeMap<String, ValueRule>, rule: &Located<Match>, faults: &mut Faults) {
-    for name in values.keys().filter(|name| !is_token(name)) {
+fn check_names(kind: &str, values: &Keyed<ValueRule>, faults: &mut Faults) {
+    for (name, _) in values.0.iter().filter(|(name, _)| !is_token(name)) {
         faults.error(
-            rule.span,
+            name.span,
             format!("`{}` cannot be a {kind}'s name", name.escape_debug()),
         );
     }

@@ -1,87 +1,143 @@
-//! Warnings for matches that no request can reach, because others take them all.
+//! Warnings for matches that no request can reach: because others take them all, because the listener answers
+//! itself, or because no request is like that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_core::document::{Faults, Span};
 use plimsoll_core::name::NameId;
-use plimsoll_core::route::{RouteTable, Shadowed};
+use plimsoll_core::route::{PathMatch, RouteTable, Rule};
 use plimsoll_core::snapshot::Route;
 
 use super::super::compile::routes::rules;
-use super::super::file::File;
-use super::super::plan::{Plan, ServicePlan};
+use super::super::file::{File, Listener};
+use super::super::plan::{HttpPlan, ListenerPlan, Plan, RouteIndex, RoutePlan, ServicePlan};
+
+/// What keeps all requests from a rule, through one listener.
+struct Obstacle {
+    why: String,
+    help: &'static str,
+    also: Option<(Span, &'static str)>,
+}
 
 /// What is known of the rules that stand in one place of the file, over all listeners that they hold for.
-#[derive(Default)]
 struct Place {
+    span: Span,
+    route: RouteIndex,
     rules: usize,
-    hidden: Vec<(Shadowed, Span)>,
+    hidden: usize,
+    first: Option<Obstacle>,
 }
 
 /// All places, in the order of the files.
 #[derive(Default)]
-struct Places(BTreeMap<(u32, u32, u32), (Span, Place)>);
-
-impl Places {
-    fn at(&mut self, span: Span) -> &mut Place {
-        let key = (span.file, span.start, span.end);
-        &mut self.0.entry(key).or_insert_with(|| (span, Place::default())).1
-    }
-}
+struct Places(BTreeMap<(u32, u32, u32), Place>);
 
 /// Adds a warning for each place none of whose rules can be reached through any listener.
 pub(super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
     let routes: Vec<Arc<Route>> = plan.routes.iter().enumerate().map(route).collect();
     let mut places = Places::default();
     for listener in &plan.listeners {
-        let ServicePlan::Http(http) = &listener.service else {
+        if let ServicePlan::Http(http) = &listener.service {
+            look(file, listener, http, &routes, &mut places);
+        }
+    }
+    let hidden = |place: &Place| place.hidden == place.rules;
+    let mut reached = vec![false; plan.routes.len()];
+    for place in places.0.values().filter(|place| !hidden(place)) {
+        reached[place.route] = true;
+    }
+    for place in places.0.values().filter(|place| hidden(place)) {
+        let Some(Obstacle { why, help, also }) = &place.first else {
             continue;
         };
-        // The last rule is the listener's own, when it names a pool.
-        let own = file
-            .listeners
-            .read()
-            .find(|(name, _, _)| *name == listener.name)
-            .and_then(|(_, _, written)| written.pool.as_ref().map(|pool| pool.span));
-        let spans: Vec<Span> = rules(file, &listener.name)
-            .into_iter()
-            .map(|(_, _, span)| span)
-            .chain(own)
-            .collect();
-        for span in &spans {
-            places.at(*span).rules += 1;
-        }
-        let built = http.rules.iter().map(|(rule, at)| (rule.clone(), routes[*at].clone()));
-        for shadowed in RouteTable::build(built.collect()).shadowed() {
-            if let (Some(span), Some(by)) = (spans.get(shadowed.rule), spans.get(shadowed.by_rule)) {
-                places.at(*span).hidden.push((shadowed, *by));
-            }
-        }
-    }
-    for (span, place) in places.0.into_values() {
-        if let Some((shadowed, by)) = place.hidden.first()
-            && place.hidden.len() == place.rules
-        {
-            told(span, shadowed, *by, faults);
+        let name = &plan.routes[place.route].name;
+        let what = match reached[place.route] {
+            true => "this match of the route",
+            false => "the route",
+        };
+        let fault = faults.warning(place.span, format!("no request reaches {what} `{name}`: {why}"));
+        fault.help(*help);
+        if let Some((span, label)) = also.filter(|(span, _)| *span != place.span) {
+            fault.also(span, label);
         }
     }
 }
 
-fn told(span: Span, shadowed: &Shadowed, by: Span, faults: &mut Faults) {
-    let Shadowed { route, by: taker, .. } = shadowed;
-    let message = match shadowed.whole_route {
-        true => format!("no request reaches the route `{route}`: `{taker}` takes them all"),
-        false => format!("no request reaches this match of the route `{route}`: `{taker}` takes them all"),
+/// Adds what `listener` has to say of each place.
+fn look(file: &File, listener: &ListenerPlan, http: &HttpPlan, routes: &[Arc<Route>], places: &mut Places) {
+    let written = file.listeners.read().find(|(name, _, _)| *name == listener.name);
+    let Some((_, _, written)) = written else {
+        return;
     };
-    let fault = faults.warning(span, message);
-    fault.help("the most specific match wins, and of equals the first in the file");
-    if by != span {
-        fault.also(by, "taken here");
+    // The last rule is the listener's own, when it names a pool.
+    let own = written.pool.as_ref().map(|pool| pool.span);
+    let spans = rules(file, &listener.name).into_iter().map(|(_, _, span)| span);
+    let spans: Vec<Span> = spans.chain(own).collect();
+    let built = http.rules.iter().map(|(rule, at)| (rule.clone(), routes[*at].clone()));
+    let mut taken: BTreeMap<usize, Obstacle> = BTreeMap::new();
+    for shadowed in RouteTable::build(built.collect()).shadowed() {
+        let by = spans.get(shadowed.by_rule).map(|span| (*span, "taken here"));
+        let obstacle = Obstacle {
+            why: format!("`{}` takes them all", shadowed.by),
+            help: "the most specific match wins, and of equals the first in the file",
+            also: by,
+        };
+        taken.insert(shadowed.rule, obstacle);
+    }
+    for (at, ((rule, route), span)) in http.rules.iter().zip(&spans).enumerate() {
+        let obstacle = unlike_any(rule, &listener.name, http, written).or_else(|| taken.remove(&at));
+        let place = places.at(*span, *route);
+        place.rules += 1;
+        if let Some(obstacle) = obstacle {
+            place.hidden += 1;
+            place.first.get_or_insert(obstacle);
+        }
     }
 }
 
-fn route((position, plan): (usize, &super::super::plan::RoutePlan)) -> Arc<Route> {
+/// Why no request that comes to its routes is like `rule`, whatever else is there.
+fn unlike_any(rule: &Rule, name: &str, http: &HttpPlan, written: &Listener) -> Option<Obstacle> {
+    if let Some(why) = rule.path.impossible() {
+        return Some(Obstacle {
+            why,
+            help: "the expression has to match a whole path, like \"/api/.*\"",
+            also: None,
+        });
+    }
+    let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = &rule.path else {
+        return None;
+    };
+    if matches!(rule.path, PathMatch::Exact(_)) && http.health_path.as_ref() == Some(path) {
+        let place = written.health_path.as_ref().map(|path| (path.span, "its health path"));
+        return Some(Obstacle {
+            why: format!("the listener `{name}` answers {path} itself"),
+            help: "choose another path, or another health_path",
+            also: place,
+        });
+    }
+    let encoded = ["%2F", "%5C"].into_iter().find(|escape| path.contains(escape))?;
+    (!http.allow_encoded_slash).then(|| Obstacle {
+        why: format!("the listener `{name}` refuses paths with {encoded}"),
+        help: "add allow_encoded_slash = true to the listener",
+        also: None,
+    })
+}
+
+impl Places {
+    fn at(&mut self, span: Span, route: RouteIndex) -> &mut Place {
+        let key = (span.file, span.start, span.end);
+        self.0.entry(key).or_insert_with(|| Place {
+            span,
+            route,
+            rules: 0,
+            hidden: 0,
+            first: None,
+        })
+    }
+}
+
+fn route((position, plan): (usize, &RoutePlan)) -> Arc<Route> {
     Arc::new(Route {
         index: 0,
         id: NameId(u32::try_from(position).unwrap_or(u32::MAX)),

@@ -154,6 +154,18 @@ fn warn_routes(file: &File, plan: &Plan, faults: &mut Faults) {
         .flatten()
         .collect();
     for (position, item) in file.routes.0.iter().enumerate() {
+        let matches = item.value.iter().flat_map(|route| route.r#match.iter());
+        for method in matches.flat_map(|rule| rule.methods.iter()) {
+            // RFC 9110 §9.3.6: it is for proxies that clients choose themselves.
+            if method.value.0 == "CONNECT" {
+                faults
+                    .warning(
+                        method.span,
+                        "CONNECT is never served: it gets 400 before any route is asked",
+                    )
+                    .help("take it out");
+            }
+        }
         if !reached.contains(&position)
             && let Some(route) = plan.routes.get(position)
         {

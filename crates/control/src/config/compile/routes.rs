@@ -7,7 +7,7 @@ use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::route::{HostMatch, PathMatch, Rule, ValueMatch};
 use plimsoll_core::snapshot::{Action, PoolIndex, Redirect, Respond};
 
-use super::super::file::{self, File, Match, RetryOn, RetryTable, Route, Upgrade, ValueRule};
+use super::super::file::{self, File, Keyed, Match, RetryOn, RetryTable, Route, Upgrade, ValueRule};
 use super::super::plan::{RouteIndex, RoutePlan};
 use super::route_name;
 
@@ -109,8 +109,11 @@ fn rules_of(written: &Match) -> impl Iterator<Item = Rule> {
     })
 }
 
-fn values(written: &BTreeMap<String, ValueRule>) -> impl Iterator<Item = (String, ValueMatch)> {
-    written.iter().map(|(name, value)| (name.clone(), value.0.clone()))
+fn values(written: &Keyed<ValueRule>) -> impl Iterator<Item = (String, ValueMatch)> {
+    written
+        .0
+        .iter()
+        .map(|(name, rule)| (name.value.clone(), rule.0.clone()))
 }
 
 fn action(route: &Route, pools: &BTreeMap<&str, PoolIndex>) -> Option<Action> {

@@ -1,14 +1,12 @@
 //! `match = { … }` of a route: hosts, paths, methods and values.
 
-use std::collections::BTreeMap;
-
 use plimsoll_core::document;
 use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text};
 use plimsoll_core::route::{HostMatch, PathMatch, PatternFault, ValueMatch};
 use serde_json::json;
 
 use super::address::is_label;
-use super::values::Many;
+use super::values::{Keyed, Many};
 
 document! {
     /// What a request has to be like.
@@ -22,11 +20,11 @@ document! {
         /// Methods, in capitals.
         pub(in super::super) methods: Many<Method> = Many::default(),
         /// Header fields: all have to match.
-        pub(in super::super) headers: BTreeMap<String, ValueRule>,
+        pub(in super::super) headers: Keyed<ValueRule>,
         /// Query parameters: all have to match.
-        pub(in super::super) query: BTreeMap<String, ValueRule>,
+        pub(in super::super) query: Keyed<ValueRule>,
         /// Cookies: all have to match.
-        pub(in super::super) cookies: BTreeMap<String, ValueRule>,
+        pub(in super::super) cookies: Keyed<ValueRule>,
     } later { "sni" }
 }
 

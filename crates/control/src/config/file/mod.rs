@@ -17,7 +17,7 @@ pub(crate) use pool::WEIGHT_MAX;
 pub(super) use pool::{Backend, Health, HealthTable, Initial, Outlier, OutlierTable, Pool, PoolTimeouts};
 pub(super) use route::{ACTIONS, Redirect, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
-pub(super) use values::{Each, Item, Many, Named, Timeout, Tried};
+pub(super) use values::{Each, Item, Keyed, Many, Named, Timeout, Tried};
 
 use plimsoll_core::document;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text, expect_word};
+use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Span, Value, expect_text, expect_word};
 use plimsoll_core::{document, words};
 use serde_json::json;
 
@@ -259,6 +259,7 @@ impl Decode for Fields {
             return None;
         };
         let mut fields = BTreeMap::new();
+        let mut spelled: BTreeMap<String, Span> = BTreeMap::new();
         for entry in entries {
             let name = entry.key.to_ascii_lowercase();
             if !is_token(&name) {
@@ -280,9 +281,12 @@ impl Decode for Fields {
                 faults.error(entry.node.span, "a header's value holds no control characters");
                 continue;
             }
-            if fields.insert(name, value.trim().to_owned()).is_some() {
-                faults.error(entry.key_span, format!("`{}` is there in another spelling", entry.key));
+            if let Some(first) = spelled.insert(name.clone(), entry.key_span) {
+                faults
+                    .error(entry.key_span, format!("`{}` is there in another spelling", entry.key))
+                    .also(first, "first here");
             }
+            fields.insert(name, value.trim().to_owned());
         }
         Some(Fields(fields))
     }

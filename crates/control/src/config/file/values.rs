@@ -194,6 +194,32 @@ fn check_name(name: &str, span: Span, faults: &mut Faults) -> bool {
     !wrong
 }
 
+/// A table whose keys are names that have no meaning to us, each with its place, in the order of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct Keyed<T>(pub(in super::super) Vec<(Located<String>, T)>);
+
+impl<T: Decode> Decode for Keyed<T> {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let entries = expect_table(node, "a table", faults)?;
+        let read = entries.iter().filter_map(|entry| {
+            let name = Located {
+                value: entry.key.clone(),
+                span: entry.key_span,
+            };
+            Some((name, T::decode(&entry.node, faults)?))
+        });
+        Some(Keyed(read.collect()))
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Keyed(Vec::new()))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "object", "additionalProperties": T::schema() })
+    }
+}
+
 /// A value that may have been written in a way that could not be read: unlike one that was left out, it is not known.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Tried<T>(pub(in super::super) Option<Located<T>>);

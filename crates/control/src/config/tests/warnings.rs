@@ -81,6 +81,55 @@ fn what_no_request_can_reach_is_warned_of_with_what_takes_it() {
 }
 
 #[test]
+fn what_no_request_is_like_is_warned_of() {
+    let route = |matched: &str| format!("[[routes]]\nname = \"x\"\nmatch = {matched}\nrespond = {{}}\n{SOUND}");
+    let whole = "no request reaches the route `x`";
+    for (matched, expected) in [
+        (
+            "{ path_regex = \"api/.*\" }",
+            format!(
+                "3:9 «{{ path_regex = \"api/.*\" }}» {whole}: every path begins with a slash (the expression has to match a whole path, like \"/api/.*\")"
+            ),
+        ),
+        (
+            "{ path = \"/a%2Fb\" }",
+            format!(
+                "3:9 «{{ path = \"/a%2Fb\" }}» {whole}: the listener `web` refuses paths with %2F (add allow_encoded_slash = true to the listener)"
+            ),
+        ),
+        (
+            "{ path = \"/ready\" }",
+            format!(
+                "3:9 «{{ path = \"/ready\" }}» {whole}: the listener `web` answers /ready itself (choose another path, or another health_path) [its health path: 8:15]"
+            ),
+        ),
+        (
+            "[{ path = [\"/ready\", \"/a%5C/*\"] }, { path = \"/x\" }]",
+            "3:10 «{ path = [\"/ready\", \"/a%5C/*\"] }» no request reaches this match of the route `x`: the listener `web` answers /ready itself (choose another path, or another health_path) [its health path: 8:15]".into(),
+        ),
+        (
+            "{ methods = [\"GET\", \"CONNECT\"] }",
+            "3:29 «\"CONNECT\"» CONNECT is never served: it gets 400 before any route is asked (take it out)".into(),
+        ),
+    ] {
+        let text = route(matched).replace("protocol = \"http\"", "health_path = \"/ready\"");
+        assert_eq!(told(&toml(&text)), [format!("warning {expected}")], "{matched}");
+    }
+    // One that is reached somehow, or somewhere, is no matter.
+    let other = "[listeners.other]\nbind = \":2\"\nallow_encoded_slash = true\n";
+    for matched in [
+        "{ path = [\"/ready\", \"/x\"] }",
+        "{ path = \"/ready/*\" }",
+        "{ path = \"/ready\" }",
+        "{ path = \"/a%2Fb\" }",
+        "{ path_regex = \"/ready\" }",
+    ] {
+        let text = route(matched).replace("protocol = \"http\"", "health_path = \"/ready\"") + other;
+        assert_eq!(told(&toml(&text)), Vec::<String>::new(), "{matched}");
+    }
+}
+
+#[test]
 fn a_route_that_one_listener_hides_is_reached_through_another() {
     let text = format!(
         "{SOUND}[listeners.other]\nbind = \":2\"\n\
