@@ -213,7 +213,7 @@ pub enum Action {
     Respond(Respond),
 }
 
-/// A redirect: what is `None` stays as the request had it.
+/// A redirect: what is `None` stays as the request had it; the port only when neither scheme nor host changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Redirect {
     /// `http` or `https`.

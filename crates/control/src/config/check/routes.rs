@@ -120,6 +120,15 @@ fn check_redirect(redirect: &Item<Redirect>, faults: &mut Faults) {
             .error(redirect.span, "the redirect sends the client to where it is")
             .help("give it one of `scheme`, `host`, `port` or `path`");
     }
+    let path = redirect.value.as_ref().and_then(|redirect| redirect.path.as_ref());
+    if let Some((path, (bare, _))) = path.and_then(|path| Some((path, path.value.0.split_once('?')?))) {
+        faults
+            .error(
+                path.span,
+                "the path of a redirect has no query: the request's own stays",
+            )
+            .help(format!("write \"{bare}\""));
+    }
 }
 
 /// RFC 9110 §15.3.5, §15.3.6 and §15.4.5.

@@ -136,7 +136,7 @@ fn redirect_of(written: &file::Redirect) -> Redirect {
         scheme: written.scheme.map(|scheme| scheme.word().to_owned()),
         host: written.host.as_ref().map(|host| host.0.clone()),
         port: written.port.and_then(|port| u16::try_from(port.0).ok()),
-        path: written.path.as_ref().map(|path| path.0.clone()),
+        path: written.path.as_ref().map(|path| path.value.0.clone()),
         status: written.status.0,
     }
 }

@@ -127,7 +127,9 @@ impl Decode for AbsolutePath {
             return Some(AbsolutePath(text.to_owned()));
         }
         let fault = faults.error(node.span, format!("\"{}\" is not a path", text.escape_debug()));
-        if !visible {
+        if let (true, Some((bare, _))) = (text.starts_with('/'), text.split_once('#')) {
+            fault.help(format!("a path has no fragment: write \"{}\"", bare.escape_debug()));
+        } else if !visible {
             fault.help("a path holds visible ASCII characters only, percent-encode the others");
         } else {
             fault.help(format!(

@@ -135,16 +135,17 @@ impl Decode for RetryOn {
 }
 
 document! {
-    /// A redirect: what is left out stays as the request had it.
+    /// A redirect: what is left out stays as the request had it. The port does not when scheme or host is named, since
+    /// another one is another server.
     pub(in super::super) struct Redirect {
         /// The scheme.
         pub(in super::super) scheme: Option<Scheme>,
         /// The host, without port.
         pub(in super::super) host: Option<RedirectHost>,
-        /// The port.
+        /// The port; the request's stays only when neither scheme nor host is named.
         pub(in super::super) port: Option<Within<1, 65_535>>,
-        /// The whole path.
-        pub(in super::super) path: Option<AbsolutePath>,
+        /// The whole path; the request's query stays.
+        pub(in super::super) path: Option<Located<AbsolutePath>>,
         /// 301, 302, 303, 307 or 308: 302 unless set.
         pub(in super::super) status: RedirectStatus = RedirectStatus(302),
     }

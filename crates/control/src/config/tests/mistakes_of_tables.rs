@@ -15,26 +15,6 @@ fn routes_have_one_action_that_can_be_done() {
             "error 1:1 «[[routes]]» a route has one action, and this one has pool, respond (make it several routes, or take all but one out)",
         ),
         (
-            "[[routes]]\nredirect = { status = 301 }",
-            "error 2:12 «{ status = 301 }» the redirect sends the client to where it is (give it one of `scheme`, `host`, `port` or `path`)",
-        ),
-        (
-            "[[routes]]\nredirect = { scheme = \"https\", status = 200 }",
-            "error 2:41 «200» 200 is not a redirect (known here: 301, 302, 303, 307, 308)",
-        ),
-        (
-            "[[routes]]\nredirect = { scheme = \"ftp\" }",
-            "error 2:23 «\"ftp\"» unknown word \"ftp\" (did you mean \"http\"? Known here: \"http\", \"https\")",
-        ),
-        (
-            "[[routes]]\nredirect = { path = \"//evil.example\" }",
-            "error 2:21 «\"//evil.example\"» \"//evil.example\" is not a path (paths begin with one slash: write \"/evil.example\")",
-        ),
-        (
-            "[[routes]]\nredirect = { host = \"a/b\" }",
-            "error 2:21 «\"a/b\"» \"a/b\" is not a host (write a name or an address; the port has its own key)",
-        ),
-        (
             "[[routes]]\nrespond = { status = 204, body = \"x\" }",
             "error 2:11 «{ status = 204, body = \"x\" }» an answer with status 204 has no body (take the body out, or answer with 200)",
         ),
@@ -65,6 +45,42 @@ fn routes_have_one_action_that_can_be_done() {
         (
             "[[routes]]\npool = \"api\"\ntimeout = \"1s\"\nretry = { per_try_timeout = \"2s\" }",
             "error 4:29 «\"2s\"» one attempt may take longer than the whole request [the whole request: 3:11]",
+        ),
+    ] {
+        assert_told(text, &[expected]);
+    }
+}
+
+#[test]
+fn redirects_lead_somewhere_else() {
+    for (text, expected) in [
+        (
+            "[[routes]]\nredirect = { status = 301 }",
+            "error 2:12 «{ status = 301 }» the redirect sends the client to where it is (give it one of `scheme`, `host`, `port` or `path`)",
+        ),
+        (
+            "[[routes]]\nredirect = { scheme = \"https\", status = 200 }",
+            "error 2:41 «200» 200 is not a redirect (known here: 301, 302, 303, 307, 308)",
+        ),
+        (
+            "[[routes]]\nredirect = { scheme = \"ftp\" }",
+            "error 2:23 «\"ftp\"» unknown word \"ftp\" (did you mean \"http\"? Known here: \"http\", \"https\")",
+        ),
+        (
+            "[[routes]]\nredirect = { path = \"//evil.example\" }",
+            "error 2:21 «\"//evil.example\"» \"//evil.example\" is not a path (paths begin with one slash: write \"/evil.example\")",
+        ),
+        (
+            "[[routes]]\nredirect = { path = \"/n?x=1\" }",
+            "error 2:21 «\"/n?x=1\"» the path of a redirect has no query: the request's own stays (write \"/n\")",
+        ),
+        (
+            "[[routes]]\nredirect = { path = \"/n#x\" }",
+            "error 2:21 «\"/n#x\"» \"/n#x\" is not a path (a path has no fragment: write \"/n\")",
+        ),
+        (
+            "[[routes]]\nredirect = { host = \"a/b\" }",
+            "error 2:21 «\"a/b\"» \"a/b\" is not a host (write a name or an address; the port has its own key)",
         ),
     ] {
         assert_told(text, &[expected]);
