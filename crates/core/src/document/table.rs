@@ -28,10 +28,18 @@ pub fn refuse_unknown(entries: &[Entry], known: &[&str], later: &[&str], faults:
             continue;
         }
         let fault = faults.error(entry.key_span, format!("unknown key `{key}`"));
-        match nearest(key, known.iter().chain(later).copied()) {
-            Some(word) => fault.help(format!("did you mean `{word}`?")),
-            None => fault.help(format!("known here: {}", known.join(", "))),
+        // Of words that are as near, the first: one that is built.
+        let known_here = || match known {
+            [] => "no other keys are known here".to_owned(),
+            known => format!("known here: {}", known.join(", ")),
         };
+        fault.help(match nearest(key, known.iter().chain(later).copied()) {
+            Some(word) if later.contains(&word) => {
+                format!("`{word}` is the nearest, and is not built yet; {}", known_here())
+            }
+            Some(word) => format!("did you mean `{word}`?"),
+            None => known_here(),
+        });
     }
 }
 
@@ -57,10 +65,14 @@ pub fn expect_word<'a>(node: &'a Node, known: &[&str], later: &[&str], faults: &
         return None;
     }
     let fault = faults.error(node.span, format!("unknown word \"{text}\""));
-    match nearest(text, known.iter().chain(later).copied()) {
-        Some(word) => fault.help(format!("did you mean \"{word}\"? Known here: {}", quoted(known))),
-        None => fault.help(format!("known here: {}", quoted(known))),
-    };
+    let known_here = quoted(known);
+    fault.help(match nearest(text, known.iter().chain(later).copied()) {
+        Some(word) if later.contains(&word) => {
+            format!("\"{word}\" is the nearest, and is not built yet; known here: {known_here}")
+        }
+        Some(word) => format!("did you mean \"{word}\"? Known here: {known_here}"),
+        None => format!("known here: {known_here}"),
+    });
     None
 }
 

@@ -29,6 +29,22 @@ fn unknown_keys_and_words_have_the_nearest_one_as_suggestion() {
             "error 2:10 «\"stdot\"» unknown word \"stdot\" (did you mean \"stdout\"?)",
         ),
         (
+            "[[routes]]\npool = \"api\"\nmirorr = {}",
+            "error 3:1 «mirorr» unknown key `mirorr` (`mirror` is the nearest, and is not built yet; known here: name, listeners, match, timeout, retry, pool, redirect, respond, upgrade)",
+        ),
+        (
+            "[pools.x]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"h3\"",
+            "error 3:12 «\"h3\"» unknown word \"h3\" (did you mean \"h1\"? Known here: \"h1\")",
+        ),
+        (
+            "[listeners.x]\nbind = \":1\"\nprotocol = \"utp\"",
+            "error 3:12 «\"utp\"» unknown word \"utp\" (\"udp\" is the nearest, and is not built yet; known here: \"http\", \"tcp\")",
+        ),
+        (
+            "[pools.x]\nbackends = [\"10.0.0.1:80\"]\npolicy = { kind = \"random\", weight = 2 }",
+            "error 3:29 «weight» unknown key `weight` (no other keys are known here)",
+        ),
+        (
             "[pools.x]\nbackends = [\"10.0.0.1:80\"]\nhealth = { htp = \"/\" }",
             "error 3:12 «htp» unknown key `htp` (did you mean `http`?)",
         ),
