@@ -10,6 +10,9 @@ use crate::commands;
 /// The input is wrong.
 pub(crate) const INPUT_WRONG: u8 = 1;
 
+/// The command line is wrong.
+pub(crate) const USAGE: u8 = 2;
+
 /// The running process refused or could not be reached.
 pub(crate) const UNREACHABLE: u8 = 3;
 

@@ -1,0 +1,138 @@
+//! Commands and arguments that are planned and not built yet: they say so, instead of being unknown, and no help or
+//! completion offers them.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// What does the same as a command that is not there yet.
+enum Until {
+    /// Nothing does.
+    Nothing,
+    /// This.
+    Do(&'static str),
+    /// A change of a backend through the admin API, with this body.
+    Patch(&'static str),
+}
+
+/// The commands.
+const COMMANDS: [(&str, Until); 12] = [
+    ("reload", Until::Do("start a new process with the changed file")),
+    ("drain", Until::Patch("{\"state\": \"drain\"}")),
+    ("ready", Until::Patch("{\"state\": \"ready\"}")),
+    ("weight", Until::Patch("{\"weight\": 2}")),
+    ("shift", Until::Nothing),
+    ("top", Until::Do("plimsoll status")),
+    ("upgrade", Until::Do("start a new process when this one has ended")),
+    ("test", Until::Nothing),
+    ("plan", Until::Nothing),
+    ("simulate", Until::Nothing),
+    ("drill", Until::Nothing),
+    ("import", Until::Nothing),
+];
+
+/// `plimsoll explain --request-id`.
+const BY_REQUEST: Until = Until::Do("the access log has the route, the pool and every attempt of a request");
+
+/// What to say instead of `error`, when it is about something that is planned; `arguments` are the whole line.
+pub(crate) fn told(error: &clap::Error, mut arguments: impl Iterator<Item = String>) -> Option<String> {
+    let (what, until) = match (error.kind(), error.get(context(error.kind())?)?) {
+        (ErrorKind::InvalidSubcommand, ContextValue::String(word)) => {
+            let (word, until) = COMMANDS.iter().find(|(name, _)| name == word)?;
+            (format!("`plimsoll {word}`"), until)
+        }
+        // A command line that names a request may begin with the address that it was sent to.
+        (ErrorKind::UnknownArgument, ContextValue::String(word)) => {
+            let explained = arguments.any(|word| word == "explain");
+            let by_request = arguments.any(|word| word == "--request-id" || word.starts_with("--request-id="));
+            let about_it = word.starts_with("--request-id") || word.starts_with("--admin");
+            if !(explained && by_request && about_it) {
+                return None;
+            }
+            ("`plimsoll explain --request-id`".to_owned(), &BY_REQUEST)
+        }
+        _ => return None,
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    Some(match until {
+        Until::Nothing => format!("{what} is not built yet in Plimsoll {version}"),
+        Until::Do(this) => format!("{what} is not built yet in Plimsoll {version}; until then: {this}"),
+        Until::Patch(body) => format!(
+            "{what} is not built yet in Plimsoll {version}; until then: curl -X PATCH -H 'content-type: \
+             application/json' -d '{body}' http://127.0.0.1:9900/api/v1/pools/POOL/backends/BACKEND"
+        ),
+    })
+}
+
+/// Where clap says what it did not know.
+fn context(kind: ErrorKind) -> Option<ContextKind> {
+    match kind {
+        ErrorKind::InvalidSubcommand => Some(ContextKind::InvalidSubcommand),
+        ErrorKind::UnknownArgument => Some(ContextKind::InvalidArg),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::cli::Cli;
+
+    /// What is said of this command line.
+    fn said(line: &str) -> Option<String> {
+        let words = || line.split(' ').map(str::to_owned);
+        let error = Cli::try_parse_from(words()).err().expect("an error");
+        told(&error, words())
+    }
+
+    #[test]
+    fn what_is_planned_says_that_it_is_not_built_yet() {
+        for (command, _) in COMMANDS {
+            for line in [
+                format!("plimsoll {command}"),
+                format!("plimsoll {command} api/one --admin :1"),
+                format!("plimsoll help {command}"),
+            ] {
+                let said = said(&line).unwrap_or_else(|| panic!("{line}"));
+                let expected = format!("`plimsoll {command}` is not built yet in Plimsoll ");
+                assert!(said.starts_with(&expected), "{line}: {said}");
+            }
+        }
+        for line in [
+            "plimsoll explain --request-id 7",
+            "plimsoll explain --request-id=7 --admin :1",
+            "plimsoll explain --admin :1 --request-id 7",
+        ] {
+            let said = said(line).unwrap_or_else(|| panic!("{line}"));
+            assert!(
+                said.starts_with("`plimsoll explain --request-id` is not built yet"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_nobody_plans_is_left_to_clap() {
+        for line in [
+            "plimsoll reloda",
+            "plimsoll explain --requestid 7",
+            "plimsoll explain --admin :1 -c x http://a",
+            "plimsoll explain --nonsense --request-id 7",
+            "plimsoll status --request-id 7",
+            "plimsoll run --request-id 7",
+            "plimsoll",
+        ] {
+            assert_eq!(said(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_and_completions_offer_nothing_that_is_not_built() {
+        let mut cli = Cli::command();
+        let help = cli.render_long_help().to_string();
+        let offered: Vec<&str> = help.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        for (command, _) in COMMANDS {
+            assert!(!offered.contains(&command), "{command}: {help}");
+        }
+    }
+}
