@@ -37,3 +37,57 @@ fn check_and_run_refuse_the_same_in_the_same_words() {
         assert!(checked.stderr.contains(says), "{says}: {}", checked.stderr);
     }
 }
+
+#[test]
+fn what_is_not_built_yet_is_said_with_the_code_for_usage() {
+    let scratch = Scratch::new();
+    for line in [
+        &["reload"][..],
+        &["drain", "api/one"],
+        &["weight", "api/one", "2"],
+        &["top", "--json"],
+        &["import", "nginx.conf"],
+        &["explain", "--request-id", "7", "--admin", "127.0.0.1:1"],
+    ] {
+        let said = run_command(&scratch, line);
+        assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{line:?}: {said:?}");
+        let expected = format!("`plimsoll {}", line[0]);
+        assert!(
+            said.stderr.contains(&expected) && said.stderr.contains("is not built yet in Plimsoll"),
+            "{line:?}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_question_of_status_has_its_own_code() {
+    let scratch = Scratch::new();
+    scratch.write("two", "two words");
+    for (line, code, says) in [
+        (&["status", "--admin", "foo"][..], 2, "\"foo\" is no admin address"),
+        (&["status", "--admin", ":99999"], 2, "\":99999\" is no admin address"),
+        (
+            &["status", "--token-file", "gone"],
+            1,
+            "the token file gone cannot be read",
+        ),
+        (
+            &["status", "--token-file", "two"],
+            1,
+            "the token file two holds no token",
+        ),
+        (
+            &["status", "--token-file", "/dev/zero"],
+            1,
+            "the token file /dev/zero holds no token",
+        ),
+    ] {
+        let said = run_command(&scratch, line);
+        assert_eq!(
+            (said.code, said.stdout.as_str()),
+            (Some(code), ""),
+            "{line:?}: {said:?}"
+        );
+        assert!(said.stderr.contains(says), "{line:?}: {said:?}");
+    }
+}

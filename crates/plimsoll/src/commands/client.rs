@@ -1,5 +1,6 @@
 //! A caller of a running process's admin API: one request a connection, blocking, bounded.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -8,11 +9,16 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use crate::cli::{INPUT_WRONG, UNREACHABLE, USAGE};
+
 /// How long the connection, and then each read, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The largest answer that is read: ten thousand backends are four of these MiB.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// The longest token file, as a running process reads it.
+const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 
 /// Which running process is meant, and what it wants to see.
 #[derive(Args)]
@@ -27,11 +33,25 @@ pub(crate) struct Target {
 
 /// Why a call did not succeed; its text says what to type.
 #[derive(Debug)]
-pub(crate) struct Failure(String);
+pub(crate) struct Failure {
+    text: String,
+    /// The exit code.
+    pub(crate) code: u8,
+}
+
+impl Failure {
+    /// The process refused, or could not be reached.
+    fn refused(text: String) -> Self {
+        Failure {
+            text,
+            code: UNREACHABLE,
+        }
+    }
+}
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.0)
+        out.write_str(&self.text)
     }
 }
 
@@ -55,29 +75,37 @@ impl Target {
             Some(port) => format!("127.0.0.1:{port}"),
             None => admin.clone(),
         };
-        let address = written
-            .to_socket_addrs()
-            .map_err(|error| error.to_string())
-            .and_then(|mut found| found.next().ok_or_else(|| "the name has no address".to_owned()))
-            .map_err(|error| {
-                Failure(format!(
-                    "\"{admin}\" is no admin address: {error}; write it like --admin 127.0.0.1:9900"
-                ))
-            })?;
+        let found = written.to_socket_addrs().and_then(|mut found| {
+            let none = || io::Error::new(ErrorKind::NotFound, "the name has no address");
+            found.next().ok_or_else(none)
+        });
+        let address = found.map_err(|error| Failure {
+            text: format!("\"{admin}\" is no admin address: {error}; write it like --admin 127.0.0.1:9900"),
+            // A name that is not known now may be tomorrow.
+            code: match error.kind() {
+                ErrorKind::InvalidInput => USAGE,
+                _ => UNREACHABLE,
+            },
+        })?;
         let token = self.token_file.as_deref().map(read_token).transpose()?;
         Ok(Client { admin, address, token })
     }
 }
 
 fn read_token(path: &Path) -> Result<String, Failure> {
-    match std::fs::read_to_string(path) {
-        Ok(text) if !text.trim().is_empty() && !text.trim().contains(char::is_whitespace) => Ok(text.trim().to_owned()),
-        Ok(_) => Err(Failure(format!("the token file {} holds no token", path.display()))),
-        Err(error) => Err(Failure(format!(
-            "the token file {} cannot be read: {error}",
-            path.display()
-        ))),
+    let wrong = |why: String| Failure {
+        text: format!("the token file {} {why}", path.display()),
+        code: INPUT_WRONG,
+    };
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(TOKEN_FILE_BYTES_MAX + 1).read_to_string(&mut text));
+    read.map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let token = text.trim();
+    let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_token || text.len() as u64 > TOKEN_FILE_BYTES_MAX {
+        return Err(wrong("holds no token".into()));
     }
+    Ok(token.to_owned())
 }
 
 impl Client {
@@ -88,13 +116,13 @@ impl Client {
         let json: Option<Value> = serde_json::from_slice(body).ok();
         match (status, json) {
             (200, Some(json)) => Ok(json),
-            (401, _) => Err(Failure(format!(
+            (401, _) => Err(Failure::refused(format!(
                 "{} wants its token: --token-file FILE, with the file that its [admin] token_file names",
                 self.admin
             ))),
             (_, Some(json)) if json["detail"].is_string() => {
                 let detail = json["detail"].as_str().unwrap_or_default();
-                Err(Failure(format!("{} refused ({status}): {detail}", self.admin)))
+                Err(Failure::refused(format!("{} refused ({status}): {detail}", self.admin)))
             }
             _ => Err(self.strange()),
         }
@@ -121,7 +149,7 @@ impl Client {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => "no answer in time".to_owned(),
             _ => error.to_string(),
         };
-        Failure(format!(
+        Failure::refused(format!(
             "no running plimsoll can be reached at {}: {why}; start one with `plimsoll run -c FILE`, or name its \
              [admin] bind with --admin ADDRESS",
             self.admin
@@ -129,7 +157,7 @@ impl Client {
     }
 
     fn strange(&self) -> Failure {
-        Failure(format!(
+        Failure::refused(format!(
             "what answers at {} is not Plimsoll's admin API; name its [admin] bind with --admin ADDRESS",
             self.admin
         ))

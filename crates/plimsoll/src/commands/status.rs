@@ -7,7 +7,6 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::{Failure, Target};
-use crate::cli::UNREACHABLE;
 
 /// Show how a running process and its pools stand.
 #[derive(Args)]
@@ -20,7 +19,7 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    /// Exit code 0, or 3 when the process cannot be reached or refuses.
+    /// Exit code 0; 1 or 2 when the token file or the address is none; 3 when the process cannot be reached or refuses.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.ask() {
             Ok((status, pools)) if self.json => {
@@ -33,8 +32,8 @@ impl Status {
                 Ok(ExitCode::SUCCESS)
             }
             Err(failure) => {
-                crate::stderr::say(failure);
-                Ok(ExitCode::from(UNREACHABLE))
+                crate::stderr::say(&failure);
+                Ok(ExitCode::from(failure.code))
             }
         }
     }
