@@ -12,6 +12,7 @@ use axum::routing::{get, patch, post, put};
 
 use super::guard::{Guard, guard};
 use super::problem::Problem;
+use super::server::{FIELDS_MAX, HEAD_BYTES_MAX};
 use super::{Api, explain, node, openapi, pools, routes};
 
 /// The longest that an answer may take, the reading of the request's body included.
@@ -67,11 +68,13 @@ fn finish(router: Router<Api>, api: Api) -> Router {
 
 /// Bounds the time of a call, and keeps its answer out of caches and guesses.
 async fn bounded(request: Request, next: Next) -> Response {
-    let answer = tokio::time::timeout(CALL_TIMEOUT, next.run(request)).await;
-    let mut answer = answer.unwrap_or_else(|_| {
-        let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time");
-        problem.into_response()
-    });
+    let mut answer = match check_head(&request) {
+        Err(problem) => problem.into_response(),
+        Ok(()) => match tokio::time::timeout(CALL_TIMEOUT, next.run(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time").into_response(),
+        },
+    };
     if answer.status().is_client_error() && !Problem::is_problem(&answer) {
         // What the framework refuses by itself: escapes that are no text, in the path or in the query.
         let problem = Problem::new(answer.status(), "the path or the query cannot be read");
@@ -81,6 +84,28 @@ async fn bounded(request: Request, next: Next) -> Response {
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
+}
+
+/// Refuses a head that is too large, as it would be written without spare white space.
+fn check_head(request: &Request) -> Result<(), Problem> {
+    let (fields, target) = (request.headers(), request.uri().to_string());
+    let line = request.method().as_str().len() + target.len() + "  HTTP/1.1\r\n".len();
+    let bytes = fields
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    let bytes = line + bytes.sum::<usize>() + "\r\n".len();
+    let too_large = |what: String| Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, what);
+    if bytes > HEAD_BYTES_MAX {
+        let most = HEAD_BYTES_MAX >> 10;
+        return Err(too_large(format!("the head has {bytes} bytes: {most} KiB at the most")));
+    }
+    let count = fields.len();
+    if count > FIELDS_MAX {
+        return Err(too_large(format!(
+            "the head has {count} fields: {FIELDS_MAX} at the most"
+        )));
+    }
+    Ok(())
 }
 
 async fn unknown(uri: Uri) -> Problem {

@@ -19,11 +19,16 @@ const CONNECTIONS_MAX: usize = 256;
 /// From a connection's start, or a request's end, to the end of the next request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest head, in bytes.
-const HEAD_BYTES_MAX: usize = 32 << 10;
+/// The largest head, in bytes. The HTTP library counts what it happened to read at once, which may be more or less, so
+/// that the router counts for itself.
+pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
 
 /// Fields in a head.
-const FIELDS_MAX: usize = 64;
+pub(super) const FIELDS_MAX: usize = 64;
+
+/// How far beyond these limits a head may be and still be told why it is refused. What is beyond, and what is no head
+/// at all, the library answers by itself: 431, 414 or 400 without a body.
+const LENIENCE: usize = 2;
 
 /// The age at which a connection is closed once its request is answered.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
@@ -64,8 +69,8 @@ async fn converse(stream: TcpStream, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(FIELDS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(LENIENCE * FIELDS_MAX)
+        .max_buf_size(LENIENCE * HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
     tokio::select! {

@@ -65,6 +65,38 @@ async fn a_slow_body_is_answered_and_cut_off() {
     assert!(rest.starts_with("HTTP/1.1 408"), "{rest}");
 }
 
+/// What a request with this query and these fields gets, from its status line on.
+async fn answer_to(query: &str, fields: &str) -> String {
+    let mut stream = TcpStream::connect(serving().await).await.expect("connected");
+    let head = format!("GET /healthz?{query} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered and closed");
+    answer
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_told_so() {
+    let field = |bytes: usize| format!("x: {}\r\n", "a".repeat(bytes));
+    for fields in ["", &field(32_000), &"x: a\r\n".repeat(62)] {
+        let answer = answer_to("", fields).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{} bytes: {answer}", fields.len());
+    }
+    for (query, fields, why) in [
+        ("", field(33_000), "32 KiB at the most"),
+        ("", field(40_000), "32 KiB at the most"),
+        (&"q".repeat(33_000), String::new(), "32 KiB at the most"),
+        ("", "x: a\r\n".repeat(63), "the head has 65 fields: 64 at the most"),
+    ] {
+        let answer = answer_to(query, &fields).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{} bytes: {answer}", fields.len());
+        assert!(
+            answer.contains("application/problem+json") && answer.contains(why),
+            "{answer}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn connections_beyond_the_limit_are_closed_at_once() {
     let address = serving().await;
