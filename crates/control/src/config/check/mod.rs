@@ -71,6 +71,11 @@ impl<K: Ord> Seen<K> {
         Seen(BTreeMap::new())
     }
 
+    /// Where `key` was seen first.
+    fn first(&self, key: &K) -> Option<Span> {
+        self.0.get(key).copied()
+    }
+
     /// Adds an error when `key` was seen before.
     fn insert(&mut self, key: K, span: Span, message: impl FnOnce() -> String, faults: &mut Faults) {
         match self.0.get(&key) {

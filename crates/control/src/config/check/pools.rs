@@ -1,11 +1,12 @@
 //! Pools: backends that can be told apart, and checks that can pass.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use plimsoll_core::document::{Faults, Located};
 
-use super::super::compile::{CHECK_INTERVAL, backend_name};
-use super::super::file::{File, Health, HealthTable, Item, Pool, Tried};
+use super::super::compile::CHECK_INTERVAL;
+use super::super::file::{BackendAddress, BackendEntry, File, Health, HealthTable, Item, Name, Pool, Tried};
 use super::Seen;
 
 /// The most backends of one pool.
@@ -43,20 +44,44 @@ fn check_backends(name: &str, item: &Item<Pool>, pool: &Pool, faults: &mut Fault
         faults.error(extra.span, format!("a pool has at most {BACKENDS_MAX} backends"));
     }
     let mut addresses = Seen::new();
-    let mut names = Seen::new();
     for backend in pool.backends.iter() {
-        let backend = &backend.value.0;
-        let address = backend.address.value.0;
-        let before = faults.list.len();
+        let Located {
+            value: BackendAddress(address),
+            span,
+        } = &backend.value.0.address;
         let twice = || format!("{address} is in the pool `{name}` twice");
-        addresses.insert(address, backend.address.span, twice, faults);
-        if faults.list.len() > before {
+        addresses.insert(*address, *span, twice, faults);
+    }
+    check_backend_names(name, pool, &addresses, faults);
+}
+
+/// Operators call a backend by its name or by its address, and have to mean one of them.
+fn check_backend_names(name: &str, pool: &Pool, addresses: &Seen<SocketAddr>, faults: &mut Faults) {
+    let mut names = Seen::new();
+    for Located {
+        value: BackendEntry(backend),
+        ..
+    } in pool.backends.iter()
+    {
+        let Some(Located {
+            value: Name(called),
+            span,
+        }) = &backend.name
+        else {
             continue;
+        };
+        let twice = || format!("two backends of the pool `{name}` are called `{called}`");
+        names.insert(called.clone(), *span, twice, faults);
+        let other = called.parse().ok().filter(|named| *named != backend.address.value.0);
+        if let Some(place) = other.and_then(|other| addresses.first(&other)) {
+            faults
+                .error(
+                    *span,
+                    format!("`{called}` is the address of another backend of the pool `{name}`"),
+                )
+                .help("choose another name, or leave it out")
+                .also(place, "its address");
         }
-        let called = backend_name(backend);
-        let place = backend.name.as_ref().map_or(backend.address.span, |name| name.span);
-        let message = || format!("two backends of the pool `{name}` are called `{called}`");
-        names.insert(called.clone(), place, message, faults);
     }
 }
 

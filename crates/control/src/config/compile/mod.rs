@@ -91,7 +91,7 @@ pub(super) fn route_name(route: &Route, position: usize) -> String {
 }
 
 /// The name of `backend` in its pool.
-pub(super) fn backend_name(backend: &Backend) -> String {
+fn backend_name(backend: &Backend) -> String {
     match &backend.name {
         Some(name) => name.value.0.clone(),
         None => backend.address.value.0.to_string(),

@@ -11,13 +11,14 @@ mod route;
 mod server;
 mod values;
 
+pub(super) use address::BackendAddress;
 pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
 pub(super) use matching::{Match, ValueRule, is_token};
 pub(crate) use pool::WEIGHT_MAX;
-pub(super) use pool::{Backend, Health, HealthTable, Initial, Outlier, OutlierTable, Pool, PoolTimeouts};
+pub(super) use pool::{Backend, BackendEntry, Health, HealthTable, Initial, Outlier, OutlierTable, Pool, PoolTimeouts};
 pub(super) use route::{ACTIONS, Redirect, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
-pub(super) use values::{Each, Item, Keyed, Many, Named, Timeout, Tried};
+pub(super) use values::{Each, Item, Keyed, Many, Name, Named, Timeout, Tried};
 
 use plimsoll_core::document;
 

@@ -206,6 +206,14 @@ fn what_is_there_twice_shows_both_places() {
             "error 2:63 «\"a\"» two backends of the pool `x` are called `a` [first here: 2:22]",
         ),
         (
+            "[pools.x]\nbackends = [{ name = \"10.0.0.2:80\", address = \"10.0.0.1:80\" }, \"10.0.0.2:80\"]",
+            "error 2:22 «\"10.0.0.2:80\"» `10.0.0.2:80` is the address of another backend of the pool `x` (choose another name, or leave it out) [its address: 2:64]",
+        ),
+        (
+            "[pools.x]\nbackends = [{ name = \"b\", address = \"10.0.0.2:80\" }, { name = \"10.0.0.2:80\", address = \"10.0.0.1:80\" }]",
+            "error 2:63 «\"10.0.0.2:80\"» `10.0.0.2:80` is the address of another backend of the pool `x` (choose another name, or leave it out) [its address: 2:37]",
+        ),
+        (
             "[[routes]]\nname = \"a\"\npool = \"api\"\n[[routes]]\nname = \"a\"\npool = \"api\"",
             "error 5:8 «\"a\"» two routes are called `a` [first here: 2:8]",
         ),
