@@ -10,6 +10,8 @@ mod table;
 mod toml;
 mod yaml;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use plimsoll_core::document::{Faults, Node, Span, Value};
@@ -114,11 +116,14 @@ fn text_of(path: &Path) -> Result<String, Unreadable> {
         text: String::new(),
         at: 0,
     };
-    let metadata = std::fs::metadata(path).map_err(|error| refuse(format!("cannot read the file: {error}")))?;
-    if metadata.len() > FILE_BYTES_MAX {
+    let mut bytes = Vec::new();
+    // A device has no length to ask for, and a file may grow while it is read.
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| refuse(format!("cannot read the file: {error}")))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(refuse(format!("the file is larger than {} MiB", FILE_BYTES_MAX >> 20)));
     }
-    let bytes = std::fs::read(path).map_err(|error| refuse(format!("cannot read the file: {error}")))?;
     String::from_utf8(bytes).map_err(|error| Unreadable {
         message: "the file is not UTF-8 text from here on".into(),
         at: error.utf8_error().valid_up_to(),

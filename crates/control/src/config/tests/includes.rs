@@ -186,6 +186,24 @@ fn a_file_that_cannot_be_read_hides_no_error_of_the_others_and_makes_none() {
 }
 
 #[test]
+fn a_file_without_an_end_is_not_read_to_it() {
+    let directory = Directory::new();
+    let endless = directory.0.join("endless.toml");
+    std::os::unix::fs::symlink("/dev/zero", &endless).unwrap();
+    let says = "the file is larger than 16 MiB";
+    assert_eq!(told(&load(&endless, &|_| None)), [format!("endless.toml:1 {says}")]);
+    let first = directory.write("plimsoll.toml", "include = \"endless.toml\"\n");
+    assert_eq!(
+        told(&load(&first, &|_| None)),
+        [format!("plimsoll.toml:1 {}: {says}", endless.display())]
+    );
+    // The token's file has a limit of its own.
+    let first = directory.write("plimsoll.toml", "admin.token_file = \"endless.toml\"\n");
+    let told = told(&load(&first, &|_| None));
+    assert!(told[0].contains("is longer than 4096 bytes"), "{told:#?}");
+}
+
+#[test]
 fn a_first_file_that_cannot_be_read_is_told() {
     let directory = Directory::new();
     let gone = directory.0.join("gone.toml");
