@@ -10,19 +10,21 @@ mod file;
 mod plan;
 mod read;
 pub mod render;
+mod schema;
 mod source;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
-use plimsoll_core::document::{Decode, Fault, Faults, Json};
+use plimsoll_core::document::{Decode, Fault, Faults};
 
 pub use plan::{
     AccessLog, AdminPlan, BackendPlan, CheckKind, CheckPlan, HttpPlan, ListenerPlan, LogPlan, OutlierPlan, Plan,
     PoolPlan, RouteIndex, RoutePlan, ServicePlan,
 };
 pub use read::{Environment, Format};
+pub use schema::schema;
 pub use source::{FILE_BYTES_MAX, Position, Source, Sources};
 
 use file::File;
@@ -98,14 +100,6 @@ pub(crate) fn decode_json<T: Decode>(text: String) -> Result<T, Refused> {
             sources,
         }),
     }
-}
-
-/// The JSON Schema (draft 2020-12) of the whole configuration.
-pub fn schema() -> Json {
-    let mut schema = File::schema();
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
-    schema["title"] = "Plimsoll configuration".into();
-    schema
 }
 
 fn finish(tree: Option<Tree>, sources: Sources, mut faults: Faults) -> Result<Loaded, Refused> {

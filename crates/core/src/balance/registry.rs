@@ -43,9 +43,9 @@ macro_rules! policies {
                 }
             }
 
-            fn table_schemas() -> Vec<(&'static str, $crate::document::Json)> {
+            fn table_schemas() -> Vec<(&'static [&'static str], $crate::document::Json)> {
                 use $crate::document::Decode;
-                vec![$( ($name, $module::$type::schema()) ),*]
+                vec![$( (&[$name, $($alias,)*], $module::$type::schema()) ),*]
             }
 
             const WORDS: &'static [&'static str] = &[$($name, $($alias,)*)*];
@@ -64,7 +64,7 @@ macro_rules! policies {
 }
 
 use super::PolicyConfig;
-use crate::document::{Decode, Faults, Json, Node, Value, expect_word, table_schema};
+use crate::document::{Decode, Faults, Json, Node, Value, expect_word, table_schema, with_required, words_schema};
 
 /// Policies of the contract that are not built yet.
 const LATER: &[&str] = &["prequal"];
@@ -110,11 +110,11 @@ impl Decode for PolicyConfig {
     }
 
     fn schema() -> Json {
-        let mut forms = vec![serde_json::json!({ "type": "string", "enum": Self::WORDS })];
-        for (name, schema) in Self::table_schemas() {
+        let mut forms = vec![words_schema(Self::WORDS)];
+        for (names, schema) in Self::table_schemas() {
             let mut properties = schema["properties"].as_object().cloned().unwrap_or_default();
-            properties.insert("kind".into(), serde_json::json!({ "const": name }));
-            forms.push(table_schema(properties, &[]));
+            properties.insert("kind".into(), words_schema(names));
+            forms.push(with_required(table_schema(properties, &[]), &[("kind", true)]));
         }
         serde_json::json!({ "anyOf": forms })
     }

@@ -64,7 +64,7 @@ impl Decode for Duration {
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^[0-9.]+ ?(ms|s|m|h|d)$", "examples": ["250ms", "2s", "5m"] })
+        json!({ "type": "string", "pattern": "^[0-9.]+ *(ms|s|m|h|d)$", "examples": ["250ms", "2s", "5m"] })
     }
 }
 

@@ -111,7 +111,7 @@ impl Decode for PathRegex {
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "format": "regex" })
+        json!({ "type": "string", "examples": ["/reports/[0-9]+"] })
     }
 }
 
@@ -202,7 +202,7 @@ impl Decode for ValueRegex {
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "format": "regex" })
+        json!({ "type": "string", "examples": ["[0-9]+"] })
     }
 }
 

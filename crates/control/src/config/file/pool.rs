@@ -286,7 +286,7 @@ impl Decode for StatusRange {
 
     fn schema() -> Json {
         json!({ "anyOf": [
-            { "type": "string", "pattern": "^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$" },
+            { "type": "string", "pattern": "^ *[1-5][0-9][0-9] *(- *[1-5][0-9][0-9] *)?$" },
             { "type": "integer", "minimum": 100, "maximum": 599 },
         ] })
     }

@@ -75,6 +75,16 @@ fn every_page_that_the_documents_point_at_is_there() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
+/// Every configuration that the documents show, whole.
+pub(super) fn samples() -> Vec<String> {
+    let example = fs::read_to_string(root().join("plimsoll.example.toml")).expect("the example is there");
+    let shown = pages()
+        .into_iter()
+        .flat_map(|(_, text)| samples_of(&text))
+        .map(|sample| completed(&sample));
+    shown.chain([example]).collect()
+}
+
 /// The workspace's root.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

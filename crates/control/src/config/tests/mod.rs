@@ -12,6 +12,7 @@ mod mistakes_of_tables;
 mod plans;
 mod rendering;
 mod robust;
+mod schema;
 mod warnings;
 
 use plimsoll_core::document::{Fault, Severity};
