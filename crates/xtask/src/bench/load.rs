@@ -1,4 +1,4 @@
-//! Load from `wrk`, and single requests.
+//! Load from `wrk` and `h2load`, and single requests.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -56,6 +56,63 @@ pub(crate) fn wrk(
         .output()
         .map_err(|error| format!("cannot start wrk: {error}"))?;
     read_wrk(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Connections of `h2load`, and streams on each.
+const HTTP2_CONNECTIONS: &str = "16";
+const HTTP2_STREAMS: &str = "10";
+
+/// Loads a proxy over HTTP/2 for `span`.
+pub(crate) fn h2load(to: SocketAddr, workload: &Workload, span: Duration, cores: Option<&str>) -> Result<Load, Fault> {
+    let seconds = span.as_secs().max(1).to_string();
+    let url = format!("http://{to}{}", workload.path);
+    let launch = Launch::new(
+        "h2load",
+        [
+            "-t",
+            "1",
+            "-c",
+            HTTP2_CONNECTIONS,
+            "-m",
+            HTTP2_STREAMS,
+            "-D",
+            &seconds,
+            &url,
+        ],
+    );
+    let output = launch
+        .command(cores)
+        .output()
+        .map_err(|error| format!("cannot start h2load: {error}"))?;
+    read_h2load(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// `requests: 5 total, 5 started, 5 done, 5 succeeded, 0 failed, 0 errored, 0 timeout`; what was under way when the time
+/// was over is started and not done.
+fn read_h2load(text: &str) -> Result<Load, Fault> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("requests: "))
+        .unwrap_or_default();
+    let count = |what: &str| {
+        let part = line.split(", ").find(|part| part.ends_with(what))?;
+        part.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    match (count(" succeeded"), count(" failed")) {
+        (Some(requests), Some(0.0)) if requests > 0.0 => Ok(Load {
+            requests,
+            p50_us: f64::NAN,
+            p99_us: f64::NAN,
+        }),
+        _ => Err(format!("h2load says: {line}")),
+    }
+}
+
+/// Whether a GET over HTTP/2 is answered with 200 now.
+pub(crate) fn answers_http2(to: SocketAddr, path: &str) -> bool {
+    let url = format!("http://{to}{path}");
+    let output = Launch::new("h2load", ["-n", "1", &url]).command(None).output();
+    output.is_ok_and(|output| read_h2load(&String::from_utf8_lossy(&output.stdout)).is_ok())
 }
 
 /// A script for wrk that asks for one route's host after the other.
@@ -147,6 +204,15 @@ mod tests {
         let load = read_wrk(text).unwrap();
         assert_eq!((load.requests, load.p50_us, load.p99_us), (80134.0, 93.0, 1500.0));
         assert!(read_wrk("  5 requests in 1s\n  Non-2xx or 3xx responses: 5\n").is_err());
+    }
+
+    #[test]
+    fn h2load_is_read_as_it_writes() {
+        let text =
+            "finished in 1.00s\nrequests: 300 total, 310 started, 300 done, 300 succeeded, 0 failed, 0 errored\n";
+        assert_eq!(read_h2load(text).unwrap().requests, 300.0);
+        assert!(read_h2load("requests: 3 total, 3 started, 3 done, 2 succeeded, 1 failed\n").is_err());
+        assert!(read_h2load("").is_err());
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Bench<'_> {
             backends: self.backends.addresses(variant.backends),
             routes: variant.routes,
             layer4: workload.layer4,
+            http2: workload.http2,
             workers: variant.workers,
             connections_max: if roomy {
                 idle::count(self.machine) + 500
@@ -75,7 +76,13 @@ impl Bench<'_> {
         } else {
             ANY_HOST.to_owned()
         };
-        proxy.wait_until(START_PATIENCE, || load::answers(scenario.listen, "/small", &host))?;
+        proxy.wait_until(START_PATIENCE, || {
+            if scenario.http2 {
+                load::answers_http2(scenario.listen, "/small")
+            } else {
+                load::answers(scenario.listen, "/small", &host)
+            }
+        })?;
         let start_ms = started.elapsed().as_secs_f64() * 1e3;
         match workload.kind {
             Kind::StartUp => Ok(Sample {
@@ -141,6 +148,9 @@ impl Bench<'_> {
         span: Duration,
     ) -> Result<Load, Fault> {
         let cores = self.machine.other_cores(scenario.workers);
+        if scenario.http2 {
+            return load::h2load(scenario.listen, workload, span, cores.as_deref());
+        }
         let place = (cores.as_deref(), scenario.dir.as_path());
         load::wrk(scenario.listen, workload, scenario.routes, connections, span, place)
     }

@@ -22,6 +22,8 @@ pub(crate) struct Workload {
     pub(crate) kind: Kind,
     /// Layer 4: bytes are relayed, not messages.
     pub(crate) layer4: bool,
+    /// Clients speak HTTP/2, by prior knowledge.
+    pub(crate) http2: bool,
     /// What the client asks for.
     pub(crate) path: &'static str,
     /// Every request comes on a connection of its own.
@@ -54,6 +56,7 @@ const BASE: Workload = Workload {
     about: "",
     kind: Kind::CpuPerRequest,
     layer4: false,
+    http2: false,
     path: "/small",
     close: false,
     variants: &[PLAIN],
@@ -81,6 +84,13 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         about: "HTTP/1.1, a new connection for each request",
         close: true,
         budgets: &[("nginx", 0.9)],
+        ..BASE
+    },
+    Workload {
+        name: "h2-small",
+        about: "HTTP/2 from clients, 160-byte responses, 16 connections with 10 streams each",
+        http2: true,
+        budgets: &[("haproxy", 0.85)],
         ..BASE
     },
     Workload {

@@ -27,7 +27,7 @@ impl Peer for Caddy {
 
     fn offers(&self, workload: &Workload) -> bool {
         // Layer 4 is a plugin that the released program lacks; a number of workers it has none.
-        !workload.layer4 && workload.name != "workers"
+        !workload.layer4 && !workload.http2 && workload.name != "workers"
     }
 
     fn launch(&self, scenario: &Scenario) -> Result<Launch, Fault> {

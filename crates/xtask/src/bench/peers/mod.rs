@@ -25,6 +25,7 @@ pub(crate) struct Scenario {
     /// 1: everything goes to the pool. More: each host of [`super::load::host_of`] has a route of its own.
     pub(crate) routes: usize,
     pub(crate) layer4: bool,
+    pub(crate) http2: bool,
     pub(crate) workers: usize,
     /// Connections that it has to hold at once.
     pub(crate) connections_max: usize,

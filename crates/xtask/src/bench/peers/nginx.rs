@@ -92,6 +92,7 @@ fn configuration(scenario: &Scenario) -> String {
     for path in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         let _ = writeln!(text, " {path}_temp_path {dir}/{path};");
     }
+    let http2 = if scenario.http2 { " http2" } else { "" };
     for route in 0..scenario.routes {
         // Options of a listening socket may be given once.
         let at = if route == 0 {
@@ -106,7 +107,7 @@ fn configuration(scenario: &Scenario) -> String {
         };
         let _ = writeln!(
             text,
-            " server {{ listen {at};{name} location / {{ proxy_pass http://pool; }} }}"
+            " server {{ listen {at}{http2};{name} location / {{ proxy_pass http://pool; }} }}"
         );
     }
     text + "}\n"

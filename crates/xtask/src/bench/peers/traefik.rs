@@ -27,7 +27,7 @@ impl Peer for Traefik {
 
     fn offers(&self, workload: &Workload) -> bool {
         // It has no number of workers: its runtime takes the cores that it is pinned to.
-        workload.name != "workers"
+        !workload.http2 && workload.name != "workers"
     }
 
     fn launch(&self, scenario: &Scenario) -> Result<Launch, Fault> {
