@@ -78,6 +78,6 @@ impl HeadFault {
 }
 
 /// The position of `part`, which lies in `whole`.
-fn offset(whole: &[u8], part: &[u8]) -> usize {
+pub(crate) fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize
 }

@@ -1,12 +1,13 @@
 //! Heads and trailers. A request becomes the text of HTTP/1.1 and is then read by the same strict parser as any other,
 //! so that nothing malformed gets past by its version.
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
 use crate::field::{Class, classify};
-use crate::h1::{HeadFault, ResponseHead};
+use crate::h1::{HeadFault, ResponseHead, offset};
 
 /// An answer's head that HTTP/2 cannot carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,34 +28,43 @@ pub fn write_head(out: &mut Vec<u8>, parts: &Parts, ended: bool) -> Result<(), H
     }
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_host(out, parts)?;
+    // One pass: looking a field up costs more than meeting it.
+    let (mut host, mut cookies, mut has_length) = (None, 0, false);
     for (name, value) in &parts.headers {
-        if *name != HOST && *name != COOKIE {
-            line(out, name, value);
+        match *name {
+            HOST if host.replace(value.as_bytes()).is_some() => {
+                return Err(HeadFault::Malformed("there has to be one Host field"));
+            }
+            HOST => {}
+            COOKIE => cookies += 1,
+            _ => {
+                has_length |= *name == CONTENT_LENGTH;
+                line(out, name, value);
+            }
         }
     }
-    // RFC 9113 §8.2.3: cookies may come one by one, and are one field again for whoever reads HTTP/1.1.
-    for (at, cookie) in parts.headers.get_all(COOKIE).iter().enumerate() {
-        out.extend_from_slice(if at == 0 { b"cookie: " } else { b"; " });
-        out.extend_from_slice(cookie.as_bytes());
+    if cookies > 0 {
+        write_cookies(out, parts);
     }
-    if parts.headers.contains_key(COOKIE) {
-        out.extend_from_slice(b"\r\n");
-    }
-    if !ended && !parts.headers.contains_key(CONTENT_LENGTH) {
+    write_host(out, parts, host)?;
+    if !ended && !has_length {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
 }
 
-/// RFC 9113 §8.3.1: `:authority` takes the place of `Host`, and must not differ from it.
-fn write_host(out: &mut Vec<u8>, parts: &Parts) -> Result<(), HeadFault> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let host = hosts.next().map(HeaderValue::as_bytes);
-    if hosts.next().is_some() {
-        return Err(HeadFault::Malformed("there has to be one Host field"));
+/// RFC 9113 §8.2.3: cookies may come one by one, and are one field again for whoever reads HTTP/1.1.
+fn write_cookies(out: &mut Vec<u8>, parts: &Parts) {
+    for (at, cookie) in parts.headers.get_all(COOKIE).iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"cookie: " } else { b"; " });
+        out.extend_from_slice(cookie.as_bytes());
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9113 §8.3.1: `:authority` takes the place of `Host`, and must not differ from it.
+fn write_host(out: &mut Vec<u8>, parts: &Parts, host: Option<&[u8]>) -> Result<(), HeadFault> {
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     if let (Some(authority), Some(host)) = (authority, host)
         && !authority.eq_ignore_ascii_case(host)
@@ -87,6 +97,8 @@ pub fn response(head: &ResponseHead<'_>, date: &[u8]) -> Result<Response<()>, He
     fields.reserve(head.fields.len() + 1);
     let may_frame = head.status >= 200 && head.status != 204;
     let mut dated = head.status < 200;
+    // The values share one copy of the head.
+    let shared = Bytes::copy_from_slice(head.bytes);
     for (field, class) in head.fields.iter().zip(&*head.classes) {
         match class {
             Class::Connection | Class::HopByHop | Class::Upgrade | Class::TransferEncoding => continue,
@@ -95,8 +107,9 @@ pub fn response(head: &ResponseHead<'_>, date: &[u8]) -> Result<Response<()>, He
             _ => {}
         }
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadError)?;
-        let value = HeaderValue::from_bytes(field.value).map_err(|_| HeadError)?;
-        fields.append(name, value);
+        let at = offset(head.bytes, field.value);
+        let value = HeaderValue::from_maybe_shared(shared.slice(at..at + field.value.len()));
+        fields.append(name, value.map_err(|_| HeadError)?);
     }
     if !dated {
         let date = HeaderValue::from_bytes(date).map_err(|_| HeadError)?;
@@ -154,10 +167,10 @@ mod tests {
             .header("cookie", "b=2");
         assert_eq!(
             text(request, true).unwrap(),
-            "GET /a?b=c HTTP/1.1\r\nhost: shop.example\r\nx-one: 1\r\ncookie: a=1; b=2\r\n\r\n"
+            "GET /a?b=c HTTP/1.1\r\nx-one: 1\r\ncookie: a=1; b=2\r\nhost: shop.example\r\n\r\n"
         );
         let request = Request::post("http://a/").header("content-length", "3");
-        assert!(text(request, false).unwrap().ends_with("content-length: 3\r\n\r\n"));
+        assert!(text(request, false).unwrap().contains("content-length: 3\r\n"));
         assert!(
             text(Request::post("http://a/"), false)
                 .unwrap()

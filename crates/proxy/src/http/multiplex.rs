@@ -208,10 +208,11 @@ impl Multiplexed {
         }
         self.open.set(self.open.get() + 1);
         let (open, local) = (Open(self.open.clone()), self.local);
-        tokio::task::spawn_local(async move {
+        // Boxed, since a task's state is moved several times before it rests.
+        tokio::task::spawn_local(Box::pin(async move {
             one_request(&client, local, &pinned, head, respond).await;
             drop(open);
-        });
+        }));
     }
 }
 

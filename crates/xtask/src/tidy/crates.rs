@@ -53,7 +53,7 @@ const RULES: &[Rule] = &[
     Rule {
         name: HTTP,
         floors: &[CORE, NET],
-        outside: &["http", "httparse", "itoa", "memchr", "thiserror"],
+        outside: &["bytes", "http", "httparse", "itoa", "memchr", "thiserror"],
         tests: &["proptest"],
     },
     Rule {
