@@ -41,18 +41,24 @@ pub(crate) enum Next {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(mut connection: Connection) {
-    let mut ahead = Vec::new();
-    loop {
-        if !becomes_readable(&connection).await {
-            return;
-        }
-        // Boxed, so that the state of a request does not swell every idle connection.
-        match Box::pin(busy(&mut connection, &mut ahead)).await {
-            Next::Idle => {}
-            Next::Multiplex => return Box::pin(multiplex::serve(connection, ahead)).await,
-            Next::Abort => return connection.socket.abort(),
-            Next::Close | Next::Linger => return,
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function holds its argument twice, in each of thousands of idle connections"
+)]
+pub(crate) fn serve(mut connection: Connection) -> impl Future<Output = ()> {
+    async move {
+        let mut ahead = Vec::new();
+        loop {
+            if !becomes_readable(&connection).await {
+                return;
+            }
+            // Boxed, so that the state of a request does not swell every idle connection.
+            match Box::pin(busy(&mut connection, &mut ahead)).await {
+                Next::Idle => {}
+                Next::Multiplex => return Box::pin(multiplex::serve(connection, ahead)).await,
+                Next::Abort => return connection.socket.abort(),
+                Next::Close | Next::Linger => return,
+            }
         }
     }
 }
