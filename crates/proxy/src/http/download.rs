@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head};
-use plimsoll_net::{Deadline, GROWN_MAX, Socket};
+use plimsoll_net::{Deadline, Socket};
 
 use super::downstream::Downstream;
 use super::exchange::{Answer, Exchange, Fault};
@@ -115,7 +115,7 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Reads more of the answer; false at its end.
     async fn fill(&mut self, backend: &mut Socket) -> Result<bool, Fault> {
         if self.hungry {
-            self.answer.grow(GROWN_MAX);
+            self.answer.grow(D::ANSWER_MAX);
         }
         let mut idle_until = None;
         poll_fn(|cx| match backend.poll_fill(cx, &mut self.answer) {

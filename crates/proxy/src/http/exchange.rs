@@ -8,7 +8,7 @@ use std::time::Duration;
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_core::snapshot::{HttpLimits, HttpTimeouts};
 use plimsoll_http::h1::{FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response};
-use plimsoll_net::{Buffer, Deadline, GROWN_MAX, Socket, Timer};
+use plimsoll_net::{Buffer, Deadline, Socket, Timer};
 
 use super::accept::sooner;
 use super::downstream::Downstream;
@@ -129,7 +129,7 @@ impl<D: Downstream> Exchange<'_, D> {
                     }
                 }
                 if self.answer.is_full() {
-                    self.answer.grow(GROWN_MAX);
+                    self.answer.grow(D::ANSWER_MAX);
                 }
                 match backend.poll_fill(cx, &mut self.answer) {
                     Poll::Pending => break,

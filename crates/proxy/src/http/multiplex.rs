@@ -34,7 +34,7 @@ const WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// What we hold of one stream's answer for a client that is slow to take it.
-const SEND_MAX: usize = 128 << 10;
+const SEND_MAX: usize = 32 << 10;
 
 /// Streams that a client has reset and we have not looked at yet; streams that we have reset and still remember.
 const RESET_MAX: usize = 20;

@@ -29,6 +29,8 @@ impl<'c> H1<'c> {
 }
 
 impl Downstream for H1<'_> {
+    const ANSWER_MAX: usize = GROWN_MAX;
+
     fn gather(&mut self, upload: &mut Upload) -> Result<bool, UploadFault> {
         while upload.has_room() {
             let step = self.decoder.step(self.input.unread());

@@ -14,8 +14,8 @@ use plimsoll_net::{Buffer, Socket};
 use super::{Downstream, Unspeakable};
 use crate::http::upload::{Upload, UploadFault};
 
-/// The most bytes that are put into one piece of an answer: a few frames.
-const PIECE_MAX: usize = 64 << 10;
+/// The most bytes that are put into one piece of an answer: two frames.
+const PIECE_MAX: usize = 32 << 10;
 
 /// A request on a stream.
 pub(crate) struct H2 {
@@ -87,6 +87,9 @@ fn gone(error: h2::Error) -> io::Error {
 }
 
 impl Downstream for H2 {
+    /// A connection may have a hundred answers under way.
+    const ANSWER_MAX: usize = 64 << 10;
+
     fn gather(&mut self, upload: &mut Upload) -> Result<bool, UploadFault> {
         while upload.has_room() {
             if self.pending.is_empty() {

@@ -20,6 +20,9 @@ pub(crate) struct Unspeakable;
 
 /// The client's side of one request and its answer.
 pub(crate) trait Downstream {
+    /// The most bytes that the buffer of an answer for it grows to.
+    const ANSWER_MAX: usize;
+
     /// Moves what is here of the request's body to `upload`; true when it needs more from the client.
     fn gather(&mut self, upload: &mut Upload) -> Result<bool, UploadFault>;
 
