@@ -11,7 +11,8 @@ use plimsoll_core::membership::{Event, Transition};
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::rng::Rng;
 use plimsoll_core::route::RouteTable;
-use plimsoll_core::snapshot::{HttpService, Listener, Route, Service, Snapshot};
+use plimsoll_core::snapshot::{Action, HttpService, Listener, Route, Service, Snapshot};
+use plimsoll_core::split::Share;
 use plimsoll_core::time::Now;
 use tokio::sync::Notify;
 
@@ -40,6 +41,23 @@ pub struct Control {
     pub(crate) was_ready: AtomicBool,
     /// Wakes the driver when something changed that it has to look at.
     pub(crate) changed: Notify,
+}
+
+/// Why a split stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SplitFault {
+    /// No such route.
+    #[error("there is no such route")]
+    NoRoute,
+    /// It sends to one pool, or to none.
+    #[error("the route has no split")]
+    NoSplit,
+    /// A pool that has no part of it.
+    #[error("the pool `{0}` has no part of the split; its pools are {1}")]
+    Stranger(String, String),
+    /// All weights are 0.
+    #[error("no pool would get any request")]
+    Nothing,
 }
 
 /// What changes, under one lock.
@@ -206,6 +224,43 @@ impl Control {
         drop(state);
         self.changed.notify_one();
         true
+    }
+
+    /// Shares the requests of the route `name` out by these weights of its split's pools from now on, in one swap; a pool
+    /// that is not named gets none.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn set_split(&self, name: &str, weights: &[(&str, u32)]) -> Result<(), SplitFault> {
+        let state = self.state();
+        let plan = &state.plan;
+        let route = plan.routes.iter().find(|route| route.name == name);
+        let Action::Split(split) = &route.ok_or(SplitFault::NoRoute)?.action else {
+            return Err(SplitFault::NoSplit);
+        };
+        let before = split.shares();
+        let name_of = |share: &Share| plan.pools[share.pool].name.as_str();
+        let is_part = |pool: &str| before.iter().any(|share| name_of(share) == pool);
+        if let Some((stranger, _)) = weights.iter().find(|(pool, _)| !is_part(pool)) {
+            let known: Vec<&str> = before.iter().map(name_of).collect();
+            return Err(SplitFault::Stranger((*stranger).to_owned(), known.join(", ")));
+        }
+        let weight_of = |share: &Share| {
+            let of = weights.iter().find(|(pool, _)| *pool == name_of(share));
+            of.map_or(0, |(_, weight)| *weight)
+        };
+        let after: Vec<Share> = before
+            .iter()
+            .map(|share| Share {
+                pool: share.pool,
+                weight: weight_of(share),
+            })
+            .collect();
+        if after.iter().all(|share| share.weight == 0) {
+            return Err(SplitFault::Nothing);
+        }
+        split.publish(after);
+        Ok(())
     }
 
     /// What there is to check: each pool with its plan, and its backends with their names and addresses.

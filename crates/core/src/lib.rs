@@ -21,6 +21,7 @@ pub mod route;
 #[cfg(test)]
 mod simulation;
 pub mod snapshot;
+pub mod split;
 pub mod telemetry;
 pub mod time;
 pub mod upcall;

@@ -10,6 +10,7 @@ use crate::pool::Pool;
 use crate::retry::RetryPolicy;
 use crate::route::host::Authority;
 use crate::route::{Fields, RouteTable};
+use crate::split::Split;
 
 /// One generation of the configuration, compiled: names are numbers, defaults are filled in, limits are checked.
 pub struct Snapshot {
@@ -207,6 +208,8 @@ pub struct Route {
 pub enum Action {
     /// Send to a backend of this pool.
     Pool(PoolIndex),
+    /// Send to a backend of one of several pools.
+    Split(Arc<Split>),
     /// Send the client elsewhere.
     Redirect(Redirect),
     /// Answer ourselves.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use plimsoll_core::document::{Decode, Faults, Json, Node, Value};
+use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value};
 use plimsoll_core::membership::Action;
 use plimsoll_core::{document, words};
 use serde_json::json;
 
-use crate::config::WEIGHT_MAX;
+use crate::config::{Part, WEIGHT_MAX};
 
 document! {
     /// What an operator wants of a backend. It holds until it is undone.
@@ -18,6 +18,14 @@ document! {
         pub(super) state: Option<Wanted>,
         /// How long a draining backend keeps the work that it has.
         pub(super) timeout: Option<Duration>,
+    }
+}
+
+document! {
+    /// What an operator wants of a route.
+    pub(super) struct RouteChange {
+        /// The parts of its split, all in one swap; a pool that is left out gets none.
+        pub(super) split: Option<Vec<Located<Part>>>,
     }
 }
 

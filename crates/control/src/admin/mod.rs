@@ -3,6 +3,7 @@
 //! It is served on the control plane's runtime, so that no call costs a request its latency. [`Admin::bind`] takes the
 //! sockets before anything is served, [`Admin::serve`] answers.
 
+mod body;
 mod change;
 mod explain;
 mod guard;

@@ -4,7 +4,7 @@ use plimsoll_core::document::Decode;
 use plimsoll_core::health::State;
 use serde_json::{Value, json};
 
-use super::change::Change;
+use super::change::{Change, RouteChange};
 
 /// `GET /api/v1/openapi.json`.
 pub(super) async fn document() -> axum::Json<Value> {
@@ -28,6 +28,7 @@ pub(super) fn describe() -> Value {
                 "Pool": pool(),
                 "Backend": backend(),
                 "Change": change_schema(),
+                "RouteChange": route_change_schema(),
                 "Route": route(),
                 "Decision": decision(),
                 "Problem": problem(),
@@ -57,6 +58,7 @@ fn paths() -> Value {
         "/api/v1/pools/{pool}": one_pool,
         "/api/v1/pools/{pool}/backends/{address}": { "patch": change(&pool, &backend) },
         "/api/v1/explain": explain(),
+        "/api/v1/routes/{route}": { "patch": route_change() },
         "/api/v1/routes": get("All routes, in the order of the file.", "application/json", &routes),
     })
 }
@@ -134,6 +136,23 @@ fn change(pool: &Value, backend: &Value) -> Value {
     })
 }
 
+fn route_change() -> Value {
+    json!({
+        "summary": "Share a route's requests out over the pools of its split, in one swap.",
+        "parameters": [parameter("route", "The route's name.")],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": of("RouteChange") } } },
+        "responses": {
+            "200": answer("The route as it stands then.", "application/json", &of("Route")),
+            "400": refusal("The body is no such change, or the route has no such split."),
+            "401": refusal("The token is missing or wrong."),
+            "403": refusal("The Host or the Origin is not ours."),
+            "404": refusal("No such route."),
+            "413": refusal("The body is too large."),
+            "415": refusal("The body is not application/json."),
+        },
+    })
+}
+
 /// A change names something to change, and a timeout only with a drain.
 fn change_schema() -> Value {
     let mut schema = Change::schema();
@@ -141,6 +160,13 @@ fn change_schema() -> Value {
     let drain = json!({ "required": ["state"], "properties": { "state": { "const": "drain" } } });
     schema["dependentSchemas"] = json!({ "timeout": drain });
     schema["properties"]["timeout"]["pattern"] = r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)$".into();
+    schema
+}
+
+fn route_change_schema() -> Value {
+    let mut schema = RouteChange::schema();
+    schema["required"] = json!(["split"]);
+    schema["properties"]["split"]["minItems"] = 1.into();
     schema
 }
 
@@ -279,6 +305,7 @@ fn route() -> Value {
             "cookies": texts,
         })) },
         "pool": or_null("string"),
+        "split": { "type": ["array", "null"], "items": object(&json!({ "pool": text(), "weight": count() })) },
         "redirect": or_null("object"),
         "respond": or_null("object"),
         "timeout_ms": or_null("integer"),

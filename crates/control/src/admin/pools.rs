@@ -1,22 +1,19 @@
 //! Calls about pools and their backends.
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use plimsoll_core::document::nearest;
 use plimsoll_core::membership::{Action, Event, MemberStatus, Operator};
 use serde_json::{Value, json};
 
 use super::Api;
+use super::body::read_body;
 use super::change::Change;
 use super::node::rfc3339;
 use super::problem::Problem;
-use crate::config::decode_json;
 use crate::living::PoolStatus;
 use crate::publish::Control;
-
-/// The largest body of a change, in bytes.
-const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// `GET /api/v1/pools`.
 pub(super) async fn list(State(api): State<Api>) -> axum::Json<Value> {
@@ -37,7 +34,7 @@ pub(super) async fn change(
     fields: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<Value>, Problem> {
-    let change = read_change(&fields, body).await?;
+    let change: Change = read_body(&fields, body).await?;
     let actions = change
         .actions()
         .map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))?;
@@ -64,27 +61,6 @@ pub(super) async fn change(
     Ok(axum::Json(answer))
 }
 
-async fn read_change(fields: &HeaderMap, body: Body) -> Result<Change, Problem> {
-    // A form in somebody's page can send any other type without asking first.
-    let kind = fields.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the Content-Type has to be application/json",
-        ));
-    }
-    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body did not arrive whole, or has more than {BODY_BYTES_MAX} bytes"),
-        )
-    })?;
-    let text = String::from_utf8(bytes.into())
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8 text"))?;
-    decode_json(text).map_err(|refused| Problem::refused(&refused))
-}
-
 fn find_pool(control: &Control, name: &str) -> Result<PoolStatus, Problem> {
     control.pool(name).ok_or_else(|| {
         let names = control.pool_names();
@@ -103,7 +79,7 @@ fn find_backend(pool: &PoolStatus, key: &str) -> Result<MemberStatus, Problem> {
         .ok_or_else(|| unknown("backend", key, pool.backends.iter().map(|backend| &*backend.name)))
 }
 
-fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> Problem {
+pub(super) fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> Problem {
     let hint = nearest(name, known).map_or(String::new(), |word| format!("; did you mean \"{word}\"?"));
     Problem::new(StatusCode::NOT_FOUND, format!("there is no {what} \"{name}\"{hint}"))
 }

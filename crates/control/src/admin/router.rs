@@ -32,7 +32,7 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route("/api/v1/pools/{pool}/backends", post(not_built))
         .route(BACKEND, patch(pools::change))
         .route("/api/v1/routes", get(routes::list))
-        .route("/api/v1/routes/{route}", patch(not_built))
+        .route("/api/v1/routes/{route}", patch(routes::change))
         .route("/api/v1/reload", post(not_built))
         .route("/api/v1/config", put(not_built))
         .route("/api/v1/explain", get(explain::explain))

@@ -1,16 +1,57 @@
 //! Calls about routes.
 
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
 use plimsoll_core::route::{Rule, ValueMatch};
 use plimsoll_core::snapshot::Action;
+use plimsoll_core::split::Share;
 use serde_json::{Value, json};
 
 use super::Api;
+use super::body::read_body;
+use super::change::RouteChange;
+use super::pools::unknown;
+use super::problem::Problem;
 use crate::config::{Plan, RouteIndex, RoutePlan, ServicePlan};
+use crate::publish::SplitFault;
 
 /// `GET /api/v1/routes`: in the order of the file.
 pub(super) async fn list(State(api): State<Api>) -> axum::Json<Value> {
     axum::Json(routes_json(&api.control.plan()))
+}
+
+/// `PATCH /api/v1/routes/{route}`: the route as it stands then.
+pub(super) async fn change(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    fields: HeaderMap,
+    body: Body,
+) -> Result<axum::Json<Value>, Problem> {
+    let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, why);
+    let change: RouteChange = read_body(&fields, body).await?;
+    let parts = change
+        .split
+        .ok_or_else(|| bad("nothing to change: name `split`".into()))?;
+    let weights: Vec<(&str, u32)> = parts
+        .iter()
+        .map(|part| (part.value.pool.value.as_str(), part.value.weight.0))
+        .collect();
+    api.control.set_split(&name, &weights).map_err(|fault| match fault {
+        SplitFault::NoRoute => {
+            let plan = api.control.plan();
+            unknown("route", &name, plan.routes.iter().map(|route| route.name.as_str()))
+        }
+        fault => bad(fault.to_string()),
+    })?;
+    tracing::info!(route = name, weights = ?weights, "an operator changed a split");
+    let routes = routes_json(&api.control.plan());
+    let found = routes
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|route| route["name"] == name.as_str());
+    Ok(axum::Json(found.cloned().unwrap_or_default()))
 }
 
 fn routes_json(plan: &Plan) -> Value {
@@ -42,25 +83,31 @@ fn note<'p>(route: RouteIndex, listener: &'p str, listeners: &mut [Vec<&'p str>]
 }
 
 fn route_json(plan: &Plan, route: &RoutePlan, listeners: &[&str], rules: &[Value]) -> Value {
-    let (pool, redirect, respond) = match &route.action {
-        Action::Pool(index) => (plan.pools.get(*index).map(|pool| &pool.name), None, None),
-        Action::Redirect(redirect) => {
-            let fields = json!({
-                "scheme": redirect.scheme,
-                "host": redirect.host,
-                "port": redirect.port,
-                "path": redirect.path,
-                "status": redirect.status,
-            });
-            (None, Some(fields), None)
+    let name_of = |pool: usize| plan.pools.get(pool).map(|pool| &pool.name);
+    let (mut pool, mut split, mut redirect, mut respond) = (None, None, None, None);
+    match &route.action {
+        Action::Pool(index) => pool = name_of(*index),
+        Action::Split(shares) => {
+            let part = |share: &Share| json!({ "pool": name_of(share.pool), "weight": share.weight });
+            split = Some(shares.shares().iter().map(part).collect::<Vec<_>>());
         }
-        Action::Respond(respond) => (None, None, Some(json!({ "status": respond.status }))),
-    };
+        Action::Redirect(to) => {
+            redirect = Some(json!({
+                "scheme": to.scheme,
+                "host": to.host,
+                "port": to.port,
+                "path": to.path,
+                "status": to.status,
+            }));
+        }
+        Action::Respond(answer) => respond = Some(json!({ "status": answer.status })),
+    }
     json!({
         "name": route.name,
         "listeners": listeners,
         "match": rules,
         "pool": pool,
+        "split": split,
         "redirect": redirect,
         "respond": respond,
         "timeout_ms": route.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),

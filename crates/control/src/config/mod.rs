@@ -28,7 +28,7 @@ pub use schema::schema;
 pub use source::{FILE_BYTES_MAX, Position, Source, Sources};
 
 use file::File;
-pub(crate) use file::WEIGHT_MAX;
+pub(crate) use file::{Part, WEIGHT_MAX};
 use read::Tree;
 
 /// A configuration that can be used.

@@ -2,11 +2,13 @@
 
 use std::fmt::Display;
 
+use plimsoll_core::balance::HashKey;
 use plimsoll_core::decision::{Stage, Verdict};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Pool;
 use plimsoll_core::route::{Asked, Decided};
-use plimsoll_core::snapshot::{Action, HttpService, Listener, Respond, Route};
+use plimsoll_core::snapshot::{Action, HttpService, Listener, PoolIndex, Respond, Route};
+use plimsoll_core::split::Split;
 use plimsoll_http::h1::{FieldRoom, HeadFault, HeadScan, RequestHead, Scanned, parse_request};
 
 use super::question::{Question, redacted, redacted_query};
@@ -56,19 +58,14 @@ impl Explanation<'_> {
         asked: &Asked<'_>,
     ) {
         match &route.action {
-            Action::Pool(at) => {
-                let snapshot = self.snapshot.clone();
-                let pool = &snapshot.pools[*at];
-                let peer = self.question.peer();
-                let client = snapshot.node.client_address(peer.ip(), head);
-                let local = || listener.bind.first().copied();
-                let key = pool
-                    .key()
-                    .map(|key| (key, key.of_request(&asked.head(), client, peer, local)));
-                if self.pick(pool, key) {
-                    self.upstream(route, service, pool, (head, asked));
+            Action::Pool(at) => self.send((listener, service), route, *at, (head, asked)),
+            Action::Split(split) => match split.draw(&mut self.rng) {
+                Some(drawn) => {
+                    self.shares(split, drawn);
+                    self.send((listener, service), route, drawn, (head, asked));
                 }
-            }
+                None => self.answer(Reason::NoBackend),
+            },
             Action::Redirect(to) => {
                 let query = asked.query.map(redacted_query);
                 let location = to.location(asked.authority.as_ref(), &asked.path, query.as_deref());
@@ -76,6 +73,41 @@ impl Explanation<'_> {
                 self.action("redirect", Verdict::Taken, why);
             }
             Action::Respond(respond) => self.action("respond", Verdict::Taken, respond_words(respond)),
+        }
+    }
+
+    /// Tells each part of a split, and which one was drawn.
+    fn shares(&mut self, split: &Split, drawn: PoolIndex) {
+        let shares = split.shares();
+        let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
+        let snapshot = self.snapshot.clone();
+        for share in &*shares {
+            let (verdict, which) = if share.pool == drawn {
+                (Verdict::Taken, "drawn: ")
+            } else {
+                (Verdict::Passed, "")
+            };
+            let why = format!("{which}{} of {total} requests, at random", share.weight);
+            self.action(&snapshot.pools[share.pool].name, verdict, why);
+        }
+    }
+
+    /// What becomes of it in the pool at `at`.
+    fn send(
+        &mut self,
+        (listener, service): (&Listener, &HttpService),
+        route: &Route,
+        at: PoolIndex,
+        (head, asked): (&RequestHead<'_>, &Asked<'_>),
+    ) {
+        let snapshot = self.snapshot.clone();
+        let pool = &snapshot.pools[at];
+        let peer = self.question.peer();
+        let client = snapshot.node.client_address(peer.ip(), head);
+        let local = || listener.bind.first().copied();
+        let hash = |key| (key, HashKey::of_request(key, &asked.head(), client, peer, local));
+        if self.pick(pool, pool.key().map(hash)) {
+            self.upstream(route, service, pool, (head, asked));
         }
     }
 

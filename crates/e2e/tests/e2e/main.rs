@@ -31,6 +31,7 @@ mod scale;
 mod smuggled_bodies;
 mod smuggling;
 mod soak;
+mod split;
 mod stage;
 mod tcp;
 mod timeouts;

@@ -162,6 +162,10 @@ fn decide(
     request.route = Some(route.index);
     let pool = match &route.action {
         Action::Pool(pool) => *pool,
+        Action::Split(split) => match split.draw(&mut client.worker.rng.borrow_mut()) {
+            Some(pool) => pool,
+            None => return Ok(Routed::Reply(Reply::reason(Reason::NoBackend))),
+        },
         Action::Respond(respond) => return Ok(Routed::Reply(Reply::configured(respond))),
         Action::Redirect(redirect) => return Ok(Routed::Reply(respond::redirect(redirect, &asked))),
     };

@@ -43,14 +43,22 @@ async fn the_description_tells_what_is_there_and_nothing_else() {
     assert_eq!(description, openapi::describe());
     let paths = description["paths"].as_object().expect("paths");
     for (path, calls) in paths {
-        let mut path = path.replace("{pool}", "api").replace("{address}", "one");
+        let mut path = path
+            .replace("{pool}", "api")
+            .replace("{address}", "one")
+            .replace("{route}", "canary");
         if path == "/api/v1/explain" {
             path.push_str("?url=http://shop.example/&listener=web");
         }
         for method in calls.as_object().expect("methods").keys() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
             let json = [("content-type", "application/json")];
-            let answer = call(fixture.router(None), method.clone(), &path, &json, r#"{"weight": 1}"#).await;
+            let body = if path.contains("routes") {
+                r#"{"split": [{"pool": "api"}]}"#
+            } else {
+                r#"{"weight": 1}"#
+            };
+            let answer = call(fixture.router(None), method.clone(), &path, &json, body).await;
             assert_eq!(answer.status, 200, "{method} {path}");
             let other = call(fixture.router(None), Method::TRACE, &path, &[], "").await;
             assert_eq!(other.status, 405, "{path}");
@@ -76,7 +84,6 @@ async fn what_is_not_built_yet_says_so() {
         (Method::PUT, "/api/v1/config"),
         (Method::GET, "/api/v1/decisions/1"),
         (Method::GET, "/api/v1/events"),
-        (Method::PATCH, "/api/v1/routes/shop"),
         (Method::POST, "/api/v1/pools/api/backends"),
         (Method::DELETE, "/api/v1/pools/api/backends/one"),
     ] {

@@ -34,6 +34,10 @@ const CONFIG: &str = r#"
     name = "old"
     match = [{ path = "/old" }, { path = "/older" }]
     redirect = { scheme = "https", status = 308 }
+    [[routes]]
+    name = "canary"
+    match = { path = "/new" }
+    split = [{ pool = "api" }, { pool = "unchecked", weight = 3 }]
     [pools.api]
     backends = [{ name = "one", address = "127.0.0.1:1", zone = "a" }, { name = "two", address = "127.0.0.1:2" }]
     health = { interval = "2s", timeout = "1s" }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use plimsoll_core::document::{Faults, Located};
 
 use super::super::compile::route_name;
-use super::super::file::{ACTIONS, File, Item, Keyed, Match, Protocol, Redirect, Respond, Route, ValueRule, is_token};
+use super::super::file::{
+    ACTIONS, File, Item, Keyed, Match, Part, Protocol, Redirect, Respond, Route, ValueRule, is_token,
+};
 use super::{Known, Seen, check_reference};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
@@ -43,6 +45,9 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
         if let Some(pool) = &route.pool {
             check_reference("pool", pool, &known.pools, faults);
         }
+        if let Some(split) = &route.split {
+            check_split(split, known, faults);
+        }
         for rule in route.r#match.iter() {
             check_match(rule, faults);
         }
@@ -62,7 +67,7 @@ fn check_action(item: &Item<Route>, faults: &mut Faults) {
         [] if item.value.is_some() => {
             faults
                 .error(item.span, "the route has no action")
-                .help("give it one of `pool`, `redirect` or `respond`");
+                .help("give it one of `pool`, `split`, `redirect` or `respond`");
         }
         [] | [_] => {}
         several => {
@@ -73,6 +78,21 @@ fn check_action(item: &Item<Route>, faults: &mut Faults) {
                 )
                 .help("make it several routes, or take all but one out");
         }
+    }
+}
+
+fn check_split(split: &Located<Vec<Located<Part>>>, known: &Known<'_>, faults: &mut Faults) {
+    let mut pools = Seen::new();
+    for part in &split.value {
+        let pool = &part.value.pool;
+        check_reference("pool", pool, &known.pools, faults);
+        let twice = || format!("the pool `{}` has two parts of the split", pool.value);
+        pools.insert(pool.value.clone(), pool.span, twice, faults);
+    }
+    if split.value.iter().all(|part| part.value.weight.0 == 0) {
+        faults
+            .error(split.span, "no pool of the split gets any request")
+            .help("give it parts: split = [{ pool = \"blue\", weight = 95 }, { pool = \"green\", weight = 5 }]");
     }
 }
 

@@ -48,8 +48,14 @@ fn uses(plan: &Plan) -> Vec<Use> {
     let mut uses = vec![Use::default(); plan.pools.len()];
     let mut mark = |pool: usize, mark: fn(&mut Use)| uses.get_mut(pool).into_iter().for_each(mark);
     for route in &plan.routes {
-        if let Action::Pool(pool) = &route.action {
-            mark(*pool, |used| used.by_http = true);
+        match &route.action {
+            Action::Pool(pool) => mark(*pool, |used| used.by_http = true),
+            Action::Split(split) => {
+                for share in &*split.shares() {
+                    mark(share.pool, |used| used.by_http = true);
+                }
+            }
+            Action::Redirect(_) | Action::Respond(_) => {}
         }
     }
     for listener in &plan.listeners {

@@ -1,13 +1,15 @@
 //! Routes and their rules.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use plimsoll_core::document::Span;
+use plimsoll_core::document::{Located, Span};
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::route::{HostMatch, PathMatch, Rule, ValueMatch};
 use plimsoll_core::snapshot::{Action, PoolIndex, Redirect, Respond};
+use plimsoll_core::split::{Share, Split};
 
-use super::super::file::{self, File, Keyed, Match, RetryOn, RetryTable, Route, Upgrade, ValueRule};
+use super::super::file::{self, File, Keyed, Match, Part, RetryOn, RetryTable, Route, Upgrade, ValueRule};
 use super::super::plan::{RouteIndex, RoutePlan};
 use super::route_name;
 
@@ -119,6 +121,15 @@ fn values(written: &Keyed<ValueRule>) -> impl Iterator<Item = (String, ValueMatc
 fn action(route: &Route, pools: &BTreeMap<&str, PoolIndex>) -> Option<Action> {
     if let Some(pool) = &route.pool {
         return pools.get(pool.value.as_str()).copied().map(Action::Pool);
+    }
+    if let Some(split) = &route.split {
+        let share = |part: &Located<Part>| {
+            let pool = *pools.get(part.value.pool.value.as_str())?;
+            let weight = part.value.weight.0;
+            Some(Share { pool, weight })
+        };
+        let shares: Option<Vec<Share>> = split.value.iter().map(share).collect();
+        return shares.map(|shares| Action::Split(Arc::new(Split::new(shares))));
     }
     if let Some(redirect) = &route.redirect {
         return redirect.value.as_ref().map(redirect_of).map(Action::Redirect);

@@ -16,6 +16,7 @@ pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
 pub(super) use matching::{Match, ValueRule, is_token};
 pub(crate) use pool::WEIGHT_MAX;
 pub(super) use pool::{Backend, BackendEntry, Health, HealthTable, Initial, Outlier, OutlierTable, Pool, PoolTimeouts};
+pub(crate) use route::Part;
 pub(super) use route::{ACTIONS, Redirect, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
 pub(super) use values::{Each, Item, Keyed, Many, Name, Named, Timeout, Tried};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Span, Value, expect_text, expect_word};
+use plimsoll_core::split::WEIGHT_MAX;
 use plimsoll_core::{document, words};
 use serde_json::json;
 
@@ -28,15 +29,27 @@ document! {
         pub(in super::super) timeout: Option<Located<Timeout>>,
         /// What may be retried.
         pub(in super::super) retry: RetryTable = RetryTable::default(),
-        /// Send to this pool. One of pool, redirect and respond is needed.
+        /// Send to this pool. One of pool, split, redirect and respond is needed.
         pub(in super::super) pool: Option<Located<String>>,
+        /// Send each request to one of these pools, by weight.
+        pub(in super::super) split: Option<Located<Vec<Located<Part>>>>,
         /// Send the client elsewhere.
         pub(in super::super) redirect: Option<Item<Redirect>>,
         /// Answer ourselves.
         pub(in super::super) respond: Option<Located<Respond>>,
         /// Protocols that a connection may change to: ["websocket"] unless set.
         pub(in super::super) upgrade: Option<Upgrades>,
-    } later { "dry_run", "filters", "hedge", "host", "maintenance", "mirror", "priority", "split" }
+    } later { "dry_run", "filters", "hedge", "host", "maintenance", "mirror", "priority" }
+}
+
+document! {
+    /// A pool's part of a split.
+    pub(crate) struct Part {
+        /// The pool.
+        pub(crate) pool: Located<String>,
+        /// Its part of the requests, relative to the others': 1 unless set, 0 for none.
+        pub(crate) weight: Within<0, WEIGHT_MAX> = Within(1),
+    }
 }
 
 /// The keys that say what is done; a route has one of them.

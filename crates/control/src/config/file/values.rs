@@ -291,7 +291,7 @@ impl Decode for Pause {
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in super::super) struct Within<const MIN: u32, const MAX: u32>(pub(in super::super) u32);
+pub(crate) struct Within<const MIN: u32, const MAX: u32>(pub(crate) u32);
 
 /// Percent, 0 to 100.
 pub(in super::super) type Percent = Within<0, 100>;

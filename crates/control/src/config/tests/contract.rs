@@ -92,7 +92,7 @@ fn each_alternative_of_the_contract_is_accepted_or_not_built_yet() {
         ("[admin]\nbind = \"off\"\nmetrics_bind = \"0.0.0.0:9901\"", true),
         ("[admin]\nbind = \"0.0.0.0:9900\"\ntoken_file = \"admin.token\"", true),
         ("[listeners.l]\nbind = \":53\"\nprotocol = \"udp\"", false),
-        ("[[routes]]\nsplit = [{ pool = \"api\", weight = 95 }]", false),
+        ("[[routes]]\nsplit = [{ pool = \"api\", weight = 95 }]", true),
         ("[[routes]]\nredirect = { scheme = \"https\", status = 308 }", true),
         (
             "[[routes]]\nrespond = { status = 503, body = \"back soon\", headers = { retry-after = \"60\" } }",

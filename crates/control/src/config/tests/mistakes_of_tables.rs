@@ -8,7 +8,19 @@ fn routes_have_one_action_that_can_be_done() {
     for (text, expected) in [
         (
             "[[routes]]\nname = \"x\"",
-            "error 1:1 «[[routes]]» the route has no action (give it one of `pool`, `redirect` or `respond`)",
+            "error 1:1 «[[routes]]» the route has no action (give it one of `pool`, `split`, `redirect` or `respond`)",
+        ),
+        (
+            "[[routes]]\nsplit = [{ pool = \"ap\" }, { pool = \"api\", weight = 2 }]",
+            "error 2:19 «\"ap\"» there is no pool called `ap` (did you mean \"api\"?)",
+        ),
+        (
+            "[[routes]]\nsplit = [{ pool = \"api\" }, { pool = \"api\", weight = 2 }]",
+            "error 2:37 «\"api\"» the pool `api` has two parts of the split [first here: 2:19]",
+        ),
+        (
+            "[[routes]]\nsplit = [{ pool = \"api\", weight = 0 }]",
+            "error 2:9 «[{ pool = \"api\", weight = 0 }]» no pool of the split gets any request (give it parts: split = [{ pool = \"blue\", weight = 95 }, { pool = \"green\", weight = 5 }])",
         ),
         (
             "[[routes]]\npool = \"api\"\nrespond = { status = 200 }",
