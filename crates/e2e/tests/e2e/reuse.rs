@@ -220,9 +220,10 @@ fn requests_wait_for_a_connection_when_there_may_be_no_more() {
             (0, 0),
             "{workers} workers: {load:?}"
         );
-        // A connection that a worker has closed may still be there for the backend when the next one comes.
+        // Connections that a worker has closed for another's sake may still be there for the backend, whose threads sleep
+        // before they look, when the next ones come.
         assert!(
-            most.load(SeqCst) <= 4,
+            most.load(SeqCst) <= 8,
             "{workers} workers: {most:?} connections at once"
         );
         // Two connections at 5 ms each: some 400 a second at best.
