@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
@@ -70,9 +70,17 @@ impl Socket {
     /// # Errors
     /// The connection failed.
     pub fn try_fill(&mut self, buffer: &mut Buffer) -> io::Result<Option<usize>> {
-        match self.0.try_read(buffer.room()) {
+        let room = buffer.room();
+        let size = room.len();
+        match self.0.try_read(room) {
             Ok(count) => {
                 buffer.filled(count);
+                if 0 < count && count < size {
+                    // There was no more, which the runtime does not conclude here as it does in its own reads: without
+                    // this the next look would be a call of the kernel for nothing. What comes from now on is told anew.
+                    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                    let _ = self.0.try_io(Interest::READABLE, nothing);
+                }
                 Ok(Some(count))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
