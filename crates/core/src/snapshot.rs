@@ -259,7 +259,7 @@ pub struct Respond {
     /// Its status.
     pub status: u16,
     /// Its body.
-    pub body: String,
+    pub body: Arc<str>,
     /// Its header fields.
     pub headers: Vec<(String, String)>,
 }

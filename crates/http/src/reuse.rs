@@ -1,6 +1,6 @@
 //! The reuse cache: idle connections to backends, kept by one worker for its next request.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use plimsoll_core::backend::Place;
@@ -35,8 +35,9 @@ struct Idle {
 #[derive(Default)]
 pub struct ReuseCache {
     idle: HashMap<BackendId, Vec<Idle>, IdState>,
-    /// Backends that somebody else waits for a connection to: the next one that is done with is closed for its sake.
-    owed: HashSet<BackendId, IdState>,
+    /// Backends that another worker's request waits for a connection to, and that worker's number: the next connection
+    /// that is done with is closed for its sake.
+    owed: HashMap<BackendId, usize, IdState>,
 }
 
 impl ReuseCache {
@@ -62,11 +63,13 @@ impl ReuseCache {
         None
     }
 
-    /// Keeps a connection for the next request, for `keep` at the most; false when it was owed to somebody else and
-    /// closed.
-    pub fn put(&mut self, upstream: Upstream, now: Now, keep: Duration) -> bool {
-        if !self.owed.is_empty() && self.owed.remove(&upstream.place.backend().id) {
-            return false;
+    /// Keeps a connection for the next request, for `keep` at the most. When it was owed to another worker it is closed
+    /// instead, and its place is that worker's.
+    pub fn put(&mut self, upstream: Upstream, now: Now, keep: Duration) -> Option<(usize, Place)> {
+        if !self.owed.is_empty()
+            && let Some(worker) = self.owed.remove(&upstream.place.backend().id)
+        {
+            return Some((worker, upstream.place));
         }
         let stack = self.idle.entry(upstream.place.backend().id).or_default();
         if stack.len() < IDLE_MAX {
@@ -76,7 +79,7 @@ impl ReuseCache {
                 until: now + keep,
             });
         }
-        true
+        None
     }
 
     /// Closes what is too old or was closed by the other end; a worker calls it every second or so.
@@ -88,10 +91,15 @@ impl ReuseCache {
         });
     }
 
-    /// Closes one idle connection to `backend`, or else the next that becomes idle.
-    pub fn shed_or_owe(&mut self, backend: BackendId) {
-        if !self.shed(backend) {
-            self.owed.insert(backend);
+    /// Closes one idle connection to `backend`, the oldest, for `worker` to have its place; or else the next that becomes
+    /// idle.
+    pub fn shed_or_owe(&mut self, backend: BackendId, worker: usize) -> Option<Place> {
+        match self.idle.get_mut(&backend) {
+            Some(stack) if !stack.is_empty() => Some(stack.remove(0).upstream.place),
+            _ => {
+                self.owed.insert(backend, worker);
+                None
+            }
         }
     }
 

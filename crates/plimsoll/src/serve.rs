@@ -11,6 +11,8 @@ use plimsoll_control::{Control, Metrics, Suspects, access, drive};
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::upcall::AccessLog;
 use plimsoll_proxy::{Clock, Plane, Wiring};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::signals::Signals;
 use crate::stderr::Stderr;
@@ -147,14 +149,22 @@ fn within_descriptors(plan: &Plan) -> Plan {
 /// What is said goes to standard error; standard output is for results and for the access log.
 fn log_to_stderr(level: &str) -> anyhow::Result<()> {
     let level: tracing::level_filters::LevelFilter = level.parse().context("the log level")?;
-    tracing_subscriber::fmt()
+    // Libraries tell what clients do, as often as those do it: theirs is for debugging alone.
+    let theirs = if level >= tracing::level_filters::LevelFilter::DEBUG {
+        level
+    } else {
+        tracing::level_filters::LevelFilter::OFF
+    };
+    let ours = Targets::new().with_default(theirs).with_target("plimsoll", level);
+    let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .with_writer(|| Stderr)
         .log_internal_errors(false)
-        .init();
-    Ok(())
+        .finish()
+        .with(ours);
+    tracing::subscriber::set_global_default(log).context("the log")
 }
 
 fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize) {

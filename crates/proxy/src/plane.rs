@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use plimsoll_core::backend::Place;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::Telemetry;
@@ -43,6 +44,16 @@ pub struct Wiring {
     pub workers: usize,
 }
 
+/// A place among a backend's connections that a worker's request waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) backend: BackendId,
+    /// The worker's number.
+    pub(crate) by: usize,
+    /// How long the request has waited.
+    pub(crate) since: Now,
+}
+
 /// What a worker is told.
 pub(crate) enum Message {
     /// There is another snapshot.
@@ -52,7 +63,9 @@ pub(crate) enum Message {
     /// Serve this connection.
     Serve(Handed),
     /// Close an idle connection to this backend: another worker needs the place.
-    Shed(BackendId),
+    Shed(Wanted),
+    /// A connection was closed for the sake of this worker, whose place this is now.
+    Grant(Place),
 }
 
 /// What the workers share.
@@ -235,11 +248,11 @@ impl Shared {
         least.map_or(worker, |(least, _)| least)
     }
 
-    /// Asks the other workers to close an idle connection to `backend`.
-    pub(crate) fn ask_to_shed(&self, asking: usize, backend: BackendId) {
-        for worker in (0..self.inboxes.len()).filter(|worker| *worker != asking) {
-            // A full inbox belongs to a worker that is busy, whose idle connections are few.
-            let _ = self.send(worker, Message::Shed(backend));
+    /// Asks the other workers for a place among a backend's connections.
+    pub(crate) fn ask_to_shed(&self, wanted: Wanted) {
+        for worker in (0..self.inboxes.len()).filter(|worker| *worker != wanted.by) {
+            // A full inbox belongs to a worker that is busy; it is asked again.
+            let _ = self.send(worker, Message::Shed(wanted));
         }
     }
 }

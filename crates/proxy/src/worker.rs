@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, Cache};
+use plimsoll_core::backend::Place;
 use plimsoll_core::name::NameId;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::{AcquireCx, Lease, Refusal, ViewReader};
@@ -24,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::Connection;
 use crate::line::Lines;
-use crate::plane::{Message, Shared};
+use crate::plane::{Message, Shared, Wanted};
 use crate::{http, tcp};
 
 /// How often idle connections to backends are looked through.
@@ -119,7 +120,8 @@ impl Worker {
                 None => return,
                 Some(Message::Reconcile) => self.reconcile(),
                 Some(Message::Serve(handed)) => self.serve_handed(handed),
-                Some(Message::Shed(backend)) => self.reuse.borrow_mut().shed_or_owe(backend),
+                Some(Message::Shed(wanted)) => self.shed(wanted),
+                Some(Message::Grant(place)) => self.lines.grant(place),
                 Some(Message::Drain(deadline)) => {
                     self.begin_drain(deadline);
                     break;
@@ -250,6 +252,24 @@ impl Worker {
                 tokio::task::spawn_local(tcp::accept::serve(connection));
             }
         }
+    }
+
+    /// Gives a place up for another worker's request, unless one of our own has waited longer for it.
+    fn shed(&self, wanted: Wanted) {
+        if self
+            .lines
+            .first_since(wanted.backend)
+            .is_none_or(|own| own > wanted.since)
+        {
+            let place = self.reuse.borrow_mut().shed_or_owe(wanted.backend, wanted.by);
+            place.into_iter().for_each(|place| self.grant(wanted.by, place));
+        }
+    }
+
+    /// Hands a place among a backend's connections to another worker.
+    pub(crate) fn grant(&self, worker: usize, place: Place) {
+        // A full inbox: the place is free for whoever looks next.
+        let _ = self.shared.send(worker, Message::Grant(place));
     }
 
     async fn sweep(self: Rc<Self>) {

@@ -100,6 +100,12 @@ fn what_is_no_split_is_refused_and_changes_nothing() {
             400,
             "no pool would get any request",
         ),
+        (
+            "shop",
+            r#"[{ "pool": "blue" }, { "pool": "blue", "weight": 0 }]"#,
+            400,
+            "two parts",
+        ),
         ("shop", "[]", 400, "no pool would get any request"),
         ("shop", r#"[{ "pool": "blue", "weight": -1 }]"#, 400, "0 to 1000000"),
         ("plain", r#"[{ "pool": "blue" }]"#, 400, "has no split"),

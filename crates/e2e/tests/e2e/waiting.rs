@@ -44,24 +44,36 @@ fn who_waits_longest_is_next() {
 
 #[test]
 fn every_worker_gets_its_turn() {
-    let one = Backend::start(Script::after(Duration::from_millis(10), Script::Echo));
-    let stage = Site::new()
-        .workers(2)
-        .address("one", one.address())
-        .pool("backends = [\"@one@\"]\nhealth = false\nlimits = { connections = 1 }");
-    // Long enough for anybody who is passed over to run into the time for a connection, 3 s.
-    let until = std::time::Instant::now() + Duration::from_secs(6);
-    std::thread::scope(|scope| {
-        for _ in 0..10 {
-            scope.spawn(|| {
-                let mut wire = stage.connect();
-                while std::time::Instant::now() < until {
-                    wire.send(GET);
-                    assert_eq!(wire.reply().status, 200);
-                }
-            });
-        }
-    });
+    for (connections, clients) in [(1, 10), (2, 20)] {
+        let one = Backend::start(Script::after(Duration::from_millis(10), Script::Echo));
+        let stage = Site::new().workers(2).address("one", one.address()).pool(&format!(
+            "backends = [\"@one@\"]\nhealth = false\nlimits = {{ connections = {connections} }}"
+        ));
+        // Long enough for anybody who is passed over to run into the time for a connection, 3 s.
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        let served: Vec<u32> = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..clients)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let (mut wire, mut served) = (stage.connect(), 0);
+                        while std::time::Instant::now() < until {
+                            wire.send(GET);
+                            assert_eq!(wire.reply().status, 200);
+                            served += 1;
+                        }
+                        served
+                    })
+                })
+                .collect();
+            clients
+                .into_iter()
+                .map(|client| client.join().expect("each is served"))
+                .collect()
+        });
+        println!("{connections} connections: {served:?}");
+        let (least, most) = (served.iter().min().copied(), served.iter().max().copied());
+        assert!(least >= most.map(|most| most / 4), "{served:?}");
+    }
 }
 
 #[test]

@@ -65,6 +65,10 @@ pub struct Guard {
     window_ms: u64,
     counts: [Count; 6],
     continuations: u32,
+    /// The frame under way is part of a head.
+    of_head: bool,
+    /// A head has begun and its last frame has not.
+    unfinished: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,11 +111,18 @@ impl Guard {
         Ok(())
     }
 
+    /// Whether what has come ends in the middle of a head, or of a frame's own header.
+    pub fn is_mid_head(&self) -> bool {
+        self.filled > 0 || self.unfinished || (self.of_head && self.payload > 0)
+    }
+
     /// Counts the frame whose header is complete (RFC 9113 §4.1).
     fn frame(&mut self) -> Result<(), Breach> {
         let [a, b, c, kind, flags, ..] = self.header;
         self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         let end_stream = flags & 1 == 1;
+        self.of_head = kind == 1 || kind == 9;
+        self.unfinished = self.of_head && flags & 4 == 0;
         if kind == 9 {
             self.continuations += 1;
             if self.continuations > CONTINUATIONS_MAX {
@@ -188,6 +199,24 @@ mod tests {
             guard.see(&frame(9, 0, b"more"), 0).unwrap();
         }
         assert!(guard.see(&frame(9, 0, b"more"), 0).is_err());
+    }
+
+    #[test]
+    fn a_head_under_way_is_known() {
+        let mut guard = greeted();
+        let (first, last) = (frame(1, 0, b"head"), frame(9, 4, b"more"));
+        guard.see(&frame(0, 0, b"data")[..10], 0).unwrap();
+        assert!(!guard.is_mid_head());
+        guard.see(b"ata", 0).unwrap();
+        for (bytes, mid) in [
+            (&first[..5], true),
+            (&first[5..], true),
+            (&last[..11], true),
+            (&last[11..], false),
+        ] {
+            guard.see(bytes, 0).unwrap();
+            assert_eq!(guard.is_mid_head(), mid);
+        }
     }
 
     #[test]

@@ -116,7 +116,10 @@ impl Forward<'_> {
         let now = self.worker.now();
         if clean && answer.reusable && exchange.upload.is_sent() {
             let keep = self.pool.settings.idle_timeout;
-            self.owed = !self.worker.reuse.borrow_mut().put(upstream, now, keep);
+            let owed = self.worker.reuse.borrow_mut().put(upstream, now, keep);
+            if let Some((worker, place)) = owed {
+                self.worker.grant(worker, place);
+            }
         }
         self.finished.ended = Some(now);
         self.conclude_after(lease, Outcome::Answered(answer.status), latency, now);

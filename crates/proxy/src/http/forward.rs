@@ -37,8 +37,6 @@ pub(super) struct Forward<'f> {
     tries: usize,
     retries: u32,
     pub(super) finished: Finished,
-    /// The connection was closed for the sake of another worker's request.
-    pub(super) owed: bool,
 }
 
 /// How forwarding a request ended.
@@ -95,7 +93,6 @@ pub(super) async fn forward<D: Downstream>(
         tries: 0,
         retries: 0,
         finished: Finished::of_pool(pinned, pool.id),
-        owed: false,
     };
     let ended = forward.run(&mut exchange, goes).await;
     forward.finished.bytes_in = exchange.upload.body_bytes + request.head_bytes as u64;
@@ -105,8 +102,8 @@ pub(super) async fn forward<D: Downstream>(
     forward.worker.blocks.give_scratch(out);
     forward.worker.blocks.give_scratch(upload.into_scratch());
     let finished = forward.finished;
-    // Who waits here is called, unless another worker is to have the place.
-    if let Some(backend) = finished.backend.filter(|_| !forward.owed) {
+    // Who waits here is called: a connection may be free.
+    if let Some(backend) = finished.backend {
         forward.worker.lines.call(backend);
     }
     match ended {

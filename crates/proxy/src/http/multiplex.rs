@@ -13,7 +13,7 @@ use h2::{Reason as Code, RecvStream};
 use http::Request as Head;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::snapshot::HttpService;
-use plimsoll_http::h2::{Breach, write_head};
+use plimsoll_http::h2::write_head;
 use plimsoll_net::{Deadline, Timer};
 
 use super::accept::{Next, http_service};
@@ -21,7 +21,7 @@ use super::downstream::H2;
 use super::forward::{Forwarded, forward};
 use super::respond::{self, Reply, may_go_on};
 use super::route::{self, Arrived, Request};
-use super::watched::Watched;
+use super::watched::{Sight, Watched};
 use crate::client::{Client, Connection};
 use crate::log::Finished;
 use crate::worker::Pinned;
@@ -36,27 +36,35 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// What we hold of one stream's answer for a client that is slow to take it.
 const SEND_MAX: usize = 32 << 10;
 
-/// Streams that a client has reset and we have not looked at yet; streams that we have reset and still remember.
+/// Streams that a client has reset and we have not looked at yet.
 const RESET_MAX: usize = 20;
-const FORGET_AFTER: Duration = Duration::from_secs(5);
+
+/// Streams that we have ended before the client had said all, and for how long they are remembered: what it still sends
+/// on them is no fault of its own. An upload that is answered early leaves one.
+const ENDED_MAX: usize = 1_024;
+const FORGET_AFTER: Duration = Duration::from_secs(30);
 
 /// Streams that we may have to reset for a client's errors in the connection's life.
-const ERRORS_MAX: usize = 256;
+const ERRORS_MAX: usize = 1_024;
 
 /// How long a connection that is to end may take to do so once nothing is under way.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// How long a client may take to read our last words, which may be megabytes in the kernel, before the connection ends.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// Serves a connection whose first bytes, `ahead`, are those of HTTP/2, to its end.
 pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
     let Connection { client, socket, timer } = connection;
     let worker = client.worker.clone();
     let local = socket.local().ok();
-    let breach = Rc::new(Cell::new(None));
+    let sight = Rc::new(Sight::default());
     let Some((greeting, times)) = http_service(&worker.pin(), &client).map(|service| {
-        let io = Watched::new(socket.rewind(ahead), worker.clone(), breach.clone());
+        let io = Watched::new(socket.rewind(ahead), worker.clone(), sight.clone());
         let times = Times {
             greeting: service.timeouts.request_header,
             idle: service.timeouts.idle,
+            stream_idle: service.timeouts.stream_idle,
             age: service.keepalive_age,
         };
         (settings(service).handshake(io), times)
@@ -71,13 +79,15 @@ pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
         open: Rc::default(),
         local,
         client: Rc::new(client),
-        idle: times.idle,
+        was: Phase::Busy,
         idle_until: None,
+        head_until: None,
         age_until: times.age.map(|age| timer.after(age)),
+        times,
         drain_until: None,
         timer,
         parting: false,
-        breach,
+        sight,
     };
     while let Some((head, respond)) = poll_fn(|cx| multiplexed.poll_stream(cx)).await {
         multiplexed.begin(head, respond);
@@ -88,6 +98,7 @@ pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
 struct Times {
     greeting: Duration,
     idle: Duration,
+    stream_idle: Duration,
     age: Option<Duration>,
 }
 
@@ -99,7 +110,7 @@ fn settings(service: &HttpService) -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_MAX)
         .max_header_list_size(u32::try_from(service.limits.head_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_reset_streams(RESET_MAX)
+        .max_concurrent_reset_streams(ENDED_MAX)
         .max_pending_accept_reset_streams(RESET_MAX)
         .max_local_error_reset_streams(Some(ERRORS_MAX))
         .reset_stream_duration(FORGET_AFTER);
@@ -114,14 +125,35 @@ struct Multiplexed {
     local: Option<SocketAddr>,
     client: Rc<Client>,
     timer: Timer,
-    idle: Duration,
+    times: Times,
+    /// What the connection was doing when `idle_until` was set.
+    was: Phase,
     idle_until: Option<Deadline>,
+    /// When the head that is under way has to be there.
+    head_until: Option<Deadline>,
     /// When it begins to end because of its age, and because of a drain.
     age_until: Option<Deadline>,
     drain_until: Option<Deadline>,
     /// Whether the client was told that no further stream is taken.
     parting: bool,
-    breach: Rc<Cell<Option<Breach>>>,
+    sight: Rc<Sight>,
+}
+
+/// What a connection is doing, as far as it matters for how long it may.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Requests are under way.
+    Busy,
+    /// All is answered, and the client has not taken all of it yet.
+    Flushing,
+    /// Nothing is under way.
+    Idle,
+    /// Nothing is under way, and the client was told that it may go.
+    Parting,
+    /// All has been said, and the client may still be reading it.
+    Lingering,
+    /// It has been cut off.
+    CutOff,
 }
 
 type Stream = (Head<RecvStream>, SendResponse<Bytes>);
@@ -131,14 +163,14 @@ impl Multiplexed {
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stream>> {
         loop {
             let polled = self.frames.poll_accept(cx);
-            if let Some(breach) = self.breach.get()
-                && !self.parting
+            if let Some(breach) = self.sight.breach.get()
+                && self.was != Phase::CutOff
             {
                 tracing::debug!(client = %self.client.peer, %breach, "an HTTP/2 connection is ended");
                 self.client.worker.shard().failure(Reason::Http2Abuse);
                 self.frames.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
                 self.parting = true;
-                self.idle_until = Some(self.timer.after(PARTING));
+                self.enter(Phase::CutOff);
                 continue;
             }
             match polled {
@@ -156,12 +188,16 @@ impl Multiplexed {
             if self.timer.is_expired() {
                 return Poll::Ready(None);
             }
-            let Some(until) = self.ends_at() else {
-                return Poll::Pending;
-            };
+            let until = self.ends_at();
+            let Some(until) = until else { return Poll::Pending };
             match self.timer.poll_elapsed(cx, until) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(_) if self.timer.is_expired() || self.parting => return Poll::Ready(None),
+                Poll::Ready(_) if self.timer.is_expired() => return Poll::Ready(None),
+                Poll::Ready(_) if self.head_until.is_some_and(|head| self.timer.is_past(head)) => {
+                    self.client.worker.shard().failure(Reason::RequestHeaderTimeout);
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(_) if self.parting => return Poll::Ready(None),
                 Poll::Ready(_) => self.part(),
             }
         }
@@ -169,33 +205,49 @@ impl Multiplexed {
 
     /// When there is something to be done about the connection's end.
     fn ends_at(&mut self) -> Option<Deadline> {
-        let worker = &self.client.worker;
-        if self.breach.get().is_some() {
-            return self.idle_until;
+        let phase = match () {
+            () if self.was == Phase::CutOff => Phase::CutOff,
+            () if self.sight.lingers.get() => Phase::Lingering,
+            () if self.open.get() > 0 => Phase::Busy,
+            () if self.frames.has_streams() => Phase::Flushing,
+            () if self.parting => Phase::Parting,
+            () => Phase::Idle,
+        };
+        if phase != self.was {
+            self.enter(phase);
         }
-        if self.open.get() > 0 {
-            self.idle_until = None;
-        } else if self.idle_until.is_none() {
-            let patience = if self.parting { PARTING } else { self.idle };
-            self.idle_until = Some(self.timer.after(patience));
-        }
+        self.head_until = if self.sight.mid_head.get() && !self.parting {
+            let patience = self.times.greeting;
+            self.head_until.or_else(|| Some(self.timer.after(patience)))
+        } else {
+            None
+        };
+        let soon = [self.idle_until, self.head_until].into_iter().flatten().min();
         if self.parting {
-            return self.idle_until;
+            return soon;
         }
-        self.drain_until = self
-            .drain_until
-            .or_else(|| worker.drain_close(self.client.peer, &self.timer));
-        [self.idle_until, self.age_until, self.drain_until]
-            .into_iter()
-            .flatten()
-            .min()
+        let drain = || self.client.worker.drain_close(self.client.peer, &self.timer);
+        self.drain_until = self.drain_until.or_else(drain);
+        [soon, self.age_until, self.drain_until].into_iter().flatten().min()
+    }
+
+    /// Begins a phase, and the time that it may take.
+    fn enter(&mut self, phase: Phase) {
+        let patience = match phase {
+            Phase::Busy => None,
+            Phase::Flushing => Some(self.times.stream_idle),
+            Phase::Idle => Some(self.times.idle),
+            Phase::Parting | Phase::CutOff => Some(PARTING),
+            Phase::Lingering => Some(LINGER),
+        };
+        self.was = phase;
+        self.idle_until = patience.map(|patience| self.timer.after(patience));
     }
 
     /// Tells the client that no further stream is taken; those that are open are served.
     fn part(&mut self) {
         self.frames.graceful_shutdown();
         self.parting = true;
-        self.idle_until = None;
     }
 
     /// Serves a stream in a task of its own.
@@ -203,7 +255,9 @@ impl Multiplexed {
         let client = self.client.clone();
         client.count_request();
         let pinned = client.worker.pin();
-        if !self.parting && !may_go_on(&client, &pinned, client.worker.now()) {
+        let goes_on = may_go_on(&client, &pinned, client.worker.now())
+            && !client.is_too_many(pinned.snapshot.node.max_connections);
+        if !self.parting && !goes_on {
             self.part();
         }
         self.open.set(self.open.get() + 1);
@@ -256,7 +310,7 @@ async fn one_request(
     };
     worker.blocks.give_scratch(text);
     let mut downstream = H2::new(respond, body);
-    if client.requests.get() == 1 && client.is_too_many(pinned.snapshot.node.max_connections) {
+    if client.is_too_many(pinned.snapshot.node.max_connections) {
         request.action = route::Routed::Reply(Reply::reason(Reason::Overloaded));
     }
     let (reply, finished) = match std::mem::replace(&mut request.action, route::Routed::Done) {
@@ -271,5 +325,6 @@ async fn one_request(
         route::Routed::Reply(reply) => (reply, Finished::new(pinned)),
         route::Routed::Done => return,
     };
-    respond::respond_on_stream(client, &mut downstream, pinned, &request, &reply, finished);
+    let to = (client, &timer, &mut downstream);
+    respond::respond_on_stream(to, pinned, &request, &reply, finished).await;
 }

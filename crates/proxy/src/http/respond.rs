@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
@@ -11,6 +12,8 @@ use plimsoll_core::route::Asked;
 use plimsoll_core::snapshot::{Redirect, Respond};
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::{HeadOut, ReplyHead, phrase, write_reply_head};
+
+use plimsoll_net::Timer;
 
 use super::accept::Next;
 use super::downstream::H2;
@@ -27,7 +30,7 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
     headers: Vec<(String, String)>,
-    body: String,
+    body: Arc<str>,
     close: bool,
 }
 
@@ -49,7 +52,7 @@ impl Reply {
             status: reason.status(),
             reason: Some(reason),
             headers,
-            body,
+            body: body.into(),
             close: false,
         }
     }
@@ -103,7 +106,7 @@ pub(crate) fn redirect(to: &Redirect, asked: &Asked<'_>) -> Reply {
             "location".into(),
             to.location(asked.authority.as_ref(), &asked.path, asked.query),
         )],
-        body: String::new(),
+        body: "".into(),
         close: false,
     }
 }
@@ -143,20 +146,19 @@ pub(crate) async fn respond_after(
 }
 
 /// Sends `reply` on a stream after what `finished` says was tried, and counts the request.
-pub(crate) fn respond_on_stream(
-    client: &Client,
-    stream: &mut H2,
+pub(crate) async fn respond_on_stream(
+    (client, timer, stream): (&Client, &Timer, &mut H2),
     pinned: &Pinned,
     request: &Request,
     reply: &Reply,
     mut finished: Finished,
 ) {
-    let date = client.worker.date(client.worker.now());
     let (fields, body) = compose(pinned, reply);
     let mut head = Response::new(());
+    let date = client.worker.date(client.worker.now()).1.clone();
     *head.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let length = body.len().to_string();
-    let framing = [("content-length", &*length), ("date", &*date.1)];
+    let framing = [("content-length", &*length), ("date", &*date)];
     let framing = &framing[usize::from(reply.status == 204 || reply.status == 304)..];
     for (name, value) in fields.iter().chain(framing) {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
@@ -164,12 +166,15 @@ pub(crate) fn respond_on_stream(
         }
     }
     let bodiless = request.is_head || reply.status == 204 || reply.status == 304;
-    let body = if bodiless { Vec::new() } else { body.as_bytes().to_vec() };
+    let body = if bodiless { &[] } else { body.as_bytes() };
+    // As fast as the client takes it, and no longer than one on HTTP/1.1 may take.
+    let told = timer.within(timer.after(REPLY_TIMEOUT), stream.reply(head, body)).await;
+    if !matches!(told, Ok(Ok(()))) {
+        stream.abort();
+    }
     finished.status = reply.status;
     finished.reason = reply.reason;
     finished.bytes_out += body.len() as u64;
-    // A client that has gone is told nothing, and the request is counted all the same.
-    let _ = stream.reply(head, body);
     crate::log::request(client, pinned, request, &finished);
 }
 

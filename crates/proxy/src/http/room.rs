@@ -13,6 +13,7 @@ use super::accept::sooner;
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Fault};
 use super::forward::Forward;
+use crate::plane::Wanted;
 
 /// Pause between looks at whether a place among a backend's connections has become free.
 const PLACE_POLL: Duration = Duration::from_millis(5);
@@ -119,11 +120,12 @@ impl Forward<'_> {
         {
             return Ok(Room::Place(place));
         }
-        let ticket = lines.join(backend.id);
+        let since = self.worker.now();
+        let ticket = lines.join(backend.id, since);
         let until = self.connect_until(exchange);
         for look in 0u32.. {
             if ticket.is_first() {
-                if let Some(place) = backend.place(most) {
+                if let Some(place) = ticket.take_granted().or_else(|| backend.place(most)) {
                     return Ok(Room::Place(place));
                 }
                 if kept && let Some(upstream) = self.take_kept(lease, self.worker.now()) {
@@ -134,7 +136,11 @@ impl Forward<'_> {
                     continue;
                 }
                 if look % SHED_EVERY == 0 {
-                    self.worker.shared.ask_to_shed(self.worker.index, backend.id);
+                    self.worker.shared.ask_to_shed(Wanted {
+                        backend: backend.id,
+                        by: self.worker.index,
+                        since,
+                    });
                 }
             }
             if exchange.timer.is_expired() {

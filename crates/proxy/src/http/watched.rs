@@ -12,37 +12,55 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::worker::Worker;
 
+/// The most that is read and thrown away of what a client says after we have said all.
+const WASTE_MAX: usize = 1 << 20;
+
+/// What is seen of a connection.
+#[derive(Default)]
+pub(super) struct Sight {
+    /// What there was too much of. Nothing more is read then.
+    pub(super) breach: Cell<Option<Breach>>,
+    /// What has come ends in the middle of a head.
+    pub(super) mid_head: Cell<bool>,
+    /// All has been said, and the client is given time to read it: closing while it still talks would make the kernel
+    /// throw away what it has not read.
+    pub(super) lingers: Cell<bool>,
+}
+
 /// A connection that is watched.
 pub(super) struct Watched {
     inner: Rewound,
     guard: Guard,
     worker: Rc<Worker>,
-    breach: Rc<Cell<Option<Breach>>>,
+    sight: Rc<Sight>,
+    wasted: usize,
 }
 
 impl Watched {
-    /// Watches `inner`; what is found is left in `breach`, and nothing more is read then.
-    pub(super) fn new(inner: Rewound, worker: Rc<Worker>, breach: Rc<Cell<Option<Breach>>>) -> Self {
+    /// Watches `inner`, and keeps `sight` up to date.
+    pub(super) fn new(inner: Rewound, worker: Rc<Worker>, sight: Rc<Sight>) -> Self {
         Watched {
             inner,
             guard: Guard::default(),
             worker,
-            breach,
+            sight,
+            wasted: 0,
         }
     }
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.breach.get().is_some() {
+        if self.sight.breach.get().is_some() {
             return Poll::Pending;
         }
         let before = into.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, into))?;
         let now_ms = self.worker.now().millis();
         if let Err(breach) = self.guard.see(&into.filled()[before..], now_ms) {
-            self.breach.set(Some(breach));
+            self.sight.breach.set(Some(breach));
         }
+        self.sight.mid_head.set(self.guard.is_mid_head());
         Poll::Ready(Ok(()))
     }
 }
@@ -69,6 +87,18 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        if !self.sight.lingers.get() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            self.sight.lingers.set(true);
+        }
+        let mut waste = [0; 4096];
+        while self.wasted < WASTE_MAX {
+            let mut read = ReadBuf::new(&mut waste);
+            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read)) {
+                Ok(()) if !read.filled().is_empty() => self.wasted += read.filled().len(),
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -137,7 +137,7 @@ fn action(route: &Route, pools: &BTreeMap<&str, PoolIndex>) -> Option<Action> {
     let respond = route.respond.as_ref()?;
     Some(Action::Respond(Respond {
         status: u16::try_from(respond.status.0).ok()?,
-        body: respond.body.0.clone(),
+        body: respond.body.0.as_str().into(),
         headers: respond.headers.0.clone().into_iter().collect(),
     }))
 }

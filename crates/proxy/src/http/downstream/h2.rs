@@ -1,5 +1,6 @@
 //! The client's side of a request on a stream of an HTTP/2 connection.
 
+use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -57,13 +58,14 @@ impl H2 {
     }
 
     /// Sends a whole answer of our own.
-    pub(crate) fn reply(&mut self, head: Response<()>, body: Vec<u8>) -> io::Result<()> {
-        let mut send = self.respond.send_response(head, body.is_empty()).map_err(gone)?;
-        if !body.is_empty() {
-            // Queued beyond the client's window, if need be: what we say ourselves is short.
-            send.send_data(body.into(), true).map_err(gone)?;
+    pub(crate) async fn reply(&mut self, head: Response<()>, body: &[u8]) -> io::Result<()> {
+        self.head = Some((head, body.is_empty()));
+        self.ending = Some(Vec::new());
+        let mut sent = 0;
+        while sent < body.len() {
+            sent += poll_fn(|cx| self.poll_write(cx, &body[sent..], &[])).await?;
         }
-        Ok(())
+        poll_fn(|cx| self.poll_ended(cx)).await
     }
 
     fn send_head(&mut self) -> io::Result<()> {
