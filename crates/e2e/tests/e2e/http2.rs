@@ -278,3 +278,105 @@ fn a_connection_that_has_served_its_requests_ends_gracefully() {
     client.request(1, "GET", "/", &[], END_STREAM);
     assert_eq!(client.goaway(), Some(0));
 }
+
+#[test]
+fn an_answer_is_whole_though_its_connection_is_to_end() {
+    const SIZE: usize = 3_000_000;
+    let backend = Backend::start(Script::reply(200, vec![b'x'; SIZE]));
+    let plimsoll = front().listener("keepalive_requests = 1").before(backend.address());
+    let mut client = Frames::with_settings(plimsoll.address("web"), &[(4, 4 << 20)]);
+    client
+        .send(kind::WINDOW_UPDATE, 0, 0, &(4u32 << 20).to_be_bytes())
+        .expect("it is taken");
+    client.request(1, "GET", "/", &[], END_STREAM);
+    // Slower than we are served, and with something to say all the time.
+    let mut got = 0;
+    loop {
+        let frame = client
+            .read()
+            .unwrap_or_else(|error| panic!("after {got} bytes: {error}"));
+        if frame.kind == kind::DATA {
+            got += frame.payload.len();
+            let _ = client.send(kind::WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if frame.kind == kind::DATA && frame.flags & END_STREAM != 0 {
+            break;
+        }
+    }
+    assert_eq!(got, SIZE);
+}
+
+#[test]
+fn our_own_replies_wait_for_clients_that_do_not_take_them() {
+    let backend = Backend::start(Script::Echo);
+    let body = "x".repeat(200_000);
+    let plimsoll = front()
+        .tables(&format!(
+            "[[routes]]\nname = \"long\"\nmatch = {{ path = \"/long\" }}\nrespond = {{ body = \"{body}\" }}"
+        ))
+        .before(backend.address());
+    let before = memory_kib(&plimsoll, "VmRSS");
+    let stuck: Vec<_> = (0..5)
+        .map(|_| {
+            let mut client = Frames::with_settings(plimsoll.address("web"), &[(4, 0)]);
+            for stream in 0..100 {
+                client.request(stream * 2 + 1, "GET", "/long", &[], END_STREAM);
+            }
+            client.wait_for(199, kind::HEADERS);
+            client
+        })
+        .collect();
+    let grown = memory_kib(&plimsoll, "VmHWM").saturating_sub(before);
+    println!("500 replies of 200 KB made it grow by {grown} KiB");
+    assert!(grown < 25_000, "{grown} KiB");
+    drop(stuck);
+}
+
+#[test]
+fn a_head_has_to_come_in_time() {
+    let backend = Backend::start(Script::Echo);
+    let plimsoll = front()
+        .listener("timeouts = { request_header = \"300ms\", idle = \"60s\" }")
+        .before(backend.address());
+    let whole = frames::encode(
+        kind::HEADERS,
+        frames::END_HEADERS | END_STREAM,
+        1,
+        &frames::head(&[
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "a"),
+            (":path", "/"),
+        ]),
+    );
+    let mut client = Frames::connect(plimsoll.address("web"));
+    client.wait_for(0, kind::SETTINGS);
+    client.wire.send(&whole[..20]);
+    while client.read().is_ok() {}
+    wait_for_failures(&plimsoll, "request_header_timeout", 1);
+    assert_eq!(backend.requests(), 0);
+}
+
+#[test]
+fn a_connection_too_many_is_told_so_on_every_stream() {
+    let backend = Backend::start(Script::Echo);
+    let plimsoll = front().server("max_connections = 2").before(backend.address());
+    let mut kept: Vec<_> = (0..2).map(|_| Frames::connect(plimsoll.address("web"))).collect();
+    for client in &mut kept {
+        client.request(1, "GET", "/", &[], END_STREAM);
+        client.wait_for(1, kind::HEADERS);
+    }
+    let mut late = Frames::connect(plimsoll.address("web"));
+    late.request(1, "GET", "/", &[], END_STREAM);
+    late.request(3, "GET", "/", &[], END_STREAM);
+    assert_eq!(late.goaway(), Some(0));
+    // What was sent before it could know is told the same.
+    let refused = || {
+        plimsoll
+            .metrics()
+            .sum("plimsoll_failures_total", &[("reason", "overloaded")])
+    };
+    eventually("it is refused", || (refused() >= 1.0).then_some(()));
+    assert_eq!(backend.requests(), 2);
+}

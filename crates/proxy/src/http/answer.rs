@@ -98,7 +98,8 @@ impl Forward<'_> {
         latency: std::time::Duration,
         keep_alive: bool,
     ) -> Ended {
-        let before = exchange.bytes_out;
+        let before = exchange.bytes_out + answer.head_bytes as u64;
+        exchange.bytes_out = before;
         let streamed = exchange.stream(&mut upstream.socket, &answer).await;
         let clean = match streamed {
             Ok(clean) => clean,

@@ -88,6 +88,8 @@ pub(crate) struct Answer {
     pub(crate) framing_out: Framing,
     /// Whether the backend's connection may be used again.
     pub(crate) reusable: bool,
+    /// Bytes of its head that are not in [`Exchange::out`]: HTTP/2 writes it otherwise.
+    pub(crate) head_bytes: usize,
 }
 
 impl<D: Downstream> Exchange<'_, D> {
@@ -277,6 +279,7 @@ impl<D: Downstream> Exchange<'_, D> {
             keep_alive,
             date: date.as_bytes(),
         };
+        let before = self.out.len();
         let framing_out = self
             .client
             .write_head(&mut self.out, &head, &to)
@@ -286,6 +289,7 @@ impl<D: Downstream> Exchange<'_, D> {
             framing: head.framing,
             framing_out,
             reusable: head.keep_alive,
+            head_bytes: if self.out.len() == before { length } else { 0 },
         })
     }
 
