@@ -71,10 +71,10 @@ fn a_clients_faults_in_its_body_are_not_its_backends() {
 #[test]
 fn a_body_that_moves_keeps_a_quiet_answer_alive() {
     let one = Backend::tcp(early);
-    let stage = stage(&one, "request_body = \"2s\", stream_idle = \"1s\"");
+    let stage = stage(&one, "request_body = \"4s\", stream_idle = \"2s\"");
     let mut wire = begin(&stage, 1);
     for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(300));
         wire.send("1\r\nx\r\n");
     }
     wire.send("0\r\n\r\n");
