@@ -5,7 +5,6 @@ mod connect;
 mod descriptors;
 mod listen;
 mod relay;
-mod rewound;
 mod socket;
 mod timer;
 
@@ -14,6 +13,5 @@ pub use connect::{connect, is_shortage};
 pub use descriptors::raise_limit;
 pub use listen::{BACKLOG, is_ours, listen};
 pub use relay::{Relayed, relay};
-pub use rewound::Rewound;
 pub use socket::Socket;
 pub use timer::{Deadline, Elapsed, TICK, Timer, Timers};

@@ -12,7 +12,6 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
-use crate::rewound::Rewound;
 
 /// A connected TCP socket.
 pub struct Socket(TcpStream);
@@ -23,9 +22,9 @@ impl Socket {
         Socket(stream)
     }
 
-    /// The socket for a codec of its own, which is to read `ahead` first.
-    pub fn rewind(self, ahead: Vec<u8>) -> Rewound {
-        Rewound::new(self.0, ahead)
+    /// The stream, for a codec of its own.
+    pub fn into_stream(self) -> TcpStream {
+        self.0
     }
 
     /// The other end's address.

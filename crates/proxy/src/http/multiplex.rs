@@ -60,7 +60,7 @@ pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
     let local = socket.local().ok();
     let sight = Rc::new(Sight::default());
     let Some((greeting, times)) = http_service(&worker.pin(), &client).map(|service| {
-        let io = Watched::new(socket.rewind(ahead), worker.clone(), sight.clone());
+        let io = Watched::new(ahead, socket.into_stream(), worker.clone(), sight.clone());
         let times = Times {
             greeting: service.timeouts.request_header,
             idle: service.timeouts.idle,
@@ -205,13 +205,18 @@ impl Multiplexed {
 
     /// When there is something to be done about the connection's end.
     fn ends_at(&mut self) -> Option<Deadline> {
-        let phase = match () {
-            () if self.was == Phase::CutOff => Phase::CutOff,
-            () if self.sight.lingers.get() => Phase::Lingering,
-            () if self.open.get() > 0 => Phase::Busy,
-            () if self.frames.has_streams() => Phase::Flushing,
-            () if self.parting => Phase::Parting,
-            () => Phase::Idle,
+        let phase = if self.was == Phase::CutOff {
+            Phase::CutOff
+        } else if self.sight.lingers.get() {
+            Phase::Lingering
+        } else if self.open.get() > 0 {
+            Phase::Busy
+        } else if self.frames.has_streams() {
+            Phase::Flushing
+        } else if self.parting {
+            Phase::Parting
+        } else {
+            Phase::Idle
         };
         if phase != self.was {
             self.enter(phase);

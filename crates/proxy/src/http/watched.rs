@@ -1,14 +1,14 @@
 //! A client's HTTP/2 bytes, watched for what it may not do too often while the codec reads them.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io::{self, Cursor, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use plimsoll_http::h2::{Breach, Guard};
-use plimsoll_net::Rewound;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Chain, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::worker::Worker;
 
@@ -29,7 +29,8 @@ pub(super) struct Sight {
 
 /// A connection that is watched.
 pub(super) struct Watched {
-    inner: Rewound,
+    /// What was read before it was known what it is, and then the stream.
+    inner: Chain<Cursor<Vec<u8>>, TcpStream>,
     guard: Guard,
     worker: Rc<Worker>,
     sight: Rc<Sight>,
@@ -37,15 +38,19 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Watches `inner`, and keeps `sight` up to date.
-    pub(super) fn new(inner: Rewound, worker: Rc<Worker>, sight: Rc<Sight>) -> Self {
+    /// Watches `stream`, whose first bytes are in `ahead`, and keeps `sight` up to date.
+    pub(super) fn new(ahead: Vec<u8>, stream: TcpStream, worker: Rc<Worker>, sight: Rc<Sight>) -> Self {
         Watched {
-            inner,
+            inner: Cursor::new(ahead).chain(stream),
             guard: Guard::default(),
             worker,
             sight,
             wasted: 0,
         }
+    }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.inner.get_mut().1)
     }
 }
 
@@ -67,7 +72,7 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        self.stream().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -75,7 +80,7 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
+        self.stream().poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -83,18 +88,18 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        self.stream().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.sight.lingers.get() {
-            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            ready!(self.stream().poll_shutdown(cx))?;
             self.sight.lingers.set(true);
         }
         let mut waste = [0; 4096];
         while self.wasted < WASTE_MAX {
             let mut read = ReadBuf::new(&mut waste);
-            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read)) {
+            match ready!(self.stream().poll_read(cx, &mut read)) {
                 Ok(()) if !read.filled().is_empty() => self.wasted += read.filled().len(),
                 _ => break,
             }
