@@ -55,6 +55,9 @@ pub(crate) enum SplitFault {
     /// A pool that has no part of it.
     #[error("the pool `{0}` has no part of the split; its pools are {1}")]
     Stranger(String, String),
+    /// A pool is named twice.
+    #[error("the pool `{0}` has two parts of the split")]
+    Twice(String),
     /// All weights are 0.
     #[error("no pool would get any request")]
     Nothing,
@@ -232,6 +235,11 @@ impl Control {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn set_split(&self, name: &str, weights: &[(&str, u32)]) -> Result<(), SplitFault> {
+        for (at, (pool, _)) in weights.iter().enumerate() {
+            if weights[..at].iter().any(|(before, _)| before == pool) {
+                return Err(SplitFault::Twice((*pool).to_owned()));
+            }
+        }
         let state = self.state();
         let plan = &state.plan;
         let route = plan.routes.iter().find(|route| route.name == name);

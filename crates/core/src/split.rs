@@ -47,13 +47,14 @@ impl Split {
             return None;
         }
         let mut at = rng.below(total);
-        let drawn = shares.iter().find(|share| {
+        for share in shares.iter() {
             let weight = u64::from(share.weight);
-            let here = at < weight;
-            at = at.saturating_sub(weight);
-            here
-        });
-        drawn.map(|share| share.pool)
+            if at < weight {
+                return Some(share.pool);
+            }
+            at -= weight;
+        }
+        None
     }
 }
 

@@ -94,23 +94,16 @@ impl ReuseCache {
     /// Closes one idle connection to `backend`, the oldest, for `worker` to have its place; or else the next that becomes
     /// idle.
     pub fn shed_or_owe(&mut self, backend: BackendId, worker: usize) -> Option<Place> {
-        match self.idle.get_mut(&backend) {
-            Some(stack) if !stack.is_empty() => Some(stack.remove(0).upstream.place),
-            _ => {
-                self.owed.insert(backend, worker);
-                None
-            }
+        let place = self.shed(backend);
+        if place.is_none() {
+            self.owed.insert(backend, worker);
         }
+        place
     }
 
-    /// Closes one idle connection to `backend`, the oldest, so that somebody else may open one.
-    pub fn shed(&mut self, backend: BackendId) -> bool {
-        match self.idle.get_mut(&backend) {
-            Some(stack) if !stack.is_empty() => {
-                stack.remove(0);
-                true
-            }
-            _ => false,
-        }
+    /// Closes one idle connection to `backend`, the oldest, for somebody else to have its place.
+    pub fn shed(&mut self, backend: BackendId) -> Option<Place> {
+        let stack = self.idle.get_mut(&backend)?;
+        (!stack.is_empty()).then(|| stack.remove(0).upstream.place)
     }
 }

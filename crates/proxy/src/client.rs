@@ -65,8 +65,14 @@ impl Client {
 }
 
 impl Connection {
-    pub(crate) fn new(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: NameId) -> Self {
-        let most = worker.pin().snapshot.node.max_connections;
+    /// A connection, among the `most` that all workers may carry together or beyond them.
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        stream: tokio::net::TcpStream,
+        peer: SocketAddr,
+        listener: NameId,
+        most: u32,
+    ) -> Self {
         Connection {
             timer: worker.timers.timer(),
             client: Client::new(worker, peer, listener, most),

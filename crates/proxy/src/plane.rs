@@ -50,7 +50,7 @@ pub(crate) struct Wanted {
     pub(crate) backend: BackendId,
     /// The worker's number.
     pub(crate) by: usize,
-    /// How long the request has waited.
+    /// Since when the request has waited.
     pub(crate) since: Now,
 }
 
@@ -62,7 +62,7 @@ pub(crate) enum Message {
     Drain(Now),
     /// Serve this connection.
     Serve(Handed),
-    /// Close an idle connection to this backend: another worker needs the place.
+    /// Give up a place among a backend's connections: another worker needs it.
     Shed(Wanted),
     /// A connection was closed for the sake of this worker, whose place this is now.
     Grant(Place),

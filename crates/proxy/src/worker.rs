@@ -243,7 +243,7 @@ impl Worker {
         if self.shared.connections.load(Relaxed) >= most.saturating_add(REFUSED_MAX) {
             return self.shard().failure(Reason::Overloaded);
         }
-        let connection = Connection::new(self.clone(), stream, peer, listener);
+        let connection = Connection::new(self.clone(), stream, peer, listener, most);
         match found.service {
             Service::Http(_) => {
                 tokio::task::spawn_local(http::accept::serve(connection));

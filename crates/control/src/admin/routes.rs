@@ -37,13 +37,6 @@ pub(super) async fn change(
         .iter()
         .map(|part| (part.value.pool.value.as_str(), part.value.weight.0))
         .collect();
-    if let Some((twice, _)) = weights
-        .iter()
-        .enumerate()
-        .find_map(|(at, part)| weights[..at].iter().find(|before| before.0 == part.0))
-    {
-        return Err(bad(format!("the pool `{twice}` has two parts of the split")));
-    }
     api.control.set_split(&name, &weights).map_err(|fault| match fault {
         SplitFault::NoRoute => {
             let plan = api.control.plan();

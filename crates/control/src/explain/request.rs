@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 
-use plimsoll_core::balance::HashKey;
 use plimsoll_core::decision::{Stage, Verdict};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Pool;
@@ -44,7 +43,7 @@ impl Explanation<'_> {
                 self.action("health_path", Verdict::Taken, why);
             }
             Decided::NoRoute => self.answer(Reason::NoRoute),
-            Decided::Route(route) => self.act(listener, service, &route.clone(), head, &asked),
+            Decided::Route(route) => self.act(listener, service, route, head, &asked),
         }
     }
 
@@ -105,8 +104,10 @@ impl Explanation<'_> {
         let peer = self.question.peer();
         let client = snapshot.node.client_address(peer.ip(), head);
         let local = || listener.bind.first().copied();
-        let hash = |key| (key, HashKey::of_request(key, &asked.head(), client, peer, local));
-        if self.pick(pool, pool.key().map(hash)) {
+        let key = pool
+            .key()
+            .map(|key| (key, key.of_request(&asked.head(), client, peer, local)));
+        if self.pick(pool, key) {
             self.upstream(route, service, pool, (head, asked));
         }
     }

@@ -5,44 +5,19 @@
 /// Length of a window in milliseconds.
 const WINDOW_MS: u64 = 1_000;
 
-/// Frames of one kind in a window, and in a connection's life.
-struct Limit {
-    window: u32,
-    life: u32,
-}
-
-const UNBOUNDED: u32 = u32::MAX;
-
-/// RST_STREAM: rapid reset (CVE-2023-44487).
-const RESETS: Limit = Limit {
-    window: 100,
-    life: 10_000,
-};
+/// RST_STREAM: rapid reset (CVE-2023-44487). In a window, as all below, and in the connection's life.
+const RESETS_MAX: u32 = 100;
+const RESETS_LIFE_MAX: u32 = 10_000;
 /// PING: each is answered (CVE-2019-9512).
-const PINGS: Limit = Limit {
-    window: 100,
-    life: UNBOUNDED,
-};
+const PINGS_MAX: u32 = 100;
 /// SETTINGS: each is answered (CVE-2019-9515).
-const SETTINGS: Limit = Limit {
-    window: 50,
-    life: UNBOUNDED,
-};
+const SETTINGS_MAX: u32 = 50;
 /// DATA without data, that ends nothing (CVE-2019-9518).
-const EMPTY: Limit = Limit {
-    window: 100,
-    life: UNBOUNDED,
-};
+const EMPTY_MAX: u32 = 100;
 /// CONTINUATION (CVE-2024-27316), PRIORITY (CVE-2019-9513) and frames of unknown kinds: nobody needs many.
-const OTHERS: Limit = Limit {
-    window: 100,
-    life: UNBOUNDED,
-};
+const OTHERS_MAX: u32 = 100;
 /// WINDOW_UPDATE: a fast reader sends one for every few frames of data.
-const UPDATES: Limit = Limit {
-    window: 20_000,
-    life: UNBOUNDED,
-};
+const UPDATES_MAX: u32 = 20_000;
 
 /// CONTINUATION frames of one head.
 const CONTINUATIONS_MAX: u32 = 20;
@@ -55,7 +30,7 @@ pub struct Breach(pub &'static str);
 /// Counts what a client sends on one connection, from its first byte on.
 #[derive(Debug, Default)]
 pub struct Guard {
-    /// Bytes of the preface that are still to come, less its length.
+    /// Bytes of the preface that have come.
     preface: usize,
     header: [u8; 9],
     /// Bytes of the frame's header that have come.
@@ -63,18 +38,15 @@ pub struct Guard {
     /// Bytes of the frame's payload that are still to come.
     payload: usize,
     window_ms: u64,
-    counts: [Count; 6],
+    /// Frames in this window, by kind.
+    counts: [u32; 6],
+    /// RST_STREAM frames in the connection's life.
+    resets: u32,
     continuations: u32,
     /// The frame under way is part of a head.
     of_head: bool,
     /// A head has begun and its last frame has not.
     unfinished: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    window: u32,
-    life: u32,
 }
 
 impl Guard {
@@ -85,9 +57,7 @@ impl Guard {
     pub fn see(&mut self, mut bytes: &[u8], now_ms: u64) -> Result<(), Breach> {
         if now_ms.saturating_sub(self.window_ms) >= WINDOW_MS {
             self.window_ms = now_ms;
-            for count in &mut self.counts {
-                count.window = 0;
-            }
+            self.counts = [0; 6];
         }
         while !bytes.is_empty() {
             let skipped = (super::PREFACE.len() - self.preface).min(bytes.len());
@@ -131,19 +101,18 @@ impl Guard {
         } else {
             self.continuations = 0;
         }
-        let (at, limit, what) = match kind {
-            0 if self.payload == 0 && !end_stream => (0, EMPTY, "empty DATA frames"),
+        let (at, most, what) = match kind {
+            0 if self.payload == 0 && !end_stream => (0, EMPTY_MAX, "empty DATA frames"),
             0 | 1 => return Ok(()),
-            3 => (1, RESETS, "RST_STREAM frames"),
-            4 => (2, SETTINGS, "SETTINGS frames"),
-            6 => (3, PINGS, "PING frames"),
-            8 => (4, UPDATES, "WINDOW_UPDATE frames"),
-            _ => (5, OTHERS, "CONTINUATION, PRIORITY or unknown frames"),
+            3 => (1, RESETS_MAX, "RST_STREAM frames"),
+            4 => (2, SETTINGS_MAX, "SETTINGS frames"),
+            6 => (3, PINGS_MAX, "PING frames"),
+            8 => (4, UPDATES_MAX, "WINDOW_UPDATE frames"),
+            _ => (5, OTHERS_MAX, "CONTINUATION, PRIORITY or unknown frames"),
         };
-        let count = &mut self.counts[at];
-        count.window += 1;
-        count.life = count.life.saturating_add(1);
-        if count.window > limit.window || count.life > limit.life {
+        self.counts[at] += 1;
+        self.resets += u32::from(kind == 3);
+        if self.counts[at] > most || self.resets > RESETS_LIFE_MAX {
             return Err(Breach(what));
         }
         Ok(())

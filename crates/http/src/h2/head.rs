@@ -2,7 +2,7 @@
 //! so that nothing malformed gets past by its version.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
@@ -122,7 +122,7 @@ pub fn response(head: &ResponseHead<'_>, date: &[u8]) -> Result<Response<()>, He
 pub fn trailer_lines(trailers: &HeaderMap) -> Vec<u8> {
     let mut lines = Vec::new();
     for (name, value) in trailers {
-        if *name != TRANSFER_ENCODING && classify(name.as_str()).may_be_trailer() {
+        if classify(name.as_str()).may_be_trailer() {
             line(&mut lines, name, value);
         }
     }

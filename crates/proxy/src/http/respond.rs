@@ -12,10 +12,9 @@ use plimsoll_core::route::Asked;
 use plimsoll_core::snapshot::{Redirect, Respond};
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::{HeadOut, ReplyHead, phrase, write_reply_head};
-
 use plimsoll_net::Timer;
 
-use super::accept::Next;
+use super::accept::{Next, http_service};
 use super::downstream::H2;
 use super::route::Request;
 use crate::client::{Client, Connection};
@@ -232,15 +231,9 @@ fn write_reply(
 
 /// Whether the connection may serve another request, for all that we know.
 pub(crate) fn may_go_on(client: &Client, pinned: &Pinned, now: Now) -> bool {
-    let Some(listener) = pinned.listener(client.listener) else {
-        return false;
-    };
-    match &listener.service {
-        plimsoll_core::snapshot::Service::Http(service) => {
-            !client.worker.is_draining()
-                && client.requests.get() < service.keepalive_requests
-                && service.keepalive_age.is_none_or(|age| now.since(client.born) < age)
-        }
-        plimsoll_core::snapshot::Service::Tcp(_) => false,
-    }
+    http_service(pinned, client).is_some_and(|service| {
+        !client.worker.is_draining()
+            && client.requests.get() < service.keepalive_requests
+            && service.keepalive_age.is_none_or(|age| now.since(client.born) < age)
+    })
 }

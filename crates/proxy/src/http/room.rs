@@ -132,8 +132,8 @@ impl Forward<'_> {
                     return Ok(Room::Kept(upstream));
                 }
                 // What is idle here is either unfit for this request or about to be taken by it.
-                if self.worker.reuse.borrow_mut().shed(backend.id) {
-                    continue;
+                if let Some(place) = self.worker.reuse.borrow_mut().shed(backend.id) {
+                    return Ok(Room::Place(place));
                 }
                 if look % SHED_EVERY == 0 {
                     self.worker.shared.ask_to_shed(Wanted {
