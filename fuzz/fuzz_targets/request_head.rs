@@ -6,11 +6,10 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
+use plimsoll_core::filter::Edits;
 use plimsoll_core::route::{Target, host, path};
 use plimsoll_fuzz::head::{self, Field, Limits};
-use plimsoll_http::h1::{
-    FIELDS_MAX, FieldRoom, RequestHead, RequestOut, Scanned, parse_request, write_request_head,
-};
+use plimsoll_http::h1::{FIELDS_MAX, FieldRoom, RequestHead, RequestOut, Scanned, parse_request, write_request_head};
 
 const WIDE: Limits = Limits {
     line: 8 << 10,
@@ -96,6 +95,7 @@ fn forward(read: &RequestHead<'_>, options: u8) {
         proto: if options & 16 == 0 { "http" } else { "https" },
         request_id: ID.as_bytes(),
         default_host: DEFAULT_HOST,
+        edits: &Edits::default(),
     };
     let mut out = Vec::new();
     write_request_head(&mut out, read, &to);

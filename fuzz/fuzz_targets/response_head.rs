@@ -35,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
         client_minor: options >> 1 & 1,
         keep_alive: options & 4 != 0,
         date: DATE.as_bytes(),
+        edits: None,
     };
     answer(&read, &to, method);
 });

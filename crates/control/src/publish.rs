@@ -17,6 +17,7 @@ use plimsoll_core::time::Now;
 use tokio::sync::Notify;
 
 use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
+use crate::kept::Kept;
 use crate::living::{Identities, LivingPool};
 use crate::metrics::Series;
 
@@ -67,6 +68,7 @@ pub(crate) enum SplitFault {
 pub(crate) struct State {
     pub(crate) identities: Identities,
     pub(crate) pools: BTreeMap<Arc<str>, LivingPool>,
+    filters: Kept,
     rng: Rng,
     pub(crate) reload: Reload,
     /// Changes of backends' states, by pool, backend, what it became, and the cause's word.
@@ -85,6 +87,7 @@ impl Control {
         let mut state = State {
             identities: Identities::default(),
             pools: BTreeMap::new(),
+            filters: Kept::default(),
             rng: Rng::seeded(seed),
             reload: Reload {
                 at: SystemTime::now(),
@@ -342,6 +345,7 @@ impl State {
             .iter()
             .map(|pool| self.pools[&*pool.name].pool.clone())
             .collect();
+        self.filters.begin();
         let routes: Vec<Arc<Route>> = plan
             .routes
             .iter()
@@ -353,6 +357,7 @@ impl State {
             .iter()
             .map(|listener| Arc::new(self.listener(listener, &routes)))
             .collect();
+        self.filters.end();
         Snapshot {
             generation,
             listeners,
@@ -367,6 +372,7 @@ impl State {
             id: self.identities.names.intern(&plan.name),
             index,
             name: plan.name.as_str().into(),
+            filters: self.filters.chain(&format!("route:{}", plan.name), &plan.filters),
             action: plan.action.clone(),
             timeout: plan.timeout,
             retry: plan.retry.clone(),
@@ -378,6 +384,7 @@ impl State {
         let service = match &plan.service {
             ServicePlan::Tcp(service) => Service::Tcp(service.clone()),
             ServicePlan::Http(http) => Service::Http(HttpService {
+                filters: self.filters.chain(&format!("listener:{}", plan.name), &http.filters),
                 routes: RouteTable::build(
                     http.rules
                         .iter()

@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::filter::Chain;
 use crate::name::NameId;
 use crate::network::Network;
 use crate::pool::Pool;
+use crate::reply::{Redirect, Respond};
 use crate::retry::RetryPolicy;
-use crate::route::host::Authority;
 use crate::route::{Fields, RouteTable};
 use crate::split::Split;
 
@@ -113,6 +114,8 @@ pub enum Service {
 
 /// HTTP on a listener.
 pub struct HttpService {
+    /// What is done with requests before any route is asked.
+    pub filters: Arc<Chain>,
     /// Which route a request takes.
     pub routes: RouteTable,
     /// A path that we answer ourselves: 200 while serving, 503 while draining.
@@ -193,6 +196,8 @@ pub struct Route {
     pub index: usize,
     /// Its name.
     pub name: Arc<str>,
+    /// What is done with a request before the action.
+    pub filters: Arc<Chain>,
     /// What is done.
     pub action: Action,
     /// The longest that the whole request may take until the answer has begun.
@@ -216,59 +221,10 @@ pub enum Action {
     Respond(Respond),
 }
 
-/// A redirect: what is `None` stays as the request had it; the port only when neither scheme nor host changes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Redirect {
-    /// `http` or `https`.
-    pub scheme: Option<String>,
-    /// The host, without port.
-    pub host: Option<String>,
-    /// The port.
-    pub port: Option<u16>,
-    /// The whole path.
-    pub path: Option<String>,
-    /// 301, 302, 303, 307 or 308.
-    pub status: u16,
-}
-
-impl Redirect {
-    /// Where it sends a request for `path` and `query` at `from`, both of which stay unless it says otherwise. The path
-    /// is a canonical one: it begins with a single slash, so that nobody is sent to another host by `//`.
-    pub fn location(&self, from: Option<&Authority<'_>>, path: &str, query: Option<&str>) -> String {
-        let scheme = self.scheme.as_deref().unwrap_or("http");
-        let host = self.host.as_deref().or(from.map(|from| &*from.host));
-        let path = self.path.as_deref().unwrap_or(path);
-        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        let Some(host) = host.filter(|host| !host.is_empty()) else {
-            return format!("{path}{query}");
-        };
-        // Another scheme or host is another server: the old port means nothing there.
-        let kept = if self.scheme.is_none() && self.host.is_none() {
-            from.and_then(|from| from.port)
-        } else {
-            None
-        };
-        let port = self.port.or(kept).map(|port| format!(":{port}")).unwrap_or_default();
-        format!("{scheme}://{host}{port}{path}{query}")
-    }
-}
-
-/// An answer of our own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Respond {
-    /// Its status.
-    pub status: u16,
-    /// Its body.
-    pub body: Arc<str>,
-    /// Its header fields.
-    pub headers: Vec<(String, String)>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::network::Network;
-    use crate::route::host;
 
     struct Forwarded(&'static [&'static str]);
 
@@ -300,36 +256,6 @@ mod tests {
         ] {
             let found = node.client_address(peer.parse().unwrap(), &Forwarded(lines));
             assert_eq!(found.to_string(), client, "{peer} {lines:?}");
-        }
-    }
-
-    #[test]
-    fn a_redirect_keeps_what_it_does_not_name() {
-        let none = Redirect {
-            scheme: None,
-            host: None,
-            port: None,
-            path: None,
-            status: 302,
-        };
-        let https = Redirect {
-            scheme: Some("https".into()),
-            ..none.clone()
-        };
-        let moved = Redirect {
-            host: Some("b.example".into()),
-            port: Some(8443),
-            path: Some("/new".into()),
-            ..https.clone()
-        };
-        let from = host::normalise(b"a.example:8080").unwrap();
-        for (to, from, location) in [
-            (&none, from.as_ref(), "http://a.example:8080/x?v=1"),
-            (&https, from.as_ref(), "https://a.example/x?v=1"),
-            (&moved, from.as_ref(), "https://b.example:8443/new?v=1"),
-            (&none, None, "/x?v=1"),
-        ] {
-            assert_eq!(to.location(from, "/x", Some("v=1")), location);
         }
     }
 }

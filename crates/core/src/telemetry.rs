@@ -116,6 +116,8 @@ pub struct Shard {
     pub retries: HashMap<(NameId, RetryResult), u64, IdState>,
     /// Failures, by their place in [`Reason::ALL`].
     pub failures: [u64; Reason::ALL.len()],
+    /// What filters on trial would have refused, by reason.
+    pub rehearsed: [u64; Reason::ALL.len()],
     /// Failures whose retry the budget refused.
     pub retry_budget_spent: u64,
 }
@@ -157,6 +159,11 @@ impl Shard {
         }
     }
 
+    /// Counts what a filter on trial would have refused.
+    pub fn rehearsed(&mut self, reason: Reason) {
+        self.rehearsed[reason as usize] += 1;
+    }
+
     /// Counts a failure.
     pub fn failure(&mut self, reason: Reason) {
         self.failures[reason as usize] += 1;
@@ -192,6 +199,9 @@ impl Shard {
             *self.retries.entry(key).or_default() += theirs;
         }
         for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.rehearsed.iter_mut().zip(other.rehearsed) {
             *mine += theirs;
         }
         self.retry_budget_spent += other.retry_budget_spent;

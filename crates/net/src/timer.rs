@@ -137,6 +137,11 @@ impl Timer {
         .await
     }
 
+    /// Waits until `deadline`.
+    pub async fn sleep(&self, deadline: Deadline) {
+        poll_fn(|cx| self.poll_elapsed(cx, deadline)).await;
+    }
+
     /// The deadline `span` from now, without a look at the clock: up to a tick later than one would find with it.
     pub fn after(&self, span: Duration) -> Deadline {
         #[expect(clippy::cast_possible_truncation, reason = "585 million years fit")]

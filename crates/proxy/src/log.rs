@@ -22,7 +22,7 @@ use crate::worker::Pinned;
 /// What the access log keeps of a request's head.
 pub(crate) struct RequestLog {
     pub(crate) client: IpAddr,
-    pub(crate) request_id: String,
+    request_id: String,
     method: String,
     host: String,
     path: String,
@@ -33,7 +33,7 @@ pub(crate) struct RequestLog {
 
 impl RequestLog {
     /// Query values may hold secrets and stay out (the path ends at the question mark).
-    pub(crate) fn of(head: &RequestHead<'_>, http2: bool, client: IpAddr) -> Self {
+    pub(crate) fn of(head: &RequestHead<'_>, http2: bool, client: IpAddr, request_id: &str) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let path = match head.target {
             Target::Origin(target) | Target::Absolute(target) => {
@@ -43,7 +43,7 @@ impl RequestLog {
         };
         RequestLog {
             client,
-            request_id: String::new(),
+            request_id: request_id.into(),
             method: head.method.into(),
             host: text(head.host),
             path,
@@ -55,12 +55,6 @@ impl RequestLog {
             user_agent: head.first("user-agent").map(text),
             referer: head.first("referer").map(text),
         }
-    }
-
-    /// Keeps the id that the request brought, when its sender is `trusted`, or else `ours`.
-    pub(crate) fn identify(&mut self, head: &RequestHead<'_>, trusted: bool, ours: &[u8]) {
-        let brought = head.first("x-request-id").filter(|id| trusted && !id.is_empty());
-        self.request_id = String::from_utf8_lossy(brought.unwrap_or(ours)).into_owned();
     }
 }
 
@@ -191,6 +185,9 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
         if let Some(reason) = finished.reason {
             shard.failure(reason);
         }
+        for reason in request.changes.iter().flat_map(|changes| &changes.rehearsed) {
+            shard.rehearsed(*reason);
+        }
     }
     let Some(format) = pinned.snapshot.node.access_log else {
         return;
@@ -212,7 +209,7 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         .pool
         .and_then(|id| pinned.snapshot.pools.iter().find(|pool| pool.id == id));
     let last = finished.attempts.last().map(|attempt| attempt.took);
-    let value = json!({
+    let mut value = json!({
         "time": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         "request_id": log.map(|log| &log.request_id),
         "listener": pinned.listener(client.listener).map(|listener| &*listener.name),
@@ -239,6 +236,11 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "tls": Value::Null,
         "user_agent": log.and_then(|log| log.user_agent.as_deref()),
     });
+    let rehearsed = request.changes.as_ref().map(|changes| &changes.rehearsed);
+    if let Some(rehearsed) = rehearsed.filter(|reasons| !reasons.is_empty()) {
+        let words: Vec<&str> = rehearsed.iter().map(|reason| reason.word()).collect();
+        value["dry_run"] = words.into();
+    }
     line_of(&value)
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, Cache};
 use plimsoll_core::backend::Place;
+use plimsoll_core::filter::Changes;
 use plimsoll_core::name::NameId;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::{AcquireCx, Lease, Refusal, ViewReader};
@@ -53,6 +54,8 @@ pub(crate) struct Worker {
     pub(crate) reuse: RefCell<ReuseCache>,
     pub(crate) lines: Rc<Lines>,
     pub(crate) rng: RefCell<Rng>,
+    /// Room for what filters do to the next request.
+    pub(crate) changes: Cell<Changes>,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pinned: RefCell<Rc<Pinned>>,
     drain: Cell<Option<Drain>>,
@@ -105,6 +108,7 @@ impl Worker {
             snapshot: RefCell::new(Cache::new(shared.wiring.snapshot.clone())),
             rng: RefCell::new(rng),
             drain: Cell::new(None),
+            changes: Cell::default(),
             date: RefCell::new((shared.wiring.clock.now(), httpdate::fmt_http_date(SystemTime::now()))),
             accepting: RefCell::default(),
             shared,

@@ -96,7 +96,7 @@ fn route_json(plan: &Plan, route: &RoutePlan, listeners: &[&str], rules: &[Value
                 "scheme": to.scheme,
                 "host": to.host,
                 "port": to.port,
-                "path": to.path,
+                "path": to.path.as_ref().map(ToString::to_string),
                 "status": to.status,
             }));
         }
@@ -106,6 +106,7 @@ fn route_json(plan: &Plan, route: &RoutePlan, listeners: &[&str], rules: &[Value
         "name": route.name,
         "listeners": listeners,
         "match": rules,
+        "filters": route.filters.iter().map(|filter| filter.config.kind()).collect::<Vec<_>>(),
         "pool": pool,
         "split": split,
         "redirect": redirect,

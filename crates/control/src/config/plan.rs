@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plimsoll_core::balance::PolicyConfig;
+use plimsoll_core::filter::FilterEntry;
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::PoolSettings;
 use plimsoll_core::retry::RetryPolicy;
@@ -95,6 +96,8 @@ pub enum ServicePlan {
 /// HTTP on a listener.
 #[derive(Clone, Debug)]
 pub struct HttpPlan {
+    /// What is done with requests before any route is asked.
+    pub filters: Vec<FilterEntry>,
     /// What matches, in the order of the file: `RouteTable::build` takes them, each with its route.
     pub rules: Vec<(Rule, RouteIndex)>,
     /// A path that we answer ourselves.
@@ -116,6 +119,8 @@ pub struct HttpPlan {
 pub struct RoutePlan {
     /// Its name, unique.
     pub name: String,
+    /// What is done with a request before the action.
+    pub filters: Vec<FilterEntry>,
     /// What is done.
     pub action: Action,
     /// The longest that the whole request may take until the answer has begun.

@@ -12,7 +12,7 @@ use plimsoll_http::h1::{RequestHead, RequestOut, write_request_head};
 use super::question::redacted_query;
 
 /// What stands for an id that is drawn for each request.
-const NEW_ID: &str = "(new for each request)";
+pub(super) const NEW_ID: &str = "(new for each request)";
 
 /// Fields whose values are never shown.
 const SECRET: &[&str] = &["authorization", "proxy-authorization", "cookie"];
@@ -30,13 +30,14 @@ pub(super) struct Changes {
 /// What a backend gets to see of the request that a client did not send, and the other way round.
 pub(super) fn changes(
     (head, asked): (&RequestHead<'_>, &Asked<'_>),
+    filtered: &plimsoll_core::filter::Changes,
     route: &Route,
-    peer: IpAddr,
-    trusted: bool,
+    (peer, trusted): (IpAddr, bool),
 ) -> Changes {
     let mut out = Vec::new();
+    let path = filtered.path.as_deref().unwrap_or(&asked.path);
     let to = RequestOut {
-        path: &asked.path,
+        path,
         query: asked.query,
         upgrade: head.upgrade_websocket && route.upgrade_websocket,
         trusted,
@@ -44,6 +45,7 @@ pub(super) fn changes(
         proto: "http",
         request_id: NEW_ID.as_bytes(),
         default_host: "",
+        edits: &filtered.request,
     };
     write_request_head(&mut out, head, &to);
     let sent = String::from_utf8_lossy(head.bytes);
@@ -58,7 +60,7 @@ pub(super) fn changes(
     removed.dedup();
     let query = asked.query.map(|query| format!("?{}", redacted_query(query)));
     Changes {
-        line: format!("{} {}{}", asked.method, asked.path, query.unwrap_or_default()),
+        line: format!("{} {path}{}", asked.method, query.unwrap_or_default()),
         added: added.map(|(name, value)| shown(name, value)).collect(),
         removed,
     }

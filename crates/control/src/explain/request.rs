@@ -1,16 +1,19 @@
 //! What becomes of an HTTP request: read as a worker reads it, matched, and acted on.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use plimsoll_core::decision::{Stage, Verdict};
+use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Pool;
-use plimsoll_core::route::{Asked, Decided};
-use plimsoll_core::snapshot::{Action, HttpService, Listener, PoolIndex, Respond, Route};
+use plimsoll_core::reply::Reply;
+use plimsoll_core::route::Asked;
+use plimsoll_core::snapshot::{Action, HttpService, Listener, PoolIndex, Route};
 use plimsoll_core::split::Split;
 use plimsoll_http::h1::{FieldRoom, HeadFault, HeadScan, RequestHead, Scanned, parse_request};
 
-use super::question::{Question, redacted, redacted_query};
+use super::question::{Question, redacted};
 use super::{Explanation, forward};
 
 impl Explanation<'_> {
@@ -37,41 +40,76 @@ impl Explanation<'_> {
         self.respelled("host", head.host, asked.host());
         let sent = self.question.url.target.split('?').next().unwrap_or_default();
         self.respelled("path", sent.as_bytes(), &asked.path);
-        match service.decide(&asked, Some(&mut self.decision)) {
-            Decided::Health => {
-                let why = "the listener's health path: answered by us, 200 while serving and 503 while draining";
-                self.action("health_path", Verdict::Taken, why);
-            }
-            Decided::NoRoute => self.answer(Reason::NoRoute),
-            Decided::Route(route) => self.act(listener, service, route, head, &asked),
-        }
+        self.decide(listener, service, client, (head, &asked));
     }
 
-    /// Does what `route` says.
-    fn act(
+    /// Takes it through filters and route to its action.
+    fn decide(
         &mut self,
         listener: &Listener,
         service: &HttpService,
-        route: &Route,
-        head: &RequestHead<'_>,
-        asked: &Asked<'_>,
+        client: IpAddr,
+        (head, asked): (&RequestHead<'_>, &Asked<'_>),
     ) {
-        match &route.action {
-            Action::Pool(at) => self.send((listener, service), route, *at, (head, asked)),
-            Action::Split(split) => match split.draw(&mut self.rng) {
-                Some(drawn) => {
-                    self.shares(split, drawn);
-                    self.send((listener, service), route, drawn, (head, asked));
+        let snapshot = self.snapshot.clone();
+        let visitor = Visitor {
+            client,
+            peer: self.question.peer(),
+            request_id: forward::NEW_ID,
+            scheme: "http",
+            now: self.control.now(),
+        };
+        let (mut progress, mut done) = (Progress::default(), None);
+        let decided = loop {
+            let (way, record) = ((&mut progress, done.take()), Some(&mut self.decision));
+            match snapshot.decide(service, asked, visitor, &mut self.rng, way, record) {
+                Decided::Errand(Errand::Wait(_)) => done = Some(Done::Waited),
+                decided => break decided,
+            }
+        };
+        let route = progress.route.and_then(|at| snapshot.routes.get(at));
+        match (decided, route) {
+            (Decided::Health, _) => {
+                let why = "the listener's health path: answered by us, 200 while serving and 503 while draining";
+                self.action("health_path", Verdict::Taken, why);
+            }
+            (Decided::Filtered(reply), _) => self.filtered(&reply),
+            (Decided::NoPool, _) => self.answer(Reason::NoBackend),
+            (Decided::Answer(reply), Some(route)) => self.answered(route, &reply),
+            (Decided::Forward(pool), Some(route)) => {
+                if let Action::Split(split) = &route.action {
+                    self.shares(split, pool);
                 }
-                None => self.answer(Reason::NoBackend),
-            },
-            Action::Redirect(to) => {
-                let query = asked.query.map(redacted_query);
-                let location = to.location(asked.authority.as_ref(), &asked.path, query.as_deref());
-                let why = format!("answered by us: {} to {location}", to.status);
+                self.send((listener, service), route, pool, (head, asked, &progress.changes));
+            }
+            _ => self.answer(Reason::NoRoute),
+        }
+    }
+
+    /// A filter answers it.
+    fn filtered(&mut self, reply: &Reply) {
+        match (reply.reason, location(reply)) {
+            (Some(reason), _) => self.answer(reason),
+            (None, Some(location)) => {
+                let why = format!("answered by a filter: {} to {location}", reply.status);
                 self.action("redirect", Verdict::Taken, why);
             }
-            Action::Respond(respond) => self.action("respond", Verdict::Taken, respond_words(respond)),
+            (None, None) => self.action(
+                "reply",
+                Verdict::Taken,
+                format!("answered by a filter: {}", reply.status),
+            ),
+        }
+    }
+
+    /// The route answers it.
+    fn answered(&mut self, route: &Route, reply: &Reply) {
+        match (&route.action, location(reply)) {
+            (Action::Redirect(_), Some(location)) => {
+                let why = format!("answered by us: {} to {location}", reply.status);
+                self.action("redirect", Verdict::Taken, why);
+            }
+            _ => self.action("respond", Verdict::Taken, respond_words(reply)),
         }
     }
 
@@ -97,18 +135,26 @@ impl Explanation<'_> {
         (listener, service): (&Listener, &HttpService),
         route: &Route,
         at: PoolIndex,
-        (head, asked): (&RequestHead<'_>, &Asked<'_>),
+        (head, asked, changes): (&RequestHead<'_>, &Asked<'_>, &Changes),
     ) {
         let snapshot = self.snapshot.clone();
         let pool = &snapshot.pools[at];
         let peer = self.question.peer();
         let client = snapshot.node.client_address(peer.ip(), head);
         let local = || listener.bind.first().copied();
+        let fields = Edited {
+            fields: head,
+            edits: &changes.request,
+        };
+        let edited = plimsoll_core::route::RequestHead {
+            fields: &fields,
+            ..asked.head()
+        };
         let key = pool
             .key()
-            .map(|key| (key, key.of_request(&asked.head(), client, peer, local)));
+            .map(|key| (key, key.of_request(&edited, client, peer, local)));
         if self.pick(pool, key) {
-            self.upstream(route, service, pool, (head, asked));
+            self.upstream(route, service, pool, (head, asked, changes));
         }
     }
 
@@ -117,10 +163,11 @@ impl Explanation<'_> {
         route: &Route,
         service: &HttpService,
         pool: &Pool,
-        (head, asked): (&RequestHead<'_>, &Asked<'_>),
+        (head, asked, changes): (&RequestHead<'_>, &Asked<'_>, &Changes),
     ) {
-        let trusted = self.snapshot.node.trusts(self.question.peer().ip());
-        let changes = forward::changes((head, asked), route, self.question.peer().ip(), trusted);
+        let peer = self.question.peer().ip();
+        let trusted = self.snapshot.node.trusts(peer);
+        let changes = forward::changes((head, asked), changes, route, (peer, trusted));
         self.action("line", Verdict::Taken, changes.line);
         for line in changes.added {
             self.action("adds", Verdict::Taken, line);
@@ -181,12 +228,18 @@ fn shown_url(question: &Question) -> String {
     format!("{}://{}{}", url.scheme.word(), url.authority, redacted(&url.target))
 }
 
-fn respond_words(respond: &Respond) -> String {
-    let mut why = format!("answered by us: {}", respond.status);
-    if !respond.body.is_empty() {
-        why.push_str(&format!(", with {} bytes of body", respond.body.len()));
+/// Where a reply sends the client, without the values of the query.
+fn location(reply: &Reply) -> Option<String> {
+    let (_, location) = reply.headers.iter().find(|(name, _)| name == "location")?;
+    Some(redacted(location))
+}
+
+fn respond_words(reply: &Reply) -> String {
+    let mut why = format!("answered by us: {}", reply.status);
+    if !reply.body.is_empty() {
+        why.push_str(&format!(", with {} bytes of body", reply.body.len()));
     }
-    for (name, _) in &respond.headers {
+    for (name, _) in &reply.headers {
         why.push_str(&format!(", {name}"));
     }
     why

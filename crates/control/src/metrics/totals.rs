@@ -35,6 +35,8 @@ pub(super) struct Totals {
     pub(super) retries: Series<2, 1, u64>,
     /// By their place in [`Reason::ALL`].
     pub(super) failures: Vec<u64>,
+    /// Likewise.
+    pub(super) rehearsed: Vec<u64>,
     pub(super) retry_budget_spent: u64,
 }
 
@@ -76,6 +78,10 @@ impl Totals {
         }
         self.failures.resize(Reason::ALL.len(), 0);
         for (mine, theirs) in self.failures.iter_mut().zip(shard.failures) {
+            *mine += theirs;
+        }
+        self.rehearsed.resize(Reason::ALL.len(), 0);
+        for (mine, theirs) in self.rehearsed.iter_mut().zip(shard.rehearsed) {
             *mine += theirs;
         }
         self.retry_budget_spent += shard.retry_budget_spent;

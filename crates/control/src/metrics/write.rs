@@ -100,6 +100,18 @@ fn failures(out: &mut Exposition, totals: &Totals) {
         out.sample(&[("reason", reason.word())], count);
     }
     out.sample(&[("reason", "retry_budget_spent")], totals.retry_budget_spent);
+    out.metric(
+        "plimsoll_dry_run_total",
+        Kind::Counter,
+        "Requests that a filter with dry_run would have refused, by reason.",
+    );
+    for (reason, count) in Reason::ALL
+        .iter()
+        .zip(&totals.rehearsed)
+        .filter(|(_, count)| **count > 0)
+    {
+        out.sample(&[("reason", reason.word())], *count);
+    }
 }
 
 /// How pools and their backends stand.

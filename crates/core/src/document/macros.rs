@@ -35,9 +35,9 @@ macro_rules! document {
 
         impl $name {
             /// The keys that the table may have.
-            pub const KEYS: &'static [&'static str] = &[$($crate::document!(@key $field)),*];
+            $vis const KEYS: &'static [&'static str] = &[$($crate::document!(@key $field)),*];
             /// The keys of the contract that are not built yet.
-            pub const LATER: &'static [&'static str] = &[$($($later),*)?];
+            $vis const LATER: &'static [&'static str] = &[$($($later),*)?];
         }
 
         impl $crate::document::Decode for $name {
@@ -104,10 +104,10 @@ macro_rules! words {
 
         impl $name {
             /// The words that can be written.
-            pub const WORDS: &'static [&'static str] = &[$($word),*];
+            $vis const WORDS: &'static [&'static str] = &[$($word),*];
 
             /// The word for this value.
-            pub const fn word(self) -> &'static str {
+            $vis const fn word(self) -> &'static str {
                 match self { $( $name::$variant => $word ),* }
             }
         }

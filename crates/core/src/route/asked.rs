@@ -1,13 +1,10 @@
 //! What a request asks for, in its one spelling: the same for whoever serves it and whoever explains it.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use super::host::{self, Authority, HostFault};
 use super::path::{self, PathFault};
 use super::{Fields, RequestHead};
-use crate::decision::Record;
-use crate::snapshot::{HttpService, Route};
 
 /// The forms of a request target that are served (RFC 9112 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,28 +98,6 @@ impl<'a> Asked<'a> {
             query: self.query.unwrap_or_default(),
             fields: self.fields,
         }
-    }
-}
-
-/// What a listener does with a request.
-pub enum Decided<'s> {
-    /// It is for the health path, which we answer ourselves.
-    Health,
-    /// No route matches.
-    NoRoute,
-    /// This route takes it.
-    Route(&'s Arc<Route>),
-}
-
-impl HttpService {
-    /// What becomes of a request here.
-    pub fn decide(&self, asked: &Asked<'_>, record: Record<'_>) -> Decided<'_> {
-        if self.health_path.as_deref().is_some_and(|health| health == asked.path) {
-            return Decided::Health;
-        }
-        self.routes
-            .find(&asked.head(), record)
-            .map_or(Decided::NoRoute, Decided::Route)
     }
 }
 

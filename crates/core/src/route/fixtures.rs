@@ -59,6 +59,7 @@ pub(super) fn route(id: u32) -> Arc<Route> {
         index: 0,
         id: NameId(id),
         name: format!("r{id}").into(),
+        filters: Arc::default(),
         action: Action::Pool(0),
         timeout: None,
         retry: RetryPolicy::default(),

@@ -21,10 +21,10 @@ mod fixtures;
 
 use regex::Regex;
 
-pub use asked::{Asked, AskedFault, Decided, Target};
+pub use asked::{Asked, AskedFault, Target};
 pub use pattern::{PatternFault, REGEX_BYTES_MAX};
 pub use shadow::Shadowed;
-pub use table::RouteTable;
+pub use table::{RouteTable, Taken};
 pub use tell::TOLD_MAX;
 pub use values::{cookie_value, query_value};
 

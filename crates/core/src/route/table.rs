@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::hosts::HostIndex;
 use super::tell::Telling;
-use super::{RequestHead, Rule};
+use super::{PathMatch, RequestHead, Rule};
 use crate::decision::Record;
 use crate::name::NameId;
 use crate::snapshot::Route;
@@ -18,6 +18,25 @@ pub struct RouteTable {
     entries: Vec<Entry>,
     /// Boxed, so that whatever holds a table stays small.
     hosts: Box<HostIndex>,
+}
+
+/// The route that a request takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken<'t> {
+    /// The route.
+    pub route: &'t Arc<Route>,
+    rule: &'t Rule,
+}
+
+impl Taken<'_> {
+    /// The part of `path` that its match named: the prefix, without a slash at its end, or else the whole.
+    pub fn prefix<'p>(&self, path: &'p str) -> &'p str {
+        match &self.rule.path {
+            PathMatch::Prefix(prefix) => path.get(..prefix.len()).unwrap_or(path),
+            PathMatch::Any => "",
+            PathMatch::Exact(_) | PathMatch::Regex(_) => path,
+        }
+    }
 }
 
 /// One rule and where it leads.
@@ -59,7 +78,7 @@ impl RouteTable {
     /// are told, and the rest is counted; that takes time in proportion to the number of routes.
     ///
     /// [`TOLD_MAX`]: super::TOLD_MAX
-    pub fn find(&self, head: &RequestHead<'_>, record: Record<'_>) -> Option<&Arc<Route>> {
+    pub fn find(&self, head: &RequestHead<'_>, record: Record<'_>) -> Option<Taken<'_>> {
         let mut telling = record.map(|decision| Telling::begin(decision, &self.entries, head));
         let mut taken: Option<&Entry> = None;
         let _ = self.search(head, |at, entry| {
@@ -80,7 +99,7 @@ impl RouteTable {
         if let Some(telling) = telling {
             telling.finish(taken);
         }
-        taken.map(|entry| &entry.route)
+        taken.map(|Entry { route, rule, .. }| Taken { route, rule })
     }
 
     /// The entries in the order of the file.

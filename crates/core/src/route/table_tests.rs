@@ -8,7 +8,7 @@ use super::*;
 use crate::decision::{Decision, Verdict};
 
 fn taken(table: &RouteTable, head: &RequestHead<'_>) -> Option<String> {
-    table.find(head, None).map(|route| route.name.to_string())
+    table.find(head, None).map(|taken| taken.route.name.to_string())
 }
 
 fn exact(name: &str, value: &str) -> (String, ValueMatch) {
@@ -130,7 +130,7 @@ fn a_record_tells_each_candidate_and_why() {
     head.fields = &headers;
     let mut decision = Decision::default();
     let found = table.find(&head, Some(&mut decision)).unwrap();
-    assert_eq!((&*found.name, decision.route.as_deref()), ("r3", Some("r3")));
+    assert_eq!((&*found.route.name, decision.route.as_deref()), ("r3", Some("r3")));
     let steps: Vec<_> = decision
         .steps
         .iter()

@@ -11,6 +11,7 @@ mod continuing;
 mod cuts;
 mod draining;
 mod failures;
+mod filters;
 mod framing;
 mod front;
 mod heads;

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::IpAddr;
 
+use plimsoll_core::filter::{Chosen, Edits};
 use plimsoll_core::route::Target;
 
 use super::request::{Framing, RequestHead};
@@ -28,6 +29,8 @@ pub struct RequestOut<'a> {
     pub request_id: &'a [u8],
     /// The Host to send when the request names none.
     pub default_host: &'a str,
+    /// What filters have made of its fields, ours among them.
+    pub edits: &'a Edits,
 }
 
 /// Writes the head of `head` as it goes upstream.
@@ -53,6 +56,7 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &Reques
         );
     }
     let mut seen = Seen::default();
+    let edited = !to.edits.is_empty();
     copy_runs(
         out,
         head.bytes,
@@ -62,6 +66,9 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &Reques
             let class = head.classes[at];
             // An empty id is none.
             if class == Class::RequestId && head.fields[at].value.is_empty() {
+                return false;
+            }
+            if edited && to.edits.removes(head.fields[at].name) {
                 return false;
             }
             seen.see(class);
@@ -82,6 +89,9 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &Reques
         Framing::None | Framing::UntilClose => {}
     }
     write_forwarded(out, head, to, seen);
+    for (name, value) in to.edits.added() {
+        line(out, name.as_bytes(), value);
+    }
     match (to.upgrade, head.te_trailers) {
         (true, _) => out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
         (false, true) => out.extend_from_slice(b"connection: te\r\nte: trailers\r\n"),
@@ -110,6 +120,23 @@ impl Seen {
 }
 
 fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_>, seen: Seen) {
+    let edited = !to.edits.is_empty();
+    let wanted = |name: &str| !(edited && to.edits.removes(name));
+    if wanted("x-forwarded-for") {
+        write_forwarded_for(out, head, to);
+    }
+    if !(to.trusted && seen.proto) && wanted("x-forwarded-proto") {
+        line(out, b"x-forwarded-proto", to.proto.as_bytes());
+    }
+    if !(head.host.is_empty() || to.trusted && seen.host) && wanted("x-forwarded-host") {
+        line(out, b"x-forwarded-host", head.host);
+    }
+    if !(to.trusted && seen.id) && wanted("x-request-id") {
+        line(out, b"x-request-id", to.request_id);
+    }
+}
+
+fn write_forwarded_for(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_>) {
     out.extend_from_slice(b"x-forwarded-for: ");
     if to.trusted {
         for (field, class) in head.fields.iter().zip(&*head.classes) {
@@ -121,15 +148,6 @@ fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_
     }
     write_address(out, to.peer);
     out.extend_from_slice(b"\r\n");
-    if !(to.trusted && seen.proto) {
-        line(out, b"x-forwarded-proto", to.proto.as_bytes());
-    }
-    if !(head.host.is_empty() || to.trusted && seen.host) {
-        line(out, b"x-forwarded-host", head.host);
-    }
-    if !(to.trusted && seen.id) {
-        line(out, b"x-request-id", to.request_id);
-    }
 }
 
 /// Writes an address. Nearly every request carries one, and the formatting machinery costs ten times as much.
@@ -191,6 +209,8 @@ pub struct HeadOut<'a> {
     pub keep_alive: bool,
     /// The time, for an answer that brings none.
     pub date: &'a [u8],
+    /// What filters want of its fields, and the backend that they may name.
+    pub edits: Option<(&'a Edits, Chosen<'a>)>,
 }
 
 /// Writes the head of an answer as it goes to the client, and says how its body is to be framed there.
@@ -214,6 +234,7 @@ pub fn write_response_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, to: &Head
             Class::Upgrade => upgraded,
             Class::ContentLength => may_frame,
             Class::TransferEncoding => may_frame && to.client_minor == 1,
+            _ if to.edits.is_some_and(|(edits, _)| edits.removes(head.fields[at].name)) => false,
             Class::Date => {
                 dated = true;
                 true
@@ -227,6 +248,14 @@ pub fn write_response_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, to: &Head
     // RFC 9110 §6.6.1: whoever has a clock dates an answer that it forwards undated.
     if !dated && head.status >= 200 {
         line(out, b"date", to.date);
+    }
+    if let Some((edits, chosen)) = to.edits {
+        for (name, value) in edits.added() {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            chosen.write(out, value);
+            out.extend_from_slice(b"\r\n");
+        }
     }
     write_connection(
         out,
@@ -263,7 +292,7 @@ pub struct ReplyHead<'a> {
     /// The status.
     pub status: u16,
     /// Fields besides those that frame and date it.
-    pub fields: &'a [(&'a str, &'a str)],
+    pub fields: &'a [(&'a str, &'a [u8])],
     /// Length of the body.
     pub length: usize,
     /// As in [`HeadOut`].
@@ -274,7 +303,7 @@ pub struct ReplyHead<'a> {
 pub fn write_reply_head(out: &mut Vec<u8>, reply: &ReplyHead<'_>) {
     write_status_line(out, reply.status, phrase(reply.status));
     for (name, value) in reply.fields {
-        line(out, name.as_bytes(), value.as_bytes());
+        line(out, name.as_bytes(), value);
     }
     if reply.status != 204 && reply.status != 304 {
         line(

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 
 use crate::field::{Class, classify};
-use crate::h1::{HeadFault, ResponseHead, offset};
+use crate::h1::{HeadFault, HeadOut, ResponseHead, offset};
 
 /// An answer's head that HTTP/2 cannot carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,7 +90,7 @@ fn line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
 ///
 /// # Errors
 /// A field or status that cannot be told.
-pub fn response(head: &ResponseHead<'_>, date: &[u8]) -> Result<Response<()>, HeadError> {
+pub fn response(head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<Response<()>, HeadError> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status).map_err(|_| HeadError)?;
     let fields = response.headers_mut();
@@ -103,6 +103,8 @@ pub fn response(head: &ResponseHead<'_>, date: &[u8]) -> Result<Response<()>, He
         match class {
             Class::Connection | Class::HopByHop | Class::Upgrade | Class::TransferEncoding => continue,
             Class::ContentLength if !may_frame => continue,
+            Class::ContentLength => {}
+            _ if to.edits.is_some_and(|(edits, _)| edits.removes(field.name)) => continue,
             Class::Date => dated = true,
             _ => {}
         }
@@ -112,8 +114,16 @@ pub fn response(head: &ResponseHead<'_>, date: &[u8]) -> Result<Response<()>, He
         fields.append(name, value.map_err(|_| HeadError)?);
     }
     if !dated {
-        let date = HeaderValue::from_bytes(date).map_err(|_| HeadError)?;
+        let date = HeaderValue::from_bytes(to.date).map_err(|_| HeadError)?;
         fields.append(http::header::DATE, date);
+    }
+    if let Some((edits, chosen)) = to.edits {
+        for (name, value) in edits.added() {
+            let mut whole = Vec::with_capacity(value.len());
+            chosen.write(&mut whole, value);
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeadError)?;
+            fields.append(name, HeaderValue::from_bytes(&whole).map_err(|_| HeadError)?);
+        }
     }
     Ok(response)
 }
@@ -202,7 +212,13 @@ mod tests {
         let mut room = FieldRoom::new();
         let head = parse_response(bytes, &mut room, Method::Other).unwrap();
         assert_eq!(head.framing, Framing::Chunked);
-        let response = response(&head, b"today").unwrap();
+        let to = HeadOut {
+            client_minor: 1,
+            keep_alive: true,
+            date: b"today",
+            edits: None,
+        };
+        let response = response(&head, &to).unwrap();
         let names: Vec<_> = response
             .headers()
             .iter()

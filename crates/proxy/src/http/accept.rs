@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use plimsoll_core::outcome::Reason;
+use plimsoll_core::reply::Reply;
 use plimsoll_core::snapshot::{HttpService, Service};
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::{HeadScan, Scanned};
@@ -14,9 +15,8 @@ use plimsoll_net::{Buffer, Deadline, GROWN_MAX};
 
 use super::downstream::H1;
 use super::forward::{Forwarded, forward};
-use super::respond::Reply;
 use super::route::{Arrived, Request};
-use super::{multiplex, respond, route};
+use super::{errand, multiplex, respond, route};
 use crate::client::{Client, Connection};
 use crate::log::{self, Finished};
 use crate::worker::Pinned;
@@ -180,7 +180,8 @@ async fn one_request(
         service,
         http2: false,
     };
-    let mut request = route::read(&arrived, &input.unread()[..head], &mut upstream_head);
+    let timer = &connection.timer;
+    let mut request = errand::through(&arrived, timer, &input.unread()[..head], &mut upstream_head).await;
     input.consume(head);
     if client.requests.get() == 1 && client.is_too_many(pinned.snapshot.node.max_connections) {
         request.action = route::Routed::Reply(Reply::reason(Reason::Overloaded).closing());
@@ -199,7 +200,7 @@ async fn one_request(
             }
         }
         route::Routed::Reply(reply) => respond::respond(connection, pinned, &request, reply).await,
-        route::Routed::Done => Next::Close,
+        route::Routed::Errand(_) | route::Routed::Done => Next::Close,
     }
 }
 

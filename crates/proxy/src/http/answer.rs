@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 
+use plimsoll_core::filter::Chosen;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::Lease;
 use plimsoll_core::time::Now;
-use plimsoll_http::h1::{Framing, Method};
+use plimsoll_http::h1::{Framing, HeadOut, Method};
 use plimsoll_http::reuse::Upstream;
 use plimsoll_net::{Relayed, relay};
 
@@ -49,7 +50,7 @@ impl Forward<'_> {
         &self,
         exchange: &mut Exchange<'_, D>,
         length: usize,
-        goes: Goes,
+        (lease, goes): (&Lease, Goes),
     ) -> Result<(Answer, bool), Fault> {
         // RFC 9112 §9.3: what is left of a request when its answer begins stands in the way of the next one.
         let keep_alive = goes.on && exchange.upload.is_read() && !self.worker.is_draining();
@@ -60,7 +61,17 @@ impl Forward<'_> {
         };
         let date = self.worker.date(self.worker.now());
         exchange.out.reserve(length + 256);
-        let answer = exchange.write_head(length, method, self.request.minor, keep_alive, &date.1)?;
+        let chosen = Chosen {
+            name: lease.name(),
+            address: Some(lease.backend().address),
+        };
+        let to = HeadOut {
+            client_minor: self.request.minor,
+            keep_alive,
+            date: date.1.as_bytes(),
+            edits: self.request.changes.as_ref().map(|changes| (&changes.answer, chosen)),
+        };
+        let answer = exchange.write_head(length, method, &to)?;
         // Before the whole request was sent there is nobody who could tell its body from what the upgraded connection
         // carries (RFC 9110 §7.8 has the server read it first).
         if answer.status == 101 && !(self.request.upgrade && exchange.upload.is_sent()) {

@@ -257,6 +257,7 @@ impl<D: Downstream> Exchange<'_, D> {
             client_minor,
             keep_alive: true,
             date: b"",
+            edits: None,
         };
         let taken = self.client.write_interim(&mut self.out, &head, &to);
         taken.map_err(|_| malformed())
@@ -264,25 +265,13 @@ impl<D: Downstream> Exchange<'_, D> {
 
     /// Reads the head of `length` bytes at the front of the answer and writes it for the client, behind what is in
     /// `out`. The answer's bytes stay until the caller consumes them.
-    pub(crate) fn write_head(
-        &mut self,
-        length: usize,
-        method: Method,
-        client_minor: u8,
-        keep_alive: bool,
-        date: &str,
-    ) -> Result<Answer, Fault> {
+    pub(crate) fn write_head(&mut self, length: usize, method: Method, to: &HeadOut<'_>) -> Result<Answer, Fault> {
         let mut room = FieldRoom::new();
         let head = read_head(&self.answer.unread()[..length], &mut room, method)?;
-        let to = HeadOut {
-            client_minor,
-            keep_alive,
-            date: date.as_bytes(),
-        };
         let before = self.out.len();
         let framing_out = self
             .client
-            .write_head(&mut self.out, &head, &to)
+            .write_head(&mut self.out, &head, to)
             .map_err(|_| malformed())?;
         Ok(Answer {
             status: head.status,

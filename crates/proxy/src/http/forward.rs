@@ -7,6 +7,7 @@ use std::time::Duration;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, TRIES_MAX};
+use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::snapshot::{HttpService, PoolIndex};
 use plimsoll_core::telemetry::RetryResult;
@@ -17,7 +18,6 @@ use super::accept::Next;
 use super::answer::{Ended, Goes};
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Fault, Limits};
-use super::respond::Reply;
 use super::route::{self, Request};
 use super::upload::Upload;
 use crate::client::Client;
@@ -131,7 +131,7 @@ impl Forward<'_> {
             self.finished.backend = Some(lease.backend().id);
             let attempted = match self.attempt(exchange, &lease, begun).await {
                 Ok((upstream, length)) => self
-                    .read_head(exchange, length, goes)
+                    .read_head(exchange, length, (&lease, goes))
                     .map(|(answer, keep_alive)| (upstream, answer, keep_alive)),
                 Err(fault) => Err(fault),
             };

@@ -4,6 +4,7 @@ pub(crate) mod accept;
 mod answer;
 mod download;
 mod downstream;
+mod errand;
 mod exchange;
 mod forward;
 mod multiplex;

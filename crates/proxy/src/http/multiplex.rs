@@ -12,14 +12,16 @@ use h2::server::{Builder, Connection as Frames, SendResponse};
 use h2::{Reason as Code, RecvStream};
 use http::Request as Head;
 use plimsoll_core::outcome::Reason;
+use plimsoll_core::reply::Reply;
 use plimsoll_core::snapshot::HttpService;
 use plimsoll_http::h2::write_head;
 use plimsoll_net::{Deadline, Timer};
 
 use super::accept::{Next, http_service};
 use super::downstream::H2;
+use super::errand;
 use super::forward::{Forwarded, forward};
-use super::respond::{self, Reply, may_go_on};
+use super::respond::{self, may_go_on};
 use super::route::{self, Arrived, Request};
 use super::watched::{Sight, Watched};
 use crate::client::{Client, Connection};
@@ -310,7 +312,7 @@ async fn one_request(
         Ok(()) if text.len() > service.limits.head_bytes => {
             Request::unread(text.len(), worker.now()).refused(Reply::reason(Reason::HeaderTooLarge))
         }
-        Ok(()) => route::read(&arrived, &text, &mut upstream_head),
+        Ok(()) => errand::through(&arrived, &timer, &text, &mut upstream_head).await,
         Err(fault) => Request::unread(text.len(), worker.now()).refused(Reply::detailed(fault.reason(), &fault)),
     };
     worker.blocks.give_scratch(text);
@@ -328,7 +330,7 @@ async fn one_request(
             }
         }
         route::Routed::Reply(reply) => (reply, Finished::new(pinned)),
-        route::Routed::Done => return,
+        route::Routed::Errand(_) | route::Routed::Done => return,
     };
     let to = (client, &timer, &mut downstream);
     respond::respond_on_stream(to, pinned, &request, &reply, finished).await;

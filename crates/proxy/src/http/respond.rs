@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use plimsoll_core::filter::Chosen;
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::route::Asked;
-use plimsoll_core::snapshot::{Redirect, Respond};
+use plimsoll_core::reply::Reply;
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::{HeadOut, ReplyHead, phrase, write_reply_head};
 use plimsoll_net::Timer;
@@ -24,90 +23,12 @@ use crate::worker::Pinned;
 /// The longest that a client may take to read a reply of ours.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A reply of our own.
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) reason: Option<Reason>,
-    headers: Vec<(String, String)>,
-    body: Arc<str>,
-    close: bool,
-}
-
-impl Reply {
-    /// The reply for a reason.
-    pub(crate) fn reason(reason: Reason) -> Self {
-        Reply::saying(reason, reason.says())
-    }
-
-    /// The reply for a reason, with what exactly was wrong.
-    pub(crate) fn detailed(reason: Reason, detail: &dyn std::fmt::Display) -> Self {
-        Reply::saying(reason, &format!("{} In detail: {detail}.", reason.says()))
-    }
-
-    fn saying(reason: Reason, says: &str) -> Self {
-        let body = format!("{} {}: {says}\n", reason.status(), reason.word());
-        let headers = vec![("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())];
-        Reply {
-            status: reason.status(),
-            reason: Some(reason),
-            headers,
-            body: body.into(),
-            close: false,
-        }
-    }
-
-    /// The reply that a route is configured with.
-    pub(crate) fn configured(respond: &Respond) -> Self {
-        let mut headers = respond.headers.clone();
-        if !respond.body.is_empty()
-            && !headers
-                .iter()
-                .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-        {
-            headers.push(("content-type".into(), "text/plain; charset=utf-8".into()));
-        }
-        Reply {
-            status: respond.status,
-            reason: None,
-            headers,
-            body: respond.body.clone(),
-            close: false,
-        }
-    }
-
-    /// The connection ends with it.
-    pub(crate) fn closing(mut self) -> Self {
-        self.close = true;
-        self
-    }
-}
-
 /// The answer at a listener's health path.
 pub(crate) fn health(draining: bool) -> Reply {
     if draining {
         return Reply::reason(Reason::Draining);
     }
-    Reply {
-        status: 200,
-        reason: None,
-        headers: Vec::new(),
-        body: "ready\n".into(),
-        close: false,
-    }
-}
-
-/// The reply that sends a client elsewhere.
-pub(crate) fn redirect(to: &Redirect, asked: &Asked<'_>) -> Reply {
-    Reply {
-        status: to.status,
-        reason: None,
-        headers: vec![(
-            "location".into(),
-            to.location(asked.authority.as_ref(), &asked.path, asked.query),
-        )],
-        body: "".into(),
-        close: false,
-    }
+    Reply::new(200, Vec::new(), "ready\n")
 }
 
 /// Sends `reply` and counts the request.
@@ -152,15 +73,15 @@ pub(crate) async fn respond_on_stream(
     reply: &Reply,
     mut finished: Finished,
 ) {
-    let (fields, body) = compose(pinned, reply);
+    let (fields, body) = compose(pinned, request, reply);
     let mut head = Response::new(());
     let date = client.worker.date(client.worker.now()).1.clone();
     *head.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let length = body.len().to_string();
-    let framing = [("content-length", &*length), ("date", &*date)];
+    let framing = [("content-length", length.as_bytes()), ("date", date.as_bytes())];
     let framing = &framing[usize::from(reply.status == 204 || reply.status == 304)..];
     for (name, value) in fields.iter().chain(framing) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
             head.headers_mut().append(name, value);
         }
     }
@@ -178,15 +99,21 @@ pub(crate) async fn respond_on_stream(
 }
 
 /// The fields of a reply besides those that frame and date it, and its body.
-fn compose<'r>(pinned: &Pinned, reply: &'r Reply) -> (Vec<(&'r str, &'r str)>, Cow<'r, str>) {
+fn compose<'r>(pinned: &Pinned, request: &'r Request, reply: &'r Reply) -> (Vec<(&'r str, &'r [u8])>, Cow<'r, str>) {
     let exposed = pinned.snapshot.node.expose_reason;
     let body = match reply.reason {
         Some(reason) if !exposed => Cow::Owned(format!("{} {}\n", reason.status(), phrase(reason.status()))),
         _ => Cow::Borrowed(&*reply.body),
     };
-    let mut fields: Vec<(&str, &str)> = reply.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let own = reply.headers.iter().map(|(name, value)| (&**name, value.as_bytes()));
+    let mut fields: Vec<(&str, &[u8])> = own.collect();
+    if let Some(changes) = &request.changes {
+        fields.retain(|(name, _)| !changes.answer.removes(name));
+        // Without a backend, what only names it has nothing to say.
+        fields.extend(changes.answer.added().filter(|(_, value)| !Chosen::is_named_in(value)));
+    }
     if let Some(reason) = reply.reason.filter(|_| exposed) {
-        fields.push(("x-plimsoll-reason", reason.word()));
+        fields.push(("x-plimsoll-reason", reason.word().as_bytes()));
     }
     (fields, body)
 }
@@ -212,7 +139,7 @@ fn write_reply(
     (keep_alive, now): (bool, Now),
 ) {
     let date = client.worker.date(now);
-    let (fields, body) = compose(pinned, reply);
+    let (fields, body) = compose(pinned, request, reply);
     let head = ReplyHead {
         status: reply.status,
         fields: &fields,
@@ -221,6 +148,7 @@ fn write_reply(
             client_minor: request.minor,
             keep_alive,
             date: date.1.as_bytes(),
+            edits: None,
         },
     };
     write_reply_head(out, &head);

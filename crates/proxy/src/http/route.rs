@@ -1,16 +1,17 @@
 //! From a head's bytes to a decision: read strictly, made canonical, matched, and written as it goes upstream.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 
+use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
 use plimsoll_core::outcome::Reason;
+use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::is_idempotent;
-use plimsoll_core::route::Decided;
-use plimsoll_core::snapshot::{Action, HttpService, PoolIndex, Route};
+use plimsoll_core::route::Asked;
+use plimsoll_core::snapshot::{HttpService, PoolIndex, Route};
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::{FieldRoom, Framing, RequestHead, RequestOut, parse_request, write_request_head};
 
-use super::respond::{self, Reply};
+use super::respond;
 use crate::client::Client;
 use crate::log::RequestLog;
 use crate::worker::Pinned;
@@ -37,6 +38,8 @@ pub(crate) struct Request {
     pub(crate) head_bytes: usize,
     /// What the access log wants to know, when there is one.
     pub(crate) log: Option<Box<RequestLog>>,
+    /// What filters want of the answer, when they want anything.
+    pub(crate) changes: Option<Box<Changes>>,
 }
 
 /// What is to be done with a request.
@@ -45,6 +48,8 @@ pub(crate) enum Routed {
     Pool(PoolIndex),
     /// Answer it ourselves.
     Reply(Reply),
+    /// See to this first, and then ask again.
+    Errand(Errand),
     /// It is being done.
     Done,
 }
@@ -61,11 +66,17 @@ pub(crate) struct Arrived<'a> {
     pub(crate) http2: bool,
 }
 
-/// Reads the request whose head fills `bytes`, and [`route`]s it.
-pub(crate) fn read(arrived: &Arrived<'_>, bytes: &[u8], out: &mut Vec<u8>) -> Request {
+/// Reads the request whose head fills `bytes`, and [`route`]s it from where its `progress` ended, on an errand that is
+/// `done` now.
+pub(crate) fn read(
+    arrived: &Arrived<'_>,
+    bytes: &[u8],
+    (progress, done): (&mut Progress, Option<Done>),
+    out: &mut Vec<u8>,
+) -> Request {
     let mut room = FieldRoom::new();
     match parse_request(bytes, &mut room, arrived.service.limits.fields) {
-        Ok(head) => route(arrived, &head, out),
+        Ok(head) => route(arrived, &head, (progress, done), out),
         Err(fault) => {
             Request::unread(bytes.len(), arrived.client.worker.now()).refused(Reply::detailed(fault.reason(), &fault))
         }
@@ -73,26 +84,36 @@ pub(crate) fn read(arrived: &Arrived<'_>, bytes: &[u8], out: &mut Vec<u8>) -> Re
 }
 
 /// Matches and prepares a request; writes its head as it goes upstream to `out`.
-fn route(arrived: &Arrived<'_>, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Request {
+fn route(
+    arrived: &Arrived<'_>,
+    head: &RequestHead<'_>,
+    (progress, done): (&mut Progress, Option<Done>),
+    out: &mut Vec<u8>,
+) -> Request {
     let Arrived { client, pinned, .. } = *arrived;
+    let node = &pinned.snapshot.node;
     let mut request = Request::unread(head.bytes.len(), client.worker.now());
     request.note_head(head);
-    if pinned.snapshot.node.access_log.is_some() {
-        request.log = Some(Box::new(RequestLog::of(
-            head,
-            arrived.http2,
-            pinned.snapshot.node.client_address(client.peer.ip(), head),
-        )));
+    let trusted = node.trusts(client.peer.ip());
+    let drawn = request_id(client);
+    let brought = head.first("x-request-id").filter(|id| trusted && !id.is_empty());
+    let id = String::from_utf8_lossy(brought.unwrap_or(&drawn));
+    let from = node.client_address(client.peer.ip(), head);
+    if node.access_log.is_some() {
+        request.log = Some(Box::new(RequestLog::of(head, arrived.http2, from, &id)));
     }
-    let decided = decide(arrived, head, &mut request, out);
-    if let Some(log) = request.log.as_deref_mut().filter(|log| log.request_id.is_empty()) {
-        // It goes to no backend, and still has a name that it can be asked for by.
-        log.identify(head, pinned.snapshot.node.trusts(client.peer.ip()), &request_id(client));
-    }
-    match decided {
+    let visitor = Visitor {
+        client: from,
+        peer: client.peer,
+        request_id: &id,
+        scheme: "http",
+        now: request.started,
+    };
+    match decide(arrived, head, visitor, (progress, done), &mut request, out) {
         Ok(action) => request.action = action,
         Err(reply) => return request.refused(reply),
     }
+    request.route = progress.route;
     request
 }
 
@@ -113,6 +134,7 @@ impl Request {
             key: None,
             head_bytes,
             log: None,
+            changes: None,
         }
     }
 
@@ -141,6 +163,8 @@ impl Request {
 fn decide(
     arrived: &Arrived<'_>,
     head: &RequestHead<'_>,
+    visitor: Visitor<'_>,
+    (progress, done): (&mut Progress, Option<Done>),
     request: &mut Request,
     out: &mut Vec<u8>,
 ) -> Result<Routed, Reply> {
@@ -154,26 +178,32 @@ fn decide(
     let asked = head
         .asked(service.allow_encoded_slash)
         .map_err(|fault| Reply::detailed(Reason::BadRequest, &fault))?;
-    let route = match service.decide(&asked, None) {
-        Decided::Route(route) => route,
+    let decided = {
+        let mut rng = client.worker.rng.borrow_mut();
+        pinned
+            .snapshot
+            .decide(service, &asked, visitor, &mut rng, (&mut *progress, done), None)
+    };
+    let pool = match decided {
+        Decided::Forward(pool) => pool,
         Decided::Health => return Ok(Routed::Reply(respond::health(client.worker.is_draining()))),
         Decided::NoRoute => return Ok(Routed::Reply(Reply::reason(Reason::NoRoute))),
+        Decided::NoPool => return Ok(Routed::Reply(Reply::reason(Reason::NoBackend))),
+        Decided::Filtered(reply) | Decided::Answer(reply) => return Ok(Routed::Reply(reply)),
+        Decided::Errand(errand) => return Ok(Routed::Errand(errand)),
     };
-    request.route = Some(route.index);
-    let pool = match &route.action {
-        Action::Pool(pool) => *pool,
-        Action::Split(split) => match split.draw(&mut client.worker.rng.borrow_mut()) {
-            Some(pool) => pool,
-            None => return Ok(Routed::Reply(Reply::reason(Reason::NoBackend))),
-        },
-        Action::Respond(respond) => return Ok(Routed::Reply(Reply::configured(respond))),
-        Action::Redirect(redirect) => return Ok(Routed::Reply(respond::redirect(redirect, &asked))),
-    };
-    request.upgrade &= route.upgrade_websocket;
-    prepare_upstream(arrived, head, (&asked.path, asked.query), request, out);
+    request.upgrade &= route_at(pinned, progress.route).is_some_and(|route| route.upgrade_websocket);
+    prepare_upstream(arrived, head, (&asked, visitor), &progress.changes, request, out);
     if let Some(key) = pinned.snapshot.pools[pool].key() {
-        let from = pinned.snapshot.node.client_address(client.peer.ip(), head);
-        request.key = key.of_request(&asked.head(), from, client.peer, local);
+        let fields = Edited {
+            fields: head,
+            edits: &progress.changes.request,
+        };
+        let asked = plimsoll_core::route::RequestHead {
+            fields: &fields,
+            ..asked.head()
+        };
+        request.key = key.of_request(&asked, visitor.client, client.peer, local);
     }
     Ok(Routed::Pool(pool))
 }
@@ -181,13 +211,12 @@ fn decide(
 fn prepare_upstream(
     arrived: &Arrived<'_>,
     head: &RequestHead<'_>,
-    (path, query): (&str, Option<&str>),
-    request: &mut Request,
+    (asked, visitor): (&Asked<'_>, Visitor<'_>),
+    changes: &Changes,
+    request: &Request,
     out: &mut Vec<u8>,
 ) {
     let Arrived { client, pinned, .. } = *arrived;
-    let trusted = pinned.snapshot.node.trusts(client.peer.ip());
-    let id = request_id(client);
     // Only an HTTP/1.0 client may leave it out; then the address that it reached us at has to do.
     let local = if head.host.is_empty() {
         (arrived.local)().map(|address| address.to_string())
@@ -195,18 +224,16 @@ fn prepare_upstream(
         None
     };
     let to = RequestOut {
-        path,
-        query,
+        path: changes.path.as_deref().unwrap_or(&asked.path),
+        query: asked.query,
         upgrade: request.upgrade,
-        trusted,
+        trusted: pinned.snapshot.node.trusts(client.peer.ip()),
         peer: client.peer.ip().to_canonical(),
-        proto: "http",
-        request_id: &id,
+        proto: visitor.scheme,
+        request_id: visitor.request_id.as_bytes(),
         default_host: local.as_deref().unwrap_or_default(),
+        edits: &changes.request,
     };
-    if let Some(log) = &mut request.log {
-        log.identify(head, trusted, &id);
-    }
     write_request_head(out, head, &to);
 }
 
@@ -224,6 +251,6 @@ fn request_id(client: &Client) -> [u8; 32] {
 }
 
 /// The route at `at`, in the generation that the request began on.
-pub(crate) fn route_at(pinned: &Rc<Pinned>, at: Option<usize>) -> Option<&Route> {
+pub(crate) fn route_at(pinned: &Pinned, at: Option<usize>) -> Option<&Route> {
     at.and_then(|at| pinned.snapshot.routes.get(at)).map(|route| &**route)
 }

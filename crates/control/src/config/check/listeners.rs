@@ -4,6 +4,7 @@ use plimsoll_core::document::Faults;
 use plimsoll_core::route::path::{PathFault, canonical};
 
 use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol};
+use super::routes::check_filters;
 use super::{Known, check_reference};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
@@ -12,6 +13,7 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
         if let Some(pool) = &listener.pool {
             check_reference("pool", pool, &known.pools, faults);
         }
+        check_filters(&listener.filters, known, faults);
         match listener.protocol.0.as_ref().map(|protocol| protocol.value) {
             Some(Protocol::Tcp) => check_tcp(name, item, listener, faults),
             Some(Protocol::Http) => check_http(listener, faults),

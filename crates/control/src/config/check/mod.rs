@@ -27,6 +27,7 @@ pub(super) fn check(file: &File, complete: bool, faults: &mut Faults) {
     let known = Known {
         pools: complete.then(|| file.pools.names().collect()),
         listeners: complete.then(|| file.listeners.names().collect()),
+        filters: complete.then(|| file.filters.names().collect()),
         complete,
     };
     addresses::check(file, &known, faults);
@@ -39,6 +40,7 @@ pub(super) fn check(file: &File, complete: bool, faults: &mut Faults) {
 struct Known<'a> {
     pools: Names<'a>,
     listeners: Names<'a>,
+    filters: Names<'a>,
     /// Whether there is nothing beside them.
     complete: bool,
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use plimsoll_core::document::{Faults, Located};
+use plimsoll_core::filter::{Redirect, is_token};
 
 use super::super::compile::route_name;
-use super::super::file::{
-    ACTIONS, File, Item, Keyed, Match, Part, Protocol, Redirect, Respond, Route, ValueRule, is_token,
-};
+use super::super::file::{ACTIONS, File, FilterUse, Item, Keyed, Match, Part, Protocol, Respond, Route, ValueRule};
 use super::{Known, Seen, check_reference};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
@@ -52,6 +51,7 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
             check_match(rule, faults);
         }
         check_timeouts(route, faults);
+        check_filters(&route.filters, known, faults);
         route
             .redirect
             .iter()
@@ -133,28 +133,35 @@ fn check_timeouts(route: &Route, faults: &mut Faults) {
     }
 }
 
-fn check_redirect(redirect: &Item<Redirect>, faults: &mut Faults) {
-    let changes = ["scheme", "host", "port", "path"];
-    if redirect.value.is_some() && !changes.into_iter().any(|key| redirect.has(key)) {
-        faults
-            .error(redirect.span, "the redirect sends the client to where it is")
-            .help("give it one of `scheme`, `host`, `port` or `path`");
-    }
-    let path = redirect.value.as_ref().and_then(|redirect| redirect.path.as_ref());
-    if let Some((path, (bare, _))) = path.and_then(|path| Some((path, path.value.0.split_once('?')?))) {
+/// A redirect of a route takes all its requests.
+fn check_redirect(redirect: &Located<Redirect>, faults: &mut Faults) {
+    if redirect.value.of_all().is_none() {
         faults
             .error(
-                path.span,
-                "the path of a redirect has no query: the request's own stays",
+                redirect.span,
+                "a route's redirect takes all requests of the route, and has no `regex`",
             )
-            .help(format!("write \"{bare}\""));
+            .help("write it as a filter: filters = [{ kind = \"redirect\", regex = \"…\", path = \"…\" }]");
+    }
+}
+
+/// The chains that a list of filters names.
+pub(super) fn check_filters(uses: &[Located<FilterUse>], known: &Known<'_>, faults: &mut Faults) {
+    for written in uses {
+        if let FilterUse::Chain(name) = &written.value {
+            let name = Located {
+                value: name.clone(),
+                span: written.span,
+            };
+            check_reference("filter", &name, &known.filters, faults);
+        }
     }
 }
 
 /// RFC 9110 §15.3.5, §15.3.6 and §15.4.5.
 fn check_respond(respond: &Located<Respond>, faults: &mut Faults) {
     let status = respond.status.0;
-    if matches!(status, 204 | 205 | 304) && !respond.body.0.is_empty() {
+    if matches!(status, 204 | 205 | 304) && respond.body.0.as_text() != Some("") {
         faults
             .error(respond.span, format!("an answer with status {status} has no body"))
             .help("take the body out, or answer with 200");

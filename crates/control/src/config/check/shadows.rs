@@ -142,6 +142,7 @@ fn route((position, plan): (usize, &RoutePlan)) -> Arc<Route> {
         index: 0,
         id: NameId(u32::try_from(position).unwrap_or(u32::MAX)),
         name: plan.name.as_str().into(),
+        filters: Arc::default(),
         action: plan.action.clone(),
         timeout: plan.timeout,
         retry: plan.retry.clone(),

@@ -161,6 +161,7 @@ fn http(
         own.or(inherited).map_or(default, |timeout| timeout.0)
     };
     HttpPlan {
+        filters: routes::filters(file, &listener.filters),
         rules,
         health_path: listener.health_path.as_ref().map(|path| path.value.0.clone()),
         keepalive_requests: listener

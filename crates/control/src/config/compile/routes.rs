@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_core::document::{Located, Span};
+use plimsoll_core::filter::{FieldName, FilterEntry};
+use plimsoll_core::reply::Respond;
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::route::{HostMatch, PathMatch, Rule, ValueMatch};
-use plimsoll_core::snapshot::{Action, PoolIndex, Redirect, Respond};
+use plimsoll_core::snapshot::{Action, PoolIndex};
 use plimsoll_core::split::{Share, Split};
 
-use super::super::file::{self, File, Keyed, Match, Part, RetryOn, RetryTable, Route, Upgrade, ValueRule};
+use super::super::file::{File, FilterUse, Keyed, Many, Match, Part, RetryOn, RetryTable, Route, Upgrade, ValueRule};
 use super::super::plan::{RouteIndex, RoutePlan};
 use super::route_name;
 
@@ -23,6 +25,7 @@ pub(super) fn routes(file: &File, pools: &BTreeMap<&str, PoolIndex>) -> Vec<Rout
             let route = item.value.as_ref()?;
             Some(RoutePlan {
                 name: route_name(route, position),
+                filters: filters(file, &route.filters),
                 action: action(route, pools)?,
                 timeout: route.timeout.as_ref().map(|timeout| timeout.value.0),
                 retry: retry(&route.retry),
@@ -39,11 +42,34 @@ pub(super) fn routes(file: &File, pools: &BTreeMap<&str, PoolIndex>) -> Vec<Rout
 pub(super) fn catch_all(listener: &str, pool: PoolIndex) -> RoutePlan {
     RoutePlan {
         name: format!("listener:{listener}"),
+        filters: Vec::new(),
         action: Action::Pool(pool),
         timeout: None,
         retry: RetryPolicy::default(),
         upgrade_websocket: true,
     }
+}
+
+/// The filters that `uses` names, those of chains in their places.
+pub(super) fn filters(file: &File, uses: &[Located<FilterUse>]) -> Vec<FilterEntry> {
+    let chain = |name: &str| {
+        let chains = file.filters.read();
+        chains
+            .into_iter()
+            .find(|(known, _, _)| *known == name)
+            .map(|(_, _, chain)| &chain.chain)
+    };
+    let mut entries = Vec::new();
+    for written in uses {
+        match &written.value {
+            FilterUse::One(entry) => entries.push((**entry).clone()),
+            FilterUse::Chain(name) => {
+                let named = chain(name).into_iter().flat_map(Many::iter);
+                entries.extend(named.map(|entry| entry.value.clone()));
+            }
+        }
+    }
+    entries
 }
 
 /// The rules that hold for `listener`, in the order of the file, with the place of the match that each comes from.
@@ -132,24 +158,18 @@ fn action(route: &Route, pools: &BTreeMap<&str, PoolIndex>) -> Option<Action> {
         return shares.map(|shares| Action::Split(Arc::new(Split::new(shares))));
     }
     if let Some(redirect) = &route.redirect {
-        return redirect.value.as_ref().map(redirect_of).map(Action::Redirect);
+        return redirect.value.of_all().cloned().map(Action::Redirect);
     }
     let respond = route.respond.as_ref()?;
     Some(Action::Respond(Respond {
         status: u16::try_from(respond.status.0).ok()?,
-        body: respond.body.0.as_str().into(),
-        headers: respond.headers.0.clone().into_iter().collect(),
+        body: respond.body.0.clone(),
+        headers: respond
+            .headers
+            .iter()
+            .map(|(FieldName(name), value)| (name.clone(), value.clone()))
+            .collect(),
     }))
-}
-
-fn redirect_of(written: &file::Redirect) -> Redirect {
-    Redirect {
-        scheme: written.scheme.map(|scheme| scheme.word().to_owned()),
-        host: written.host.as_ref().map(|host| host.0.clone()),
-        port: written.port.and_then(|port| u16::try_from(port.0).ok()),
-        path: written.path.as_ref().map(|path| path.value.0.clone()),
-        status: written.status.0,
-    }
 }
 
 fn retry(written: &RetryTable) -> RetryPolicy {

@@ -4,6 +4,7 @@ use plimsoll_core::document::Located;
 use plimsoll_core::{document, words};
 
 use super::address::BindAddress;
+use super::filter::FilterUse;
 use super::matching::AbsolutePath;
 use super::values::{Many, Positive, Timeout, Tried};
 
@@ -22,15 +23,18 @@ document! {
         pub(in super::super) keepalive_requests: Option<Positive>,
         /// Of http: age after which a connection is closed; never unless set.
         pub(in super::super) keepalive_age: Option<Timeout>,
+        /// Of http: filters before any route is asked; a name stands for the chain of that name.
+        pub(in super::super) filters: Vec<Located<FilterUse>>,
         /// How long each phase may take.
         pub(in super::super) timeouts: ListenerTimeouts = ListenerTimeouts::default(),
         /// Of http: whether %2F and %5C may stand in a path.
         pub(in super::super) allow_encoded_slash: bool = false,
-    } later { "filters", "http3", "max_connections_per_client", "proxy_protocol", "tls" }
+    } later { "http3", "max_connections_per_client", "proxy_protocol", "tls" }
 }
 
 /// The keys that mean something on http listeners only.
-pub(in super::super) const HTTP_ONLY: [&str; 4] = [
+pub(in super::super) const HTTP_ONLY: [&str; 5] = [
+    "filters",
     "health_path",
     "keepalive_requests",
     "keepalive_age",

@@ -2,6 +2,7 @@
 
 use plimsoll_core::document;
 use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text};
+use plimsoll_core::filter::is_token;
 use plimsoll_core::route::{HostMatch, PathMatch, PatternFault, ValueMatch};
 use serde_json::json;
 
@@ -165,14 +166,6 @@ impl Decode for Method {
     fn schema() -> Json {
         json!({ "type": "string", "examples": ["GET", "POST"] })
     }
-}
-
-/// RFC 9110 §5.6.2.
-pub(in super::super) fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// What the value of a header, query parameter or cookie has to be.

@@ -4,6 +4,7 @@
 //! refuses at once what no later check could accept; what concerns two places is left to `check`.
 
 mod address;
+mod filter;
 mod listener;
 mod matching;
 mod pool;
@@ -12,12 +13,13 @@ mod server;
 mod values;
 
 pub(super) use address::BackendAddress;
+pub(super) use filter::{FilterChain, FilterUse};
 pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
-pub(super) use matching::{Match, ValueRule, is_token};
+pub(super) use matching::{Match, ValueRule};
 pub(crate) use pool::WEIGHT_MAX;
 pub(super) use pool::{Backend, BackendEntry, Health, HealthTable, Initial, Outlier, OutlierTable, Pool, PoolTimeouts};
 pub(crate) use route::Part;
-pub(super) use route::{ACTIONS, Redirect, Respond, RetryOn, RetryTable, Route, Upgrade};
+pub(super) use route::{ACTIONS, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
 pub(super) use values::{Each, Item, Keyed, Many, Name, Named, Timeout, Tried};
 
@@ -38,11 +40,13 @@ document! {
         pub(super) defaults: Defaults = Defaults::default(),
         /// Where connections are accepted, by name.
         pub(super) listeners: Named<Listener>,
+        /// Filters under names, for several routes or listeners.
+        pub(super) filters: Named<FilterChain>,
         /// What is done with requests.
         pub(super) routes: Each<Route>,
         /// Groups of backends, by name.
         pub(super) pools: Named<Pool>,
-    } later { "cluster", "filters" }
+    } later { "cluster" }
 }
 
 document! {

@@ -1,14 +1,15 @@
 //! `[[routes]]`.
 
-use std::collections::BTreeMap;
-
-use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Span, Value, expect_text, expect_word};
+use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text, expect_word};
+use plimsoll_core::filter::{FieldMap, Redirect};
 use plimsoll_core::split::WEIGHT_MAX;
+use plimsoll_core::template::Template;
 use plimsoll_core::{document, words};
 use serde_json::json;
 
-use super::matching::{AbsolutePath, Match, is_hostname, is_token};
-use super::values::{Item, Many, Name, Timeout, Within};
+use super::filter::FilterUse;
+use super::matching::Match;
+use super::values::{Many, Name, Timeout, Within};
 
 /// The most retries of one request. Each may wait for a timeout, and the client waits for all.
 const RETRIES_MAX: u32 = 10;
@@ -29,17 +30,19 @@ document! {
         pub(in super::super) timeout: Option<Located<Timeout>>,
         /// What may be retried.
         pub(in super::super) retry: RetryTable = RetryTable::default(),
+        /// What is done with a request before the action, in this order; a name stands for the chain of that name.
+        pub(in super::super) filters: Vec<Located<FilterUse>>,
         /// Send to this pool. One of pool, split, redirect and respond is needed.
         pub(in super::super) pool: Option<Located<String>>,
         /// Send each request to one of these pools, by weight.
         pub(in super::super) split: Option<Located<Vec<Located<Part>>>>,
         /// Send the client elsewhere.
-        pub(in super::super) redirect: Option<Item<Redirect>>,
+        pub(in super::super) redirect: Option<Located<Redirect>>,
         /// Answer ourselves.
         pub(in super::super) respond: Option<Located<Respond>>,
         /// Protocols that a connection may change to: ["websocket"] unless set.
         pub(in super::super) upgrade: Option<Upgrades>,
-    } later { "dry_run", "filters", "hedge", "host", "maintenance", "mirror", "priority" }
+    } later { "dry_run", "hedge", "host", "maintenance", "mirror", "priority" }
 }
 
 document! {
@@ -148,91 +151,20 @@ impl Decode for RetryOn {
 }
 
 document! {
-    /// A redirect: what is left out stays as the request had it. The port does not when scheme or host is named, since
-    /// another one is another server.
-    pub(in super::super) struct Redirect {
-        /// The scheme.
-        pub(in super::super) scheme: Option<Scheme>,
-        /// The host, without port.
-        pub(in super::super) host: Option<RedirectHost>,
-        /// The port; the request's stays only when neither scheme nor host is named.
-        pub(in super::super) port: Option<Within<1, 65_535>>,
-        /// The whole path; the request's query stays.
-        pub(in super::super) path: Option<Located<AbsolutePath>>,
-        /// 301, 302, 303, 307 or 308: 302 unless set.
-        pub(in super::super) status: RedirectStatus = RedirectStatus(302),
-    }
-}
-
-words! {
-    /// A scheme.
-    pub(in super::super) enum Scheme {
-        /// In clear text.
-        Http = "http",
-        /// Over TLS.
-        Https = "https",
-    }
-}
-
-/// The host that a client is sent to.
-#[derive(Clone, Debug, PartialEq)]
-pub(in super::super) struct RedirectHost(pub(in super::super) String);
-
-impl Decode for RedirectHost {
-    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        let text = expect_text(node, "a host", faults)?.to_ascii_lowercase();
-        let valid = is_hostname(&text);
-        if !valid {
-            faults
-                .error(node.span, format!("\"{}\" is not a host", text.escape_debug()))
-                .help("write a name or an address; the port has its own key");
-        }
-        valid.then_some(RedirectHost(text))
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "string", "examples": ["www.example.com"] })
-    }
-}
-
-/// RFC 9110 §15.4: the statuses that clients follow.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in super::super) struct RedirectStatus(pub(in super::super) u16);
-
-const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
-
-impl Decode for RedirectStatus {
-    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        let status = u16::decode(node, faults)?;
-        let known = REDIRECT_STATUSES.contains(&status);
-        if !known {
-            faults
-                .error(node.span, format!("{status} is not a redirect"))
-                .help("known here: 301, 302, 303, 307, 308");
-        }
-        known.then_some(RedirectStatus(status))
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "integer", "enum": REDIRECT_STATUSES })
-    }
-}
-
-document! {
     /// An answer of our own.
     pub(in super::super) struct Respond {
         /// Its status: 200 unless set.
         pub(in super::super) status: Within<200, 599> = Within(200),
         /// Its body.
-        pub(in super::super) body: Body = Body(String::new()),
+        pub(in super::super) body: Body = Body(Template::default()),
         /// Its header fields.
-        pub(in super::super) headers: Fields = Fields(BTreeMap::new()),
+        pub(in super::super) headers: FieldMap<Template>,
     }
 }
 
 /// A body of our own.
 #[derive(Clone, Debug, PartialEq)]
-pub(in super::super) struct Body(pub(in super::super) String);
+pub(in super::super) struct Body(pub(in super::super) Template);
 
 impl Decode for Body {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
@@ -244,68 +176,10 @@ impl Decode for Body {
             );
             return None;
         }
-        Some(Body(text.to_owned()))
+        Template::decode(node, faults).map(Body)
     }
 
     fn schema() -> Json {
         json!({ "type": "string", "maxLength": BODY_BYTES_MAX })
-    }
-}
-
-/// Header fields of an answer of our own, by their names in lower case.
-#[derive(Clone, Debug, PartialEq)]
-pub(in super::super) struct Fields(pub(in super::super) BTreeMap<String, String>);
-
-/// Fields that we write ourselves: a second one would let two readers frame the answer differently.
-const FRAMING: [&str; 6] = [
-    "connection",
-    "content-length",
-    "keep-alive",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
-
-impl Decode for Fields {
-    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        let Value::Table(entries) = &node.value else {
-            faults.expected(node, "a table of header fields");
-            return None;
-        };
-        let mut fields = BTreeMap::new();
-        let mut spelled: BTreeMap<String, Span> = BTreeMap::new();
-        for entry in entries {
-            let name = entry.key.to_ascii_lowercase();
-            if !is_token(&name) {
-                faults.error(
-                    entry.key_span,
-                    format!("`{}` is not a header's name", name.escape_debug()),
-                );
-                continue;
-            }
-            if FRAMING.contains(&name.as_str()) {
-                faults.error(entry.key_span, format!("`{name}` is written by Plimsoll itself"));
-                continue;
-            }
-            let Some(value) = expect_text(&entry.node, "text", faults) else {
-                continue;
-            };
-            // RFC 9110 §5.5: anything else could end the field, or the message.
-            if value.bytes().any(|byte| byte != b'\t' && (byte < b' ' || byte == 0x7f)) {
-                faults.error(entry.node.span, "a header's value holds no control characters");
-                continue;
-            }
-            if let Some(first) = spelled.insert(name.clone(), entry.key_span) {
-                faults
-                    .error(entry.key_span, format!("`{}` is there in another spelling", entry.key))
-                    .also(first, "first here");
-            }
-            fields.insert(name, value.trim().to_owned());
-        }
-        Some(Fields(fields))
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "object", "additionalProperties": { "type": "string" } })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use plimsoll_core::members::Limits;
 use plimsoll_core::route::{HostMatch, PathMatch, ValueMatch};
 use plimsoll_core::snapshot::{Action, HttpTimeouts};
+use plimsoll_core::template::Template;
 
 use super::super::{AccessLog, CheckKind, HttpPlan, ListenerPlan, ServicePlan};
 use super::{SOUND, plan};
@@ -160,7 +161,7 @@ fn routes_say_what_they_do() {
     assert_eq!(plan.routes[2].timeout, Some(Duration::from_secs(15)));
     assert!(plan.routes[0].retry.on_connect && plan.routes[0].retry.attempts == 1);
     assert!(
-        matches!(&plan.routes[3].action, Action::Respond(respond) if respond.headers == [("retry-after".into(), "60".into())])
+        matches!(&plan.routes[3].action, Action::Respond(respond) if respond.headers == [("retry-after".into(), Template::text("60"))])
     );
 }
 

@@ -137,12 +137,12 @@ impl Downstream for H2 {
         to: &HeadOut<'_>,
     ) -> Result<Framing, Unspeakable> {
         let last = head.framing == Framing::None;
-        self.head = Some((response(head, to.date).map_err(|_| Unspeakable)?, last));
+        self.head = Some((response(head, to).map_err(|_| Unspeakable)?, last));
         Ok(if last { Framing::None } else { Framing::UntilClose })
     }
 
     fn write_interim(&mut self, _: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<(), Unspeakable> {
-        let head = response(head, to.date).map_err(|_| Unspeakable)?;
+        let head = response(head, to).map_err(|_| Unspeakable)?;
         // A client that has gone is noticed elsewhere.
         let _ = self.respond.send_informational(head);
         Ok(())

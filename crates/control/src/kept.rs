@@ -1,0 +1,60 @@
+//! What filters count by: it lives through reloads, by where the filter stands.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use plimsoll_core::filter::{Chain, FilterEntry, Keep};
+
+/// A filter's state, whatever it is.
+type State = Arc<dyn Any + Send + Sync>;
+
+/// Where a filter stands: the listener or route that it belongs to, its kind, and which of its kind it is there.
+type Place = (String, &'static str, usize);
+
+/// The states of all filters.
+#[derive(Default)]
+pub(crate) struct Kept {
+    before: BTreeMap<Place, State>,
+    now: BTreeMap<Place, State>,
+}
+
+/// The state of the filter that is being built.
+struct Standing<'k> {
+    kept: &'k mut Kept,
+    place: Place,
+}
+
+impl Kept {
+    /// From now on states are of another generation; those that are not asked for are gone with its
+    /// [`end`](Self::end).
+    pub(crate) fn begin(&mut self) {
+        self.before = std::mem::take(&mut self.now);
+    }
+
+    /// What was not asked for is gone.
+    pub(crate) fn end(&mut self) {
+        self.before.clear();
+    }
+
+    /// The chain of `entries`, which belong to `owner`.
+    pub(crate) fn chain(&mut self, owner: &str, entries: &[FilterEntry]) -> Arc<Chain> {
+        let mut seen: BTreeMap<&'static str, usize> = BTreeMap::new();
+        Arc::new(Chain::build(entries, |entry| {
+            let kind = entry.config.kind();
+            let nth = seen.entry(kind).or_default();
+            *nth += 1;
+            let place = (owner.to_owned(), kind, *nth);
+            entry.config.build(&mut Standing { kept: self, place })
+        }))
+    }
+}
+
+impl Keep for Standing<'_> {
+    fn state(&mut self, make: &mut dyn FnMut() -> State) -> State {
+        let kept = self.kept.before.remove(&self.place);
+        let state = kept.unwrap_or_else(make);
+        self.kept.now.insert(self.place.clone(), state.clone());
+        state
+    }
+}

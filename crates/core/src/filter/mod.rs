@@ -1,0 +1,87 @@
+//! Filters: what may change a request's head, answer it, or say what its answer shall carry, before it goes on.
+//!
+//! A filter is a pure function. What takes time (a delay, a password's hash, a question to somebody else) it asks for
+//! as an [`Errand`]; whoever runs the filters does it and comes back with the result.
+//!
+//! A new filter is a file here and a line in the list below: the list makes the module, the configuration and the match
+//! that builds it.
+
+mod chain;
+mod changes;
+mod edits;
+mod expression;
+mod networks;
+mod passage;
+#[macro_use]
+mod registry;
+mod view;
+
+pub use chain::{Chain, Ran};
+pub use changes::Changes;
+pub use edits::{Chosen, Edited, Edits, FRAMING, FieldMap, FieldName, is_token};
+pub use passage::{Decided, Progress, Visitor};
+pub use redirect::Redirect;
+pub use registry::FilterEntry;
+pub use view::{FilterCx, RequestView};
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::reply::Reply;
+
+filters! {
+    "headers" => headers::Headers,
+    "rewrite" => rewrite::Rewrite,
+    "redirect" => redirect::Redirect,
+    "allow" => allow::Allow,
+    "deny" => deny::Deny,
+}
+
+/// What changes a request's head, or answers it.
+pub trait Filter: Send + Sync {
+    /// What becomes of the request.
+    fn request(&self, head: &mut RequestView<'_>, cx: &mut FilterCx<'_>) -> Flow;
+
+    /// What becomes of it once the errand that [`request`](Self::request) asked for has been done.
+    fn resume(&self, _done: Done, _head: &mut RequestView<'_>, _cx: &mut FilterCx<'_>) -> Flow {
+        Flow::Next
+    }
+}
+
+/// A filter as configured.
+pub trait FilterKind {
+    /// Builds it. What it counts by comes from `keep`, and so lives through reloads.
+    fn build(&self, keep: &mut dyn Keep) -> Box<dyn Filter>;
+}
+
+/// What lives longer than one generation of the configuration.
+pub trait Keep {
+    /// The state of the filter that is being built: what was kept of it, or else what `make` makes.
+    fn state(&mut self, make: &mut dyn FnMut() -> Arc<dyn Any + Send + Sync>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// What a filter makes of a request.
+#[derive(Debug)]
+pub enum Flow {
+    /// It goes on.
+    Next,
+    /// It is answered.
+    Reply(Reply),
+    /// It goes on, or not, once this has been done.
+    Errand(Errand),
+}
+
+/// What a filter needs to have done, and cannot do itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Errand {
+    /// Time is to pass.
+    Wait(Duration),
+}
+
+/// How an errand went.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    /// The time has passed.
+    Waited,
+}

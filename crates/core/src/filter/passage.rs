@@ -1,0 +1,202 @@
+//! A request's way: the listener's filters, the route, the route's filters, the action. The data plane and `explain`
+//! take the same one.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Chain, Changes, Done, Errand, FilterCx, Ran, RequestView};
+use crate::decision::Decision;
+use crate::reply::Reply;
+use crate::rng::Rng;
+use crate::route::Asked;
+use crate::snapshot::{Action, HttpService, PoolIndex, Snapshot};
+use crate::time::Now;
+
+/// Whose request it is, and what is known of it besides its head.
+#[derive(Clone, Copy, Debug)]
+pub struct Visitor<'v> {
+    /// The client.
+    pub client: IpAddr,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// The request's id.
+    pub request_id: &'v str,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The time.
+    pub now: Now,
+}
+
+/// How far a request has come. It is kept while an errand is done, and then goes on from there.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// What filters have made of it.
+    pub changes: Changes,
+    /// Its route's position in [`Snapshot::routes`], once it has one.
+    pub route: Option<usize>,
+    /// Its route's pool, once that was drawn.
+    pool: Option<PoolIndex>,
+    /// How much of its path the route's match named.
+    prefix: usize,
+    /// The filter that is on an errand.
+    at: usize,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Decided {
+    /// It is for the health path, which we answer ourselves.
+    Health,
+    /// No route matches.
+    NoRoute,
+    /// A filter answers it.
+    Filtered(Reply),
+    /// It goes on once this has been done.
+    Errand(Errand),
+    /// It goes to a backend of this pool.
+    Forward(PoolIndex),
+    /// It would go to a pool, and no pool of the split gets any.
+    NoPool,
+    /// The route answers it.
+    Answer(Reply),
+}
+
+impl Progress {
+    /// Nothing has been done, and this is to keep the changes in.
+    pub fn new(changes: Changes) -> Self {
+        Progress {
+            changes,
+            ..Progress::default()
+        }
+    }
+}
+
+/// One request on its way.
+struct Passage<'p> {
+    snapshot: &'p Snapshot,
+    asked: &'p Asked<'p>,
+    visitor: Visitor<'p>,
+    rng: &'p mut Rng,
+    record: Option<&'p mut Decision>,
+}
+
+impl Snapshot {
+    /// What becomes of a request at `service`, from where its `progress` ended on an errand that is `done` now.
+    pub fn decide(
+        &self,
+        service: &HttpService,
+        asked: &Asked<'_>,
+        visitor: Visitor<'_>,
+        rng: &mut Rng,
+        (progress, mut done): (&mut Progress, Option<Done>),
+        record: Option<&mut Decision>,
+    ) -> Decided {
+        let mut passage = Passage {
+            snapshot: self,
+            asked,
+            visitor,
+            rng,
+            record,
+        };
+        if progress.route.is_none() {
+            if done.is_none()
+                && service
+                    .health_path
+                    .as_deref()
+                    .is_some_and(|health| health == asked.path)
+            {
+                return Decided::Health;
+            }
+            if let Some(decided) = passage.filter(&service.filters, progress, done.take()) {
+                return decided;
+            }
+            let Some(taken) = service.routes.find(&asked.head(), passage.record.as_deref_mut()) else {
+                return Decided::NoRoute;
+            };
+            progress.route = Some(taken.route.index);
+            progress.prefix = taken.prefix(&asked.path).len();
+            progress.at = 0;
+            progress.pool = match &taken.route.action {
+                Action::Pool(pool) => Some(*pool),
+                Action::Split(split) => split.draw(passage.rng),
+                Action::Redirect(_) | Action::Respond(_) => None,
+            };
+        }
+        passage.act(progress, done)
+    }
+}
+
+impl Passage<'_> {
+    /// Runs the route's filters, and then its action.
+    fn act(&mut self, progress: &mut Progress, done: Option<Done>) -> Decided {
+        let Some(route) = progress.route.and_then(|at| self.snapshot.routes.get(at)) else {
+            return Decided::NoRoute;
+        };
+        if let Some(decided) = self.filter(&route.filters, progress, done) {
+            return decided;
+        }
+        let reply = match &route.action {
+            Action::Pool(_) | Action::Split(_) => return progress.pool.map_or(Decided::NoPool, Decided::Forward),
+            Action::Redirect(redirect) => self.with_values(progress, |values| redirect.reply(values)),
+            Action::Respond(respond) => self.with_values(progress, |values| respond.reply(values)),
+        };
+        Decided::Answer(reply)
+    }
+
+    /// Runs a chain; what it decided, unless the request goes on.
+    fn filter(&mut self, chain: &Chain, progress: &mut Progress, done: Option<Done>) -> Option<Decided> {
+        if chain.is_empty() {
+            return None;
+        }
+        let (snapshot, asked, from) = (self.snapshot, self.asked, progress.at);
+        let mut cx = context(snapshot, self.visitor, self.rng, (progress.route, progress.pool));
+        let mut head = RequestView {
+            asked,
+            changes: &mut progress.changes,
+            prefix: asked.path.get(..progress.prefix).unwrap_or_default(),
+        };
+        match chain.run(from, done, &mut head, &mut cx, self.record.as_deref_mut()) {
+            Ran::Through => None,
+            Ran::Reply(reply) => Some(Decided::Filtered(reply)),
+            Ran::Errand(at, errand) => {
+                progress.at = at;
+                Some(Decided::Errand(errand))
+            }
+        }
+    }
+
+    fn with_values(
+        &mut self,
+        progress: &mut Progress,
+        answer: impl FnOnce(&crate::template::Values<'_>) -> Reply,
+    ) -> Reply {
+        let cx = context(self.snapshot, self.visitor, self.rng, (progress.route, progress.pool));
+        let head = RequestView {
+            asked: self.asked,
+            changes: &mut progress.changes,
+            prefix: "",
+        };
+        let fields = head.fields();
+        answer(&cx.values(&head, &fields))
+    }
+}
+
+fn context<'c>(
+    snapshot: &'c Snapshot,
+    visitor: Visitor<'c>,
+    rng: &'c mut Rng,
+    (route, pool): (Option<usize>, Option<PoolIndex>),
+) -> FilterCx<'c> {
+    let route = route.and_then(|at| snapshot.routes.get(at)).map(|route| &*route.name);
+    let pool = pool.and_then(|at| snapshot.pools.get(at)).map(|pool| &*pool.name);
+    FilterCx {
+        now: visitor.now,
+        rng,
+        client: visitor.client,
+        peer: visitor.peer,
+        request_id: visitor.request_id,
+        scheme: visitor.scheme,
+        route: route.unwrap_or_default(),
+        pool: pool.unwrap_or_default(),
+        said: None,
+    }
+}

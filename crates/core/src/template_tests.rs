@@ -1,0 +1,95 @@
+use super::*;
+use crate::document::{Span, Value};
+use crate::route::Target;
+
+struct One(&'static str, &'static [&'static str]);
+
+impl Fields for One {
+    fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8]) -> bool) {
+        let _ = self
+            .1
+            .iter()
+            .filter(|_| name == self.0)
+            .all(|value| visit(value.as_bytes()));
+    }
+}
+
+fn read(text: &str) -> Result<Template, String> {
+    let mut faults = Faults::default();
+    let node = Node {
+        span: Span::default(),
+        value: Value::Text(text.into()),
+    };
+    let template = Template::decode(&node, &mut faults);
+    template.ok_or_else(|| faults.list[0].message.clone() + " | " + faults.list[0].help.as_deref().unwrap_or(""))
+}
+
+fn rendered(text: &str, position: Position) -> String {
+    let fields = One("x-a", &["1\u{7f}", "<b> \"c\""]);
+    let asked = Asked::read(
+        "GET",
+        b"Shop.example:8080",
+        Target::Origin(b"/a%20b?q=1&r=%3C"),
+        &fields,
+        false,
+    );
+    let asked = asked.unwrap();
+    let values = Values {
+        asked: &asked,
+        fields: &fields,
+        client: "2001:db8::1".parse().unwrap(),
+        peer: "192.0.2.1:4711".parse().unwrap(),
+        request_id: "id",
+        scheme: "http",
+        route: "r",
+        pool: "p",
+    };
+    read(text).unwrap().rendered(position, &values)
+}
+
+#[test]
+fn placeholders_are_filled() {
+    for (text, expected) in [
+        ("{client.ip}:{client.port}", "2001:db8::1:4711"),
+        (
+            "{request.method} {request.scheme}://{request.host}{request.path}",
+            "GET http://shop.example/a%20b",
+        ),
+        ("{request.query}", "q=1&r=%3C"),
+        ("{request.header.X-A}", "1, <b> \"c\""),
+        ("{request.header.x-none}", ""),
+        ("{route}/{pool}/{request.id}", "r/p/id"),
+        ("{\"a\": {}, b { c }", "{\"a\": {}, b { c }"),
+        ("{{route}} {{{route}", "{route} {{r"),
+    ] {
+        assert_eq!(rendered(text, Position::Field), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_a_client_sends_is_escaped_for_where_it_stands() {
+    assert_eq!(
+        rendered("/x/{request.header.x-a}", Position::Url),
+        "/x/1%7F%2C%20%3Cb%3E%20%22c%22"
+    );
+    assert_eq!(
+        rendered("{request.path}?{request.query}", Position::Url),
+        "/a%20b?q=1&r=%3C"
+    );
+    assert_eq!(
+        rendered("<i>{request.header.x-a}", Position::Html),
+        "<i>1\u{7f}, &lt;b&gt; &quot;c&quot;"
+    );
+    assert_eq!(
+        rendered("\"{request.header.x-a}\"", Position::Json),
+        "\"1\u{7f}, <b> \\\"c\\\"\""
+    );
+}
+
+#[test]
+fn what_is_no_placeholder_is_told_the_nearest() {
+    assert!(read("{client.ipp}").unwrap_err().contains("{client.ip}"));
+    assert!(read("{nothing-like-it}").unwrap_err().contains("known here: client.ip"));
+    assert!(read("{backend.name}").unwrap_err().contains("not known yet"));
+    assert!(read("{tls.sni}").unwrap_err().contains("not built"));
+}
