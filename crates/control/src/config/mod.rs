@@ -104,7 +104,13 @@ pub(crate) fn decode_json<T: Decode>(text: String) -> Result<T, Refused> {
 
 fn finish(tree: Option<Tree>, sources: Sources, mut faults: Faults) -> Result<Loaded, Refused> {
     let complete = tree.as_ref().is_some_and(|tree| tree.complete);
-    let file = tree.and_then(|tree| File::decode(&tree.root, &mut faults));
+    let file = tree.and_then(|mut tree| {
+        file::inherit(&mut tree.root);
+        let file = File::decode(&tree.root, &mut faults);
+        // What is wrong with a default is wrong wherever it is inherited.
+        faults.forget_repeated();
+        file
+    });
     if let Some(file) = &file {
         check::check(file, complete, &mut faults);
         check::check_files(file, &sources, &mut faults);

@@ -1,6 +1,6 @@
 //! Decoding: from [`Node`]s to typed values, with every fault collected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 
@@ -82,6 +82,19 @@ impl Faults {
     /// Whether the document holds errors, and so cannot be used.
     pub fn has_errors(&self) -> bool {
         self.list.iter().any(|fault| fault.severity == Severity::Error)
+    }
+
+    /// Keeps the first of those faults that say the same of the same place.
+    pub fn forget_repeated(&mut self) {
+        let mut kept: Vec<Fault> = Vec::with_capacity(self.list.len());
+        let mut seen = BTreeSet::new();
+        for fault in self.list.drain(..) {
+            let Span { file, start, end } = fault.span;
+            if seen.insert((file, start, end, fault.message.clone())) {
+                kept.push(fault);
+            }
+        }
+        self.list = kept;
     }
 
     fn push(&mut self, severity: Severity, span: Span, message: String) -> &mut Fault {

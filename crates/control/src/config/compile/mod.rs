@@ -6,9 +6,10 @@ pub(super) mod routes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use plimsoll_core::document::Located;
 use plimsoll_core::snapshot::{AccessFormat, HttpLimits, HttpTimeouts, NodeSettings, PoolIndex, TcpService};
 
-use super::file::{AccessTarget, Backend, File, Listener, LogFormat, Protocol, Route};
+use super::file::{AccessTarget, Backend, File, Listener, LogFormat, Protocol, Route, Timeout};
 use super::plan::{AccessLog, AdminPlan, HttpPlan, ListenerPlan, LogPlan, Plan, ServicePlan};
 use super::source::Sources;
 
@@ -120,7 +121,7 @@ fn listeners(
             .0
             .as_ref()
             .map_or(Protocol::Http, |protocol| protocol.value);
-        let idle = listener.timeouts.idle.or(file.defaults.timeouts.idle);
+        let idle = listener.timeouts.idle;
         let service = match (protocol, pool) {
             (Protocol::Http, catch_all) => ServicePlan::Http(http(file, name, listener, catch_all, routes)),
             (Protocol::Tcp, Some(pool)) => ServicePlan::Tcp(TcpService {
@@ -155,11 +156,8 @@ fn http(
         routes.push(routes::catch_all(name, pool));
     }
     let defaults = HttpTimeouts::default();
-    let inherited = &file.defaults.timeouts;
     let own = &listener.timeouts;
-    let or = |own: Option<super::file::Timeout>, inherited: Option<super::file::Timeout>, default: Duration| {
-        own.or(inherited).map_or(default, |timeout| timeout.0)
-    };
+    let or = |own: &Option<Located<Timeout>>, default: Duration| own.as_ref().map_or(default, |own| own.value.0);
     HttpPlan {
         filters: routes::filters(file, &listener.filters),
         rules,
@@ -169,22 +167,10 @@ fn http(
             .map_or(u64::MAX, |number| u64::from(number.0)),
         keepalive_age: listener.keepalive_age.map(|age| age.0),
         timeouts: HttpTimeouts {
-            request_header: or(
-                own.request_header.as_ref().map(|own| own.value),
-                inherited.request_header,
-                defaults.request_header,
-            ),
-            request_body: or(
-                own.request_body.as_ref().map(|own| own.value),
-                inherited.request_body,
-                defaults.request_body,
-            ),
-            idle: or(own.idle, inherited.idle, defaults.idle),
-            stream_idle: or(
-                own.stream_idle.as_ref().map(|own| own.value),
-                inherited.stream_idle,
-                defaults.stream_idle,
-            ),
+            request_header: or(&own.request_header, defaults.request_header),
+            request_body: or(&own.request_body, defaults.request_body),
+            idle: own.idle.map_or(defaults.idle, |idle| idle.0),
+            stream_idle: or(&own.stream_idle, defaults.stream_idle),
         },
         limits: HttpLimits::default(),
         allow_encoded_slash: listener.allow_encoded_slash,

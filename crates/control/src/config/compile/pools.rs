@@ -24,17 +24,12 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All pools, by name.
 pub(super) fn pools(file: &File) -> Vec<PoolPlan> {
-    let mut plans: Vec<PoolPlan> = file
-        .pools
-        .read()
-        .map(|(name, _, pool)| plan(file, name, pool))
-        .collect();
+    let mut plans: Vec<PoolPlan> = file.pools.read().map(|(name, _, pool)| plan(name, pool)).collect();
     plans.sort_by(|one, other| one.name.cmp(&other.name));
     plans
 }
 
-fn plan(file: &File, name: &str, pool: &Pool) -> PoolPlan {
-    let inherited = &file.defaults.timeouts;
+fn plan(name: &str, pool: &Pool) -> PoolPlan {
     let timeouts = &pool.timeouts;
     let outlier = outlier(&pool.outlier);
     PoolPlan {
@@ -44,15 +39,9 @@ fn plan(file: &File, name: &str, pool: &Pool) -> PoolPlan {
             None => PolicyConfig::named(DEFAULT_POLICY).expect("the default policy is one of the list"),
         },
         settings: PoolSettings {
-            connect_timeout: timeouts
-                .connect
-                .or(inherited.connect)
-                .map_or(CONNECT, |timeout| timeout.0),
-            idle_timeout: timeouts.idle.or(inherited.idle).map_or(IDLE, |timeout| timeout.0),
-            response_header_timeout: timeouts
-                .response_header
-                .or(inherited.response_header)
-                .map_or(RESPONSE_HEADER, |timeout| timeout.0),
+            connect_timeout: timeouts.connect.map_or(CONNECT, |timeout| timeout.0),
+            idle_timeout: timeouts.idle.map_or(IDLE, |timeout| timeout.0),
+            response_header_timeout: timeouts.response_header.map_or(RESPONSE_HEADER, |timeout| timeout.0),
             // Never told when nothing is ejected for it.
             consecutive_errors: outlier.as_ref().map_or(u32::MAX, |outlier| outlier.consecutive_errors),
         },

@@ -4,6 +4,7 @@
 //! refuses at once what no later check could accept; what concerns two places is left to `check`.
 
 mod address;
+mod defaults;
 mod filter;
 mod listener;
 mod matching;
@@ -13,6 +14,7 @@ mod server;
 mod values;
 
 pub(super) use address::BackendAddress;
+pub(super) use defaults::{Defaults, inherit};
 pub(super) use filter::{FilterChain, FilterUse};
 pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
 pub(super) use matching::{Match, ValueRule};
@@ -36,8 +38,8 @@ document! {
         pub(super) admin: Admin = Admin::default(),
         /// What is logged.
         pub(super) log: Log = Log::default(),
-        /// What listeners and pools inherit.
-        pub(super) defaults: Defaults = Defaults::default(),
+        /// What listeners, routes and pools inherit where they say nothing.
+        pub(super) defaults: Defaults = Defaults,
         /// Where connections are accepted, by name.
         pub(super) listeners: Named<Listener>,
         /// Filters under names, for several routes or listeners.
@@ -47,36 +49,6 @@ document! {
         /// Groups of backends, by name.
         pub(super) pools: Named<Pool>,
     } later { "cluster" }
-}
-
-document! {
-    /// What listeners and pools inherit where they say nothing.
-    pub(super) struct Defaults {
-        /// Timeouts; `idle` holds for listeners and for pools.
-        pub(super) timeouts: DefaultTimeouts = DefaultTimeouts::default(),
-    } later {
-        "allow_encoded_slash", "drain_timeout", "filters", "health", "health_path", "host", "keepalive_age",
-        "keepalive_requests", "limits", "max_connections_per_client", "outlier", "panic_threshold", "policy",
-        "protocol", "retry", "slow_start", "sticky", "timeout", "tls", "zone_aware"
-    }
-}
-
-document! {
-    /// Timeouts that listeners and pools inherit.
-    pub(super) struct DefaultTimeouts {
-        /// Of listeners: from a request's first byte to the end of its head.
-        pub(super) request_header: Option<Timeout>,
-        /// Of listeners: between two parts of a request's body.
-        pub(super) request_body: Option<Timeout>,
-        /// Of listeners: between two parts of an answer, and on an upgraded connection.
-        pub(super) stream_idle: Option<Timeout>,
-        /// Of pools: to make a connection.
-        pub(super) connect: Option<Timeout>,
-        /// Of pools: from the request's end to the head of the answer.
-        pub(super) response_header: Option<Timeout>,
-        /// Of listeners and pools: how long an unused connection is kept.
-        pub(super) idle: Option<Timeout>,
-    }
 }
 
 /// A table whose keys may all be left out.
@@ -94,8 +66,6 @@ macro_rules! default_is_the_empty_table {
 
 default_is_the_empty_table!(
     Admin,
-    DefaultTimeouts,
-    Defaults,
     HealthTable,
     ListenerTimeouts,
     Log,

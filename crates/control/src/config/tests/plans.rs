@@ -8,7 +8,7 @@ use plimsoll_core::snapshot::{Action, HttpTimeouts};
 use plimsoll_core::template::Template;
 
 use super::super::{AccessLog, CheckKind, HttpPlan, ListenerPlan, ServicePlan};
-use super::{SOUND, plan};
+use super::{SOUND, plan, toml};
 
 fn http(listener: &ListenerPlan) -> &HttpPlan {
     match &listener.service {
@@ -102,6 +102,56 @@ fn defaults_are_inherited_and_overridden() {
     );
     assert_eq!(plan.node.drain_timeout, seconds(7));
     assert_eq!(q.settings.connect_timeout, seconds(1));
+}
+
+#[test]
+fn listeners_routes_and_pools_inherit_what_they_do_not_say() {
+    let plan = plan(
+        "[defaults]\ntimeout = \"9s\"\nretry = { attempts = 3, on = [\"503\"] }\nhealth_path = \"/ready\"\n\
+         policy = \"random\"\nlimits = { requests = 7, connections = 8 }\nhealth = { http = \"/h\" }\n\
+         filters = [{ kind = \"deny\", cidr = \"10.0.0.1\" }]\n\
+         [listeners.a]\nbind = \":1\"\n[listeners.b]\nbind = \":2\"\nprotocol = \"tcp\"\npool = \"p\"\n\
+         [[routes]]\npool = \"p\"\n\
+         [[routes]]\nmatch = { path = \"/x\" }\ntimeout = \"1s\"\nretry = { attempts = 0 }\nfilters = []\npool = \"p\"\n\
+         [pools.p]\nbackends = \"10.0.0.1:80\"\nlimits = { requests = 1 }\n\
+         [pools.q]\nbackends = \"10.0.0.1:80\"\npolicy = \"maglev\"\nhealth = { tcp = true }\n",
+    );
+    assert_eq!(http(&plan.listeners[0]).health_path.as_deref(), Some("/ready"));
+    assert!(
+        http(&plan.listeners[0]).filters.is_empty(),
+        "filters are inherited by routes"
+    );
+    let (first, second) = (&plan.routes[0], &plan.routes[1]);
+    assert_eq!(
+        (first.timeout, second.timeout),
+        (Some(Duration::from_secs(9)), Some(Duration::from_secs(1)))
+    );
+    assert_eq!((first.retry.attempts, second.retry.attempts), (3, 0));
+    assert_eq!(second.retry.on_status, [503], "what a table does not say is inherited");
+    assert_eq!((first.filters.len(), second.filters.len()), (1, 0));
+    let (p, q) = (&plan.pools[0], &plan.pools[1]);
+    assert_eq!((p.policy.name(), q.policy.name()), ("random", "maglev"));
+    assert_eq!(
+        (p.backends[0].limits.requests, p.backends[0].limits.connections),
+        (1, 8)
+    );
+    assert!(matches!(&p.check.as_ref().unwrap().kind, CheckKind::Http { path, .. } if path == "/h"));
+    assert!(matches!(q.check.as_ref().unwrap().kind, CheckKind::Tcp));
+}
+
+#[test]
+fn what_is_wrong_with_a_default_is_told_once() {
+    let told = super::told(&toml(
+        "[defaults]\npolicy = \"rnd\"\nname = \"x\"\ntimeouts = { conect = \"1s\" }\n\
+         [pools.p]\nbackends = \"10.0.0.1:80\"\n[pools.q]\nbackends = \"10.0.0.1:80\"\n",
+    ));
+    let wrong: Vec<&String> = told.iter().filter(|line| line.starts_with("error")).collect();
+    assert_eq!(wrong.len(), 3, "{told:#?}");
+    assert!(
+        wrong[0].contains("unknown word \"rnd\"") && wrong[1].contains("unknown key `name`"),
+        "{told:#?}"
+    );
+    assert!(wrong[2].contains("did you mean `connect`?"), "{told:#?}");
 }
 
 #[test]

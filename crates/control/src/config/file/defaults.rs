@@ -1,0 +1,182 @@
+//! `[defaults]`: what listeners, routes and pools inherit where they say nothing.
+//!
+//! What is inherited is put into each table before any is read, so that it is judged where it is used, and by the same
+//! rules.
+
+use plimsoll_core::document::{
+    Decode, Entry, Faults, Json, JsonMap, Node, Value, expect_table, refuse_unknown, table_schema,
+};
+
+use super::listener::{HTTP_ONLY, Listener, ListenerTimeouts};
+use super::pool::{Pool, PoolTimeouts};
+use super::route::Route;
+
+/// A kind of table that inherits.
+struct Heir {
+    /// Its keys, and those that are not built yet.
+    keys: &'static [&'static str],
+    later: &'static [&'static str],
+    /// Keys that are each table's own.
+    own: &'static [&'static str],
+    /// The keys of its `timeouts`.
+    timeouts: &'static [&'static str],
+}
+
+const LISTENER: Heir = Heir {
+    keys: Listener::KEYS,
+    later: Listener::LATER,
+    own: &["bind", "filters", "pool", "protocol", "tls"],
+    timeouts: ListenerTimeouts::KEYS,
+};
+
+const ROUTE: Heir = Heir {
+    keys: Route::KEYS,
+    later: Route::LATER,
+    own: &[
+        "dry_run",
+        "listeners",
+        "maintenance",
+        "match",
+        "mirror",
+        "name",
+        "pool",
+        "redirect",
+        "respond",
+        "split",
+    ],
+    timeouts: &[],
+};
+
+const POOL: Heir = Heir {
+    keys: Pool::KEYS,
+    later: Pool::LATER,
+    own: &["backends", "discover"],
+    timeouts: PoolTimeouts::KEYS,
+};
+
+/// Tables of which a default fills in what is missing, instead of standing for the whole.
+const FILLED: [&str; 4] = ["limits", "outlier", "retry", "timeouts"];
+
+impl Heir {
+    fn inherits(&self, key: &str) -> bool {
+        self.keys.contains(&key) && !self.own.contains(&key)
+    }
+
+    fn words<'h>(&'h self, of: &'h [&'static str]) -> impl Iterator<Item = &'static str> + 'h {
+        of.iter().copied().filter(|key| !self.own.contains(key))
+    }
+
+    /// Puts what `table` does not say itself into it.
+    fn fill(&self, table: &mut Node, defaults: &[Entry]) {
+        let is_tcp = matches!(table.field("protocol"), Some(Node { value: Value::Text(word), .. }) if word == "tcp");
+        let Value::Table(entries) = &mut table.value else {
+            return;
+        };
+        for default in defaults.iter().filter(|default| self.inherits(&default.key)) {
+            if is_tcp && HTTP_ONLY.contains(&&*default.key) {
+                continue;
+            }
+            let default = self.fit(default, is_tcp);
+            match entries.iter_mut().find(|entry| entry.key == default.key) {
+                None => entries.push(default),
+                Some(own) if FILLED.contains(&&*default.key) => add_missing(&mut own.node, default.node),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The part of a default that this kind of table knows: `timeouts` has keys for listeners and for pools.
+    fn fit(&self, default: &Entry, is_tcp: bool) -> Entry {
+        let mut default = default.clone();
+        if let ("timeouts", Value::Table(parts)) = (&*default.key, &mut default.node.value) {
+            parts.retain(|part| self.timeouts.contains(&&*part.key) && !(is_tcp && part.key != "idle"));
+        }
+        default
+    }
+}
+
+fn add_missing(own: &mut Node, default: Node) {
+    let (Value::Table(own), Value::Table(parts)) = (&mut own.value, default.value) else {
+        return;
+    };
+    let missing: Vec<Entry> = parts
+        .into_iter()
+        .filter(|part| !own.iter().any(|entry| entry.key == part.key))
+        .collect();
+    own.extend(missing);
+}
+
+/// Puts the defaults of the document `root` into each listener, route and pool.
+pub(in super::super) fn inherit(root: &mut Node) {
+    let Some(Node {
+        value: Value::Table(defaults),
+        ..
+    }) = root.field("defaults").cloned()
+    else {
+        return;
+    };
+    let Value::Table(entries) = &mut root.value else {
+        return;
+    };
+    for entry in entries {
+        let heir = match entry.key.as_str() {
+            "listeners" => &LISTENER,
+            "routes" => &ROUTE,
+            "pools" => &POOL,
+            _ => continue,
+        };
+        match &mut entry.node.value {
+            Value::Table(named) => named.iter_mut().for_each(|table| heir.fill(&mut table.node, &defaults)),
+            Value::Array(listed) => listed.iter_mut().for_each(|table| heir.fill(table, &defaults)),
+            _ => {}
+        }
+    }
+}
+
+/// The table itself, whose keys are known.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct Defaults;
+
+impl Decode for Defaults {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let entries = expect_table(node, "a table", faults)?;
+        let heirs = [LISTENER, ROUTE, POOL];
+        let known: Vec<&str> = heirs.iter().flat_map(|heir| heir.words(heir.keys)).collect();
+        let later: Vec<&str> = heirs.iter().flat_map(|heir| heir.words(heir.later)).collect();
+        refuse_unknown(entries, &known, &later, faults);
+        if let Some(timeouts) = node.field("timeouts") {
+            let parts = expect_table(timeouts, "a table", faults)?;
+            let known: Vec<&str> = heirs.iter().flat_map(|heir| heir.timeouts).copied().collect();
+            refuse_unknown(parts, &known, &[], faults);
+        }
+        Some(Defaults)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Defaults)
+    }
+
+    fn schema() -> Json {
+        let mut properties = JsonMap::new();
+        let mut timeouts = JsonMap::new();
+        for (heir, schema) in [
+            (LISTENER, Listener::schema()),
+            (ROUTE, Route::schema()),
+            (POOL, Pool::schema()),
+        ] {
+            let own = schema["properties"].as_object().cloned().unwrap_or_default();
+            for (key, schema) in own.into_iter().filter(|(key, _)| heir.inherits(key)) {
+                if key == "timeouts" {
+                    timeouts.extend(schema["properties"].as_object().cloned().unwrap_or_default());
+                } else {
+                    properties.insert(key, schema);
+                }
+            }
+        }
+        properties.insert("timeouts".into(), table_schema(timeouts, &[]));
+        table_schema(
+            properties,
+            &["What listeners, routes and pools inherit where they say nothing."],
+        )
+    }
+}
