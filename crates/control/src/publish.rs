@@ -179,11 +179,12 @@ impl Control {
         let mut state = self.state();
         let State {
             pools,
+            rng,
             transitions: counts,
             ..
         } = &mut *state;
         for (name, living) in pools {
-            let transitions = living.membership.tick(now);
+            let transitions = living.membership.tick(now, rng);
             count(counts, name, &transitions);
             if !transitions.is_empty() {
                 reports.push((name.clone(), transitions));

@@ -33,6 +33,9 @@ pub struct Load {
     debt: AtomicU64,
     requests: AtomicU64,
     errors: AtomicU64,
+    /// Answers whose time was taken, and the sum of its logarithms (see [`Totals`]).
+    timed: AtomicU64,
+    logs: AtomicU64,
     window: [Window; 2],
 }
 
@@ -50,6 +53,68 @@ pub struct Recent {
     pub results: u32,
     /// Those that failed: no answer, or a 5xx.
     pub failures: u32,
+}
+
+impl Recent {
+    /// These and `other`.
+    pub(crate) fn plus(self, other: Recent) -> Recent {
+        Recent {
+            results: self.results.saturating_add(other.results),
+            failures: self.failures.saturating_add(other.failures),
+        }
+    }
+
+    /// These without `other`, which are among them.
+    pub(crate) fn less(self, other: Recent) -> Recent {
+        Recent {
+            results: self.results.saturating_sub(other.results),
+            failures: self.failures.saturating_sub(other.failures),
+        }
+    }
+}
+
+/// Everything that a backend answered, since the start or in a span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Finished requests.
+    pub results: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Answers whose time was taken ([`Load::observe_time`]).
+    pub timed: u64,
+    /// The sum of the binary logarithms of their microseconds, in units of a 1024th.
+    pub logs: u64,
+}
+
+/// Units of [`Totals::logs`]: fine enough to tell times apart by less than a thousandth.
+const LOG_UNIT: f32 = 1024.0;
+
+impl Totals {
+    /// What came after `earlier`.
+    pub fn since(self, earlier: Totals) -> Totals {
+        Totals {
+            results: self.results.saturating_sub(earlier.results),
+            failures: self.failures.saturating_sub(earlier.failures),
+            timed: self.timed.saturating_sub(earlier.timed),
+            logs: self.logs.saturating_sub(earlier.logs),
+        }
+    }
+
+    /// Results and failures.
+    pub fn results(self) -> Recent {
+        let short = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        Recent {
+            results: short(self.results),
+            failures: short(self.failures),
+        }
+    }
+
+    /// The binary logarithm of what an answer typically took, in microseconds: their geometric mean.
+    pub fn typical_log2(self) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "sums of one interval are far below 2^52")]
+        let mean = || self.logs as f64 / self.timed as f64 / f64::from(LOG_UNIT);
+        (self.timed > 0).then(mean)
+    }
 }
 
 /// What one finished request or connection says about its backend.
@@ -133,6 +198,17 @@ impl Load {
     /// Requests finished since the start, and how many of them were errors.
     pub fn totals(&self) -> (u64, u64) {
         (self.requests.load(Relaxed), self.errors.load(Relaxed))
+    }
+
+    /// Everything since the start.
+    pub fn sums(&self) -> Totals {
+        let (results, failures) = self.totals();
+        Totals {
+            results,
+            failures,
+            timed: self.timed.load(Relaxed),
+            logs: self.logs.load(Relaxed),
+        }
     }
 
     /// Failures in a row, and 5xx answers in a row.
@@ -224,6 +300,19 @@ impl Load {
             let debt = (self.debt(now) + 1.0).min(DEBT_MAX);
             self.debt.store(pack(debt, now), Relaxed);
         }
+    }
+
+    /// Takes in what an answer took, for pools whose backends are compared by latency.
+    pub fn observe_time(&self, took: Duration) {
+        let log = (took.as_secs_f32() * 1e6).max(1.0).log2();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the logarithm of a number of at least 1, and below 128"
+        )]
+        let units = (log * LOG_UNIT) as u64;
+        self.timed.fetch_add(1, Relaxed);
+        self.logs.fetch_add(units, Relaxed);
     }
 
     /// Peak EWMA: a sample above the estimate replaces it, one below it pulls it down by its age. Finagle's
@@ -329,6 +418,22 @@ mod tests {
         assert_eq!(load.consecutive(), (0, 2));
         load.record(Sign::Success, TAIL, TAIL, at(0));
         assert_eq!(load.consecutive(), (0, 0));
+    }
+
+    #[test]
+    fn what_is_typical_is_the_geometric_mean() {
+        let load = Load::default();
+        assert_eq!(load.sums().typical_log2(), None);
+        load.observe_time(Duration::from_millis(1));
+        let before = load.sums();
+        load.observe_time(Duration::from_millis(1));
+        load.observe_time(Duration::from_millis(100));
+        load.observe_time(Duration::ZERO);
+        let typical = load.sums().since(before).typical_log2().unwrap().exp2();
+        assert!(
+            (460.0..=466.0).contains(&typical),
+            "the cube root of 1000 * 100,000 * 1: {typical}"
+        );
     }
 
     #[test]

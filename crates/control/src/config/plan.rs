@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::filter::FilterEntry;
+use plimsoll_core::health::{Latency, SuccessRate};
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::PoolSettings;
 use plimsoll_core::retry::RetryPolicy;
@@ -215,6 +216,12 @@ pub struct OutlierPlan {
     pub eject_for: Duration,
     /// The most of a pool's backends that may be ejected at once.
     pub max_ejected_percent: u8,
+    /// How long answers are gathered before backends are compared.
+    pub interval: Duration,
+    /// Whose success rate is compared, and whose is too low.
+    pub success_rate: Option<SuccessRate>,
+    /// Whose latency is compared, and whose is too high.
+    pub latency: Option<Latency>,
 }
 
 impl Plan {

@@ -28,6 +28,18 @@ pub fn stands_out(own: Recent, rest: Recent, backends: usize) -> bool {
     if own_rate <= rest_rate || 1.0 - own_rate > SUCCESS_RATIO_MAX * (1.0 - rest_rate) {
         return false;
     }
+    beyond_chance(own, rest, backends)
+}
+
+/// Whether one rate of failures for all is too unlikely an explanation of `own` and `rest` ([`stands_out`] says how
+/// unlikely). It is as symmetric as it looks: which of the two is the worse is for the caller to say.
+pub(super) fn beyond_chance(own: Recent, rest: Recent, backends: usize) -> bool {
+    if own.results == 0 || rest.results == 0 {
+        return false;
+    }
+    let (n, m) = (f64::from(own.results), f64::from(rest.results));
+    let own_rate = f64::from(own.failures.min(own.results)) / n;
+    let rest_rate = f64::from(rest.failures.min(rest.results)) / m;
     let both = (own_rate * n + rest_rate * m) / (n + m);
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 backends")]
     let doubt = (backends.max(1) as f64 / MISTAKE).ln();

@@ -43,10 +43,8 @@ pub enum Cause {
     CheckPassed,
     /// Its checks fail; the text says how.
     CheckFailed(Arc<str>),
-    /// So many failures in a row: no answer, or none that makes sense.
-    Failures(u32),
-    /// So many 5xx in a row, where the rest of the pool answers better.
-    ServerErrors(u32),
+    /// It was ejected for this.
+    Ejected(Offence),
     /// The time of its ejection is over.
     EjectionOver,
     /// It is back before its time, since the others that are left do not suffice.
@@ -70,22 +68,13 @@ impl Cause {
             Cause::Assumed => "assumed",
             Cause::CheckPassed => "check_passed",
             Cause::CheckFailed(_) => "check_failed",
-            Cause::Failures(_) => "failures",
-            Cause::ServerErrors(_) => "server_errors",
+            Cause::Ejected(offence) => offence.word(),
             Cause::EjectionOver => "ejection_over",
             Cause::Readmitted => "readmitted",
             Cause::Operator => "operator",
             Cause::Ready => "ready",
             Cause::NotReady => "not_ready",
             Cause::Terminating => "terminating",
-        }
-    }
-
-    /// The cause of an ejection for `row` results in a row.
-    pub const fn of(offence: Offence, row: u32) -> Self {
-        match offence {
-            Offence::Failures => Cause::Failures(row),
-            Offence::ServerErrors => Cause::ServerErrors(row),
         }
     }
 }
@@ -98,8 +87,7 @@ impl fmt::Display for Cause {
             Cause::Assumed => out.write_str("counts as healthy until its checks fail"),
             Cause::CheckPassed => out.write_str("checks pass"),
             Cause::CheckFailed(how) => write!(out, "checks fail: {how}"),
-            Cause::Failures(row) => write!(out, "{row} failures in a row"),
-            Cause::ServerErrors(row) => write!(out, "{row} answers of 5xx in a row, more than the rest of the pool"),
+            Cause::Ejected(offence) => offence.fmt(out),
             Cause::EjectionOver => out.write_str("its ejection is over"),
             Cause::Readmitted => out.write_str("back before its time: too few others are left"),
             Cause::Operator => out.write_str("an operator said so"),

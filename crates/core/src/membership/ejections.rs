@@ -28,25 +28,28 @@ impl Membership {
         }
         // What the row led to is decided now; the next suspicion needs a row of its own.
         backend.load.forgive();
-        let (offence, row) = if failures >= rules.consecutive_errors {
-            (Offence::Failures, failures)
+        if !self.standings[at].may_be_ejected() {
+            return;
+        }
+        let offence = if failures >= rules.consecutive_errors {
+            Offence::Failures(failures)
+        } else if self.is_outlier(at, server_errors, now) {
+            Offence::ServerErrors(server_errors)
         } else {
-            (Offence::ServerErrors, server_errors)
+            return;
         };
-        if !matches!(self.standings[at].state, State::Healthy | State::Unknown) {
+        self.eject(at, offence, now, rng, out);
+    }
+
+    /// Ejects a backend, unless the pool cannot do without it.
+    pub(super) fn eject(&mut self, at: usize, offence: Offence, now: Now, rng: &mut Rng, out: &mut Vec<Transition>) {
+        let Some(rules) = self.rules.outlier.as_ref().filter(|_| self.can_spare(at)) else {
             return;
-        }
-        if offence == Offence::ServerErrors && !self.is_outlier(at, server_errors, now) {
-            return;
-        }
-        if !self.can_spare(at) {
-            return;
-        }
+        };
         let standing = &mut self.standings[at];
         standing.suspicion = None;
-        standing
-            .ejection
-            .begin(offence, row, backend.load.totals(), &rules, now, rng);
+        let totals = standing.spec.backend.load.totals();
+        standing.ejection.begin(offence, totals, rules, now, rng);
         self.settle(at, Cause::Assumed, now, out);
     }
 

@@ -57,8 +57,8 @@ mod tests {
             let mut ejection = Ejection::default();
             let rules = crate::health::Outlier::default();
             let mut rng = crate::rng::Rng::seeded(1);
-            let offence = crate::health::Offence::Failures;
-            ejection.begin(offence, 5, (5, 5), &rules, crate::time::Now::START, &mut rng);
+            let offence = crate::health::Offence::Failures(5);
+            ejection.begin(offence, (5, 5), &rules, crate::time::Now::START, &mut rng);
             ejection
         };
         memory.keep(BackendId(0), Operator::default(), Ejection::default());

@@ -8,6 +8,7 @@
 //! work is shared among priorities → how each priority's share is split among zones → effective weights in each tier.
 
 mod arrange;
+mod comparison;
 mod ejections;
 mod levels;
 mod memory;
@@ -44,6 +45,8 @@ pub struct Membership {
     revision: u64,
     /// What all have answered, when it was last asked.
     sum: Option<Sum>,
+    /// When the backends are compared next, where they are.
+    compare_at: Option<Now>,
 }
 
 impl Membership {
@@ -56,6 +59,7 @@ impl Membership {
             memory: Memory::default(),
             revision: 0,
             sum: None,
+            compare_at: None,
         }
     }
 
@@ -82,6 +86,7 @@ impl Membership {
         }
         self.rules = rules;
         self.revision += 1;
+        self.begin_comparison(now);
         let mut transitions = Vec::new();
         for at in 0..self.standings.len() {
             let standing = &mut self.standings[at];
@@ -143,6 +148,9 @@ impl Membership {
         for (id, (_, standing)) in before {
             self.memory.keep(id, standing.operator, standing.ejection);
         }
+        if self.compare_at.is_none() {
+            self.begin_comparison(now);
+        }
         self.readmit(now, &mut transitions);
         transitions
     }
@@ -178,8 +186,9 @@ impl Membership {
         transitions
     }
 
-    /// Lets time pass: ends ejections whose time is over, and counts the steps of slow starts.
-    pub fn tick(&mut self, now: Now) -> Vec<Transition> {
+    /// Lets time pass: ends ejections whose time is over, counts the steps of slow starts, and compares the backends with
+    /// each other. `rng` is for the jitter of ejections.
+    pub fn tick(&mut self, now: Now, rng: &mut Rng) -> Vec<Transition> {
         let mut transitions = Vec::new();
         for at in 0..self.standings.len() {
             let standing = &mut self.standings[at];
@@ -190,6 +199,7 @@ impl Membership {
             // Every step is another weight.
             self.revision += u64::from(self.standings[at].stepped(now));
         }
+        self.compare(now, rng, &mut transitions);
         if !transitions.is_empty() {
             self.readmit(now, &mut transitions);
         }
@@ -199,7 +209,7 @@ impl Membership {
     /// When [`tick`](Self::tick) has to be called next, at the latest; `None` while nothing waits for time to pass.
     pub fn next_deadline(&self) -> Option<Now> {
         let of = |standing: &Standing| standing.ejection.until().into_iter().chain(standing.next_step()).min();
-        self.standings.iter().filter_map(of).min()
+        self.standings.iter().filter_map(of).chain(self.compare_at).min()
     }
 
     fn checked(&mut self, at: usize, passed: bool, cause: &Arc<str>, now: Now, out: &mut Vec<Transition>) {

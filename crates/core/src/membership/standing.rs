@@ -6,6 +6,7 @@ use super::slow_start::{Ramp, STEPS};
 use super::spec::{Action, Condition, Operator, Rules, Spec};
 use super::suspicion::{Suspicion, Tally};
 use crate::health::{Cause, Check, Ejection, State};
+use crate::load::Totals;
 use crate::members::Member;
 use crate::time::Now;
 
@@ -29,6 +30,8 @@ pub(super) struct Standing {
     /// What it had answered when the pool was last summed.
     pub(super) tally: Tally,
     pub(super) suspicion: Option<Suspicion>,
+    /// What it had answered when the interval began over which backends are compared, or since when it is healthy.
+    pub(super) counted: Totals,
 }
 
 impl Standing {
@@ -42,6 +45,7 @@ impl Standing {
         now: Now,
     ) -> Self {
         let mut standing = Standing {
+            counted: spec.backend.load.sums(),
             spec,
             operator,
             check: Check::new(rules.checks.as_ref()),
@@ -73,6 +77,11 @@ impl Standing {
     /// Whether it would take new work if it were healthy.
     pub(super) fn in_rotation(&self) -> bool {
         !self.state.is_withdrawn() && self.weight() > 0
+    }
+
+    /// Whether how it answers may take it out: not when it is out already.
+    pub(super) fn may_be_ejected(&self) -> bool {
+        matches!(self.state, State::Healthy | State::Unknown)
     }
 
     /// Tenths of its share that it gets now.
@@ -123,8 +132,9 @@ impl Standing {
         (self.cause, self.since) = (cause, now);
         self.ramp = None;
         if state == State::Healthy {
-            // The rows of failures that it had before do not count again.
+            // The failures that it had before do not count again.
             self.spec.backend.load.forgive();
+            self.counted = self.spec.backend.load.sums();
         }
         // What the pool started with begins with its whole share: the others are as cold.
         if state == State::Healthy && !(self.founder && from == State::Unknown) {
@@ -150,8 +160,8 @@ impl Standing {
         if self.check.verdict() == Some(false) {
             return (State::Unhealthy, Cause::CheckFailed(self.check_failure.clone()));
         }
-        if let Some((offence, row)) = self.ejection.offence() {
-            return (State::Ejected, Cause::of(offence, row));
+        if let Some(offence) = self.ejection.offence() {
+            return (State::Ejected, Cause::Ejected(offence));
         }
         match self.check.verdict() {
             None => (State::Unknown, Cause::Unchecked),

@@ -34,8 +34,7 @@ impl Tally {
     }
 
     fn add(&mut self, other: Tally) {
-        self.recent.results = self.recent.results.saturating_add(other.recent.results);
-        self.recent.failures = self.recent.failures.saturating_add(other.recent.failures);
+        self.recent = self.recent.plus(other.recent);
         self.results += other.results;
         self.failures += other.failures;
     }
@@ -85,13 +84,13 @@ impl Membership {
                 failures: row,
             };
         }
-        if stands_out(recent, less(all.recent, own.recent), backends) {
+        if stands_out(recent, all.recent.less(own.recent), backends) {
             return true;
         }
         let fresh = Suspicion { at: now, own, all };
         let first = standing.suspicion.get_or_insert(fresh);
         let gathered = own.since(first.own);
-        if stands_out(gathered, less(all.since(first.all), gathered), backends) {
+        if stands_out(gathered, all.since(first.all).less(gathered), backends) {
             return true;
         }
         // Too old, or it did well in between: what comes now is another matter.
@@ -123,13 +122,5 @@ impl Membership {
         for standing in &mut self.standings {
             standing.suspicion = None;
         }
-    }
-}
-
-/// All but one's own.
-fn less(all: Recent, own: Recent) -> Recent {
-    Recent {
-        results: all.results.saturating_sub(own.results),
-        failures: all.failures.saturating_sub(own.failures),
     }
 }

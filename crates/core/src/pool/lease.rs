@@ -61,6 +61,9 @@ impl Lease {
         let load = &self.backend.load;
         if sign == Sign::Success {
             self.pool.observe_slow_tail(latency);
+            if self.pool.settings.compares_latency {
+                load.observe_time(latency);
+            }
         }
         load.record(sign, latency, self.pool.slow_tail(), now);
         if sign == Sign::Success {

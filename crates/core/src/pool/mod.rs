@@ -35,6 +35,8 @@ pub struct PoolSettings {
     pub response_header_timeout: Duration,
     /// Failures in a row after which control is told.
     pub consecutive_errors: u32,
+    /// Whether the times of answers are summed up, for backends that are compared by latency.
+    pub compares_latency: bool,
 }
 
 /// A named group of backends with one policy.

@@ -114,6 +114,7 @@ mod tests {
             idle_timeout: Duration::from_secs(1),
             response_header_timeout: Duration::from_secs(1),
             consecutive_errors: 0,
+            compares_latency: false,
         }
     }
 

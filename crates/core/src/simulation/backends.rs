@@ -46,6 +46,10 @@ pub(super) enum Behaviour {
     Resets,
     /// Everything is answered with 500 at once, and yet checks pass.
     ServerErrors,
+    /// Every fifth answer is a 500, never mind how long it takes, and checks pass.
+    Flaky,
+    /// It takes ten times as long, and checks pass.
+    Slow,
 }
 
 impl Behaviour {
@@ -102,6 +106,19 @@ impl Server {
     }
 
     pub(super) fn service_time(&self, rng: &mut Rng) -> Duration {
-        self.model.mean.mul_f64(-(1.0 - rng.unit()).ln())
+        let mean = match self.behaviour {
+            Behaviour::Slow => self.model.mean * 10,
+            _ => self.model.mean,
+        };
+        mean.mul_f64(-(1.0 - rng.unit()).ln())
+    }
+
+    /// Whether it answers with 500 now.
+    pub(super) fn fails(&self, rng: &mut Rng) -> bool {
+        match self.behaviour {
+            Behaviour::ServerErrors => true,
+            Behaviour::Flaky => rng.unit() < 0.2,
+            _ => false,
+        }
     }
 }

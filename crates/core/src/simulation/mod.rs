@@ -4,6 +4,7 @@
 //! After every step the invariants of [`World::check_invariants`] are checked, whatever the scenario.
 
 mod backends;
+mod comparison;
 mod invariants;
 mod outages;
 mod outliers;

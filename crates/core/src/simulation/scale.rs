@@ -57,7 +57,7 @@ fn ten_thousand_backends_join_fail_and_are_arranged() {
     while let Some(deadline) = membership.next_deadline() {
         // As often as control rebuilds a pool.
         let at = deadline + secs(0.1);
-        membership.tick(at);
+        membership.tick(at, &mut rng);
         steps += 1;
         assert!(steps < 2_000);
     }

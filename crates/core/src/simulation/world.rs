@@ -84,7 +84,7 @@ pub(super) struct World {
     pub(super) backends: Vec<Arc<Backend>>,
     requests: Vec<Request>,
     rate: f64,
-    broken_url: f64,
+    pub(super) broken_url: f64,
     /// Milliseconds from arrival to the end, of the requests that were answered below 500.
     pub(super) latencies: Vec<f64>,
     /// Answers of 500, and requests that failed after their retry.
@@ -107,6 +107,7 @@ impl World {
                 .outlier
                 .as_ref()
                 .map_or(0, |outlier| outlier.consecutive_errors),
+            compares_latency: (setup.rules.outlier.as_ref()).is_some_and(|outlier| outlier.latency.is_some()),
         };
         let config = PolicyConfig::named("round-robin").unwrap();
         let pool = Arc::new(Pool::new(NameId(0), "p", config, settings, View::default()));
@@ -206,7 +207,7 @@ impl World {
             }
             self.now = at;
             if deadline == Some(at) {
-                let transitions = self.membership.tick(at);
+                let transitions = self.membership.tick(at, &mut self.rng);
                 self.control(transitions);
             } else if let Some((_, happening)) = self.agenda.pop_first() {
                 self.happen(happening);
@@ -257,7 +258,7 @@ impl World {
                 }
                 let server = self.server_of(request);
                 let next = self.servers[server].leave(request);
-                let fails = self.requests[request].broken || self.servers[server].behaviour == Behaviour::ServerErrors;
+                let fails = self.requests[request].broken || self.servers[server].fails(&mut self.rng);
                 let status = if fails { 500 } else { 200 };
                 if let Some(next) = next {
                     self.serve(server, next);
@@ -310,7 +311,7 @@ impl World {
         let server = &mut self.servers[at];
         server.given += 1;
         match server.behaviour {
-            Behaviour::Well => {
+            Behaviour::Well | Behaviour::Flaky | Behaviour::Slow => {
                 if let Some(next) = server.arrive(request) {
                     self.serve(at, next);
                 }

@@ -7,7 +7,7 @@ use e2e::{Backend, Script, eventually, tools};
 use crate::stage::{Site, Stage};
 
 fn pool_of(backends: &[&Backend], lines: &str) -> Stage {
-    let names = ["a", "b", "c", "d"];
+    let names = ["a", "b", "c", "d", "e"];
     let site = backends.iter().zip(names).fold(Site::new(), |site, (backend, name)| {
         site.address(name, backend.address())
     });
@@ -50,6 +50,49 @@ fn a_backend_that_answers_500_to_everything_attracts_nothing() {
             assert_eq!(ejections(&stage), 1.0);
         }
     }
+}
+
+/// A pool of five whose last backend answers with `last`, with work until that one is ejected; its cause.
+fn compared(outlier: &str, last: Script) -> String {
+    let well = || Backend::start(Script::reply(200, "ok"));
+    let (a, b, c, d) = (well(), well(), well(), well());
+    let e = Backend::start(last);
+    let lines = format!("policy = \"round-robin\"\noutlier = {{ interval = \"300ms\", {outlier} }}");
+    let stage = pool_of(&[&a, &b, &c, &d, &e], &lines);
+    let web = stage.plimsoll.address("web");
+    eventually("it is ejected", || {
+        tools::wrk(web, "/", 8, Duration::from_secs(1));
+        (stage.backend("e")["state"] == "ejected").then_some(())
+    });
+    let word = if outlier.starts_with("latency") {
+        "latency"
+    } else {
+        "success_rate"
+    };
+    let labels = [("pool", "api"), ("backend", "e"), ("to", "ejected"), ("cause", word)];
+    let metrics = stage.plimsoll.metrics();
+    assert_eq!(metrics.sum("plimsoll_health_transitions_total", &labels), 1.0);
+    stage.backend("e")["cause"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn who_fails_every_third_request_is_ejected_where_the_others_fail_none() {
+    let flaky = Script::custom(|exchange| {
+        let status = if exchange.number % 3 == 0 { 500 } else { 200 };
+        exchange.reply(status, &[], b"").map(|()| true)
+    });
+    let cause = compared("success_rate = { min_requests = 20 }", flaky);
+    assert!(
+        cause.ends_with("% of its requests succeed, 100 % of the others'"),
+        "{cause}"
+    );
+}
+
+#[test]
+fn who_takes_many_times_as_long_is_ejected() {
+    let slow = Script::after(Duration::from_millis(200), Script::reply(200, "ok"));
+    let cause = compared("latency = { min_requests = 5 }", slow);
+    assert!(cause.starts_with("it typically takes 2"), "{cause}");
 }
 
 #[test]

@@ -6,11 +6,14 @@ use std::time::Duration;
 use plimsoll_core::document::{Faults, Located};
 
 use super::super::compile::CHECK_INTERVAL;
-use super::super::file::{BackendAddress, BackendEntry, File, Health, HealthTable, Item, Name, Pool, Tried};
+use super::super::file::{BackendAddress, BackendEntry, File, Health, HealthTable, Item, Name, Outlier, Pool, Tried};
 use super::Seen;
 
 /// The most backends of one pool.
 const BACKENDS_MAX: usize = 10_000;
+
+/// The shortest interval between two comparisons: in less there is nothing to compare.
+const COMPARISON_MIN: Duration = Duration::from_millis(100);
 
 /// The shortest interval between checks: shorter ones are load, and find out nothing sooner than traffic does.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -18,6 +21,13 @@ const INTERVAL_MIN: Duration = Duration::from_millis(10);
 pub(super) fn check(file: &File, faults: &mut Faults) {
     for (name, item, pool) in file.pools.read() {
         check_backends(name, item, pool, faults);
+        if let Outlier::Eject(table) = &pool.outlier
+            && table.interval.value.0 < COMPARISON_MIN
+        {
+            faults
+                .error(table.interval.span, "backends are compared at most every 100ms")
+                .help("10s is usual");
+        }
         if let Some(Located {
             value: Health::Check(health),
             span,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use plimsoll_core::document::{Faults, Span};
 use plimsoll_core::snapshot::Action;
 
-use super::super::file::{File, Item, Pool};
+use super::super::file::{File, Item, Outlier, Pool};
 use super::super::plan::{CheckKind, Plan, PoolPlan, ServicePlan};
 
 /// Who sends to a pool.
@@ -94,6 +94,7 @@ fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mu
         }
         Some(_) => {}
     }
+    warn_comparisons(pool, written, faults);
     if pool.backends.len() == 1 {
         faults.warning(
             span,
@@ -119,6 +120,47 @@ fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mu
             span,
             format!("no backend of `{name}` takes new work: every weight is 0"),
         );
+    }
+}
+
+/// Comparisons that can never find anybody.
+fn warn_comparisons(pool: &PoolPlan, written: &Pool, faults: &mut Faults) {
+    let (Some(plan), Outlier::Eject(table)) = (&pool.outlier, &written.outlier) else {
+        return;
+    };
+    let success = (plan.success_rate.as_ref()).map(|rules| (rules.min_backends, rules.deviations));
+    let latency = (plan.latency.as_ref()).map(|rules| (rules.min_backends, rules.deviations));
+    let spans = [
+        table.success_rate.as_ref().map(|written| written.span),
+        table.latency.as_ref().map(|written| written.span),
+    ];
+    for (rules, span) in [success, latency].into_iter().zip(spans) {
+        let (Some((least, deviations)), Some(span)) = (rules, span) else {
+            continue;
+        };
+        let backends = pool.backends.len();
+        if backends < least as usize {
+            faults
+                .warning(
+                    span,
+                    format!("nobody is compared: `{}` has fewer than {least} backends", pool.name),
+                )
+                .help("take it out, or set min_backends");
+            continue;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 backends")]
+        let farthest = (backends as f64 - 1.0).sqrt();
+        if deviations >= farthest {
+            faults
+                .warning(
+                    span,
+                    format!(
+                        "nobody stands out: of {backends} values none lies more than {farthest:.2} deviations from \
+                         their mean"
+                    ),
+                )
+                .help("set fewer deviations");
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use plimsoll_core::balance::PolicyConfig;
+use plimsoll_core::document::Located;
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::PoolSettings;
 
-use super::super::file::{Backend, File, Health, HealthTable, Initial, Outlier, Pool};
+use super::super::file::{Backend, Compared, File, Health, HealthTable, Initial, Latency, Outlier, Pool, SuccessRate};
 use super::super::plan::{BackendPlan, CheckKind, CheckPlan, OutlierPlan, PoolPlan};
 use super::{CHECK_INTERVAL, DEFAULT_POLICY, backend_name};
 
@@ -44,6 +45,7 @@ fn plan(name: &str, pool: &Pool) -> PoolPlan {
             response_header_timeout: timeouts.response_header.map_or(RESPONSE_HEADER, |timeout| timeout.0),
             // Never told when nothing is ejected for it.
             consecutive_errors: outlier.as_ref().map_or(u32::MAX, |outlier| outlier.consecutive_errors),
+            compares_latency: outlier.as_ref().is_some_and(|outlier| outlier.latency.is_some()),
         },
         backends: pool
             .backends
@@ -117,8 +119,15 @@ fn outlier(written: &Outlier) -> Option<OutlierPlan> {
             consecutive_errors: table.consecutive_errors.0,
             eject_for: table.eject_for.0,
             max_ejected_percent: percent(table.max_ejected_percent.0),
+            interval: table.interval.value.0,
+            success_rate: compared(&table.success_rate).map(SuccessRate::rules),
+            latency: compared(&table.latency).map(Latency::rules),
         }),
     }
+}
+
+fn compared<T>(written: &Option<Located<Compared<T>>>) -> Option<&T> {
+    written.as_ref().and_then(|written| written.value.0.as_ref())
 }
 
 fn percent(value: u32) -> u8 {

@@ -8,6 +8,7 @@ mod defaults;
 mod filter;
 mod listener;
 mod matching;
+mod outlier;
 mod pool;
 mod route;
 mod server;
@@ -18,8 +19,9 @@ pub(super) use defaults::{Defaults, inherit};
 pub(super) use filter::{FilterChain, FilterUse};
 pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
 pub(super) use matching::{Match, ValueRule};
+pub(super) use outlier::{Compared, Latency, Outlier, OutlierTable, SuccessRate};
 pub(crate) use pool::WEIGHT_MAX;
-pub(super) use pool::{Backend, BackendEntry, Health, HealthTable, Initial, Outlier, OutlierTable, Pool, PoolTimeouts};
+pub(super) use pool::{Backend, BackendEntry, Health, HealthTable, Initial, Pool, PoolTimeouts};
 pub(crate) use route::Part;
 pub(super) use route::{ACTIONS, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
@@ -67,6 +69,7 @@ macro_rules! default_is_the_empty_table {
 default_is_the_empty_table!(
     Admin,
     HealthTable,
+    Latency,
     ListenerTimeouts,
     Log,
     Match,
@@ -75,4 +78,5 @@ default_is_the_empty_table!(
     PoolTimeouts,
     RetryTable,
     Server,
+    SuccessRate,
 );

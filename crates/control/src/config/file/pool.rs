@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::address::BackendAddress;
 use super::matching::{AbsolutePath, is_hostname};
+use super::outlier::{Outlier, OutlierTable};
 use super::values::{Many, Name, Pause, Percent, Positive, Timeout, Tried, Within};
 
 /// The largest weight. Shares finer than a thousandth cannot be told from chance.
@@ -162,15 +163,7 @@ pub(in super::super) enum Health {
     Check(HealthTable),
 }
 
-/// `outlier = false`, or a table.
-#[derive(Clone, Debug, PartialEq)]
-pub(in super::super) enum Outlier {
-    /// Nothing is ejected.
-    Off,
-    /// What is ejected.
-    Eject(OutlierTable),
-}
-
+/// A table that `false` may stand instead of.
 macro_rules! table_or_false {
     ($name:ident, $variant:ident($table:ty)) => {
         impl Decode for $name {
@@ -193,7 +186,7 @@ macro_rules! table_or_false {
 }
 
 table_or_false!(Health, Check(HealthTable));
-table_or_false!(Outlier, Eject(OutlierTable));
+pub(super) use table_or_false;
 
 document! {
     /// How backends are checked: by http or by tcp, which is meant unless http is set.
@@ -290,16 +283,4 @@ impl Decode for StatusRange {
             { "type": "integer", "minimum": 100, "maximum": 599 },
         ] })
     }
-}
-
-document! {
-    /// When a backend is ejected for its answers.
-    pub(in super::super) struct OutlierTable {
-        /// Failures in a row.
-        pub(in super::super) consecutive_errors: Positive = Within(5),
-        /// How long the first time; the n-th time n times as long, up to 300s.
-        pub(in super::super) eject_for: Timeout = Timeout(std::time::Duration::from_secs(30)),
-        /// The most of a pool's backends that may be ejected at once.
-        pub(in super::super) max_ejected_percent: Percent = Within(50),
-    } later { "latency", "success_rate" }
 }

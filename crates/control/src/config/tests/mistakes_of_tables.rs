@@ -231,6 +231,37 @@ fn checks_that_could_not_pass_are_refused() {
 }
 
 #[test]
+fn comparisons_that_mean_nothing_are_refused() {
+    for (outlier, expected) in [
+        (
+            "{ success_rate = 95 }",
+            "28 «95» expected true, false or a table, found a whole number",
+        ),
+        (
+            "{ success_rate = { deviations = 0 } }",
+            "43 «0» 0 is out of range: 0.1 to 100",
+        ),
+        (
+            "{ latency = { factor = 0.5 } }",
+            "34 «0.5» 0.5 is out of range: 1 to 1000",
+        ),
+        (
+            "{ latency = { min_backends = 1 } }",
+            "40 «1» 1 is out of range: 2 to 10000",
+        ),
+        (
+            "{ interval = \"1ms\", latency = true }",
+            "24 «\"1ms\"» backends are compared at most every 100ms (10s is usual)",
+        ),
+    ] {
+        assert_told(
+            &format!("[pools.x]\nbackends = [\"10.0.0.1:80\"]\noutlier = {outlier}"),
+            &[&format!("error 3:{expected}")],
+        );
+    }
+}
+
+#[test]
 fn pools_and_listeners_have_what_they_need() {
     for (text, expected) in [
         (

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use plimsoll_core::health::{Latency, SuccessRate};
 use plimsoll_core::members::Limits;
 use plimsoll_core::route::{HostMatch, PathMatch, ValueMatch};
 use plimsoll_core::snapshot::{Action, HttpTimeouts};
@@ -77,6 +78,24 @@ fn a_pool_without_health_gets_a_tcp_check_and_false_turns_it_off() {
         (&plan.pools[2].outlier, plan.pools[2].settings.consecutive_errors),
         (&None, u32::MAX)
     );
+}
+
+#[test]
+fn comparisons_are_asked_for() {
+    let plan = plan(
+        "[pools.a]\nbackends = [\"10.0.0.1:80\"]\noutlier = { success_rate = true, latency = { factor = 2, min_requests = 20 }, interval = \"1s\" }\n\
+         [pools.b]\nbackends = [\"10.0.0.1:80\"]\noutlier = { latency = false }\n",
+    );
+    let [a, b] = [0, 1].map(|at| plan.pools[at].outlier.clone().unwrap());
+    assert_eq!(a.success_rate, Some(SuccessRate::default()));
+    let latency = Latency {
+        factor: 2.0,
+        min_requests: 20,
+        ..Latency::default()
+    };
+    assert_eq!((a.latency, a.interval), (Some(latency), Duration::from_secs(1)));
+    assert_eq!((b.success_rate, b.latency), (None, None));
+    assert_eq!([0, 1].map(|at| plan.pools[at].settings.compares_latency), [true, false]);
 }
 
 #[test]

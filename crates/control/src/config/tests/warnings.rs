@@ -41,6 +41,14 @@ fn what_will_hurt_is_warned_of_where_it_stands() {
             "warning 7:12 «b» `b` answers every request with 404: no route holds for it (add a route, or name a pool in the listener)",
         ),
         (
+            pool(checked) + "outlier = { success_rate = true }\n",
+            "warning 7:28 «true» nobody is compared: `p` has fewer than 5 backends (take it out, or set min_backends)",
+        ),
+        (
+            pool(checked) + "outlier = { latency = { min_backends = 2, deviations = 1 } }\n",
+            "warning 7:23 «{ min_backends = 2, deviations = 1 }» nobody stands out: of 2 values none lies more than 1.00 deviations from their mean (set fewer deviations)",
+        ),
+        (
             pool(checked).replace("\"10.0.0.1:80\", ", ""),
             "warning 4:8 «p» the pool `p` has one backend: nothing takes over when it fails",
         ),

@@ -1,5 +1,6 @@
 //! The membership as a whole: events in, states and views out.
 
+mod comparison;
 mod ejections;
 mod shares;
 mod states;
@@ -58,7 +59,7 @@ impl Pool {
 
     fn wait(&mut self, secs: f64) -> Vec<Transition> {
         self.now = self.now + Duration::from_secs_f64(secs);
-        self.membership.tick(self.now)
+        self.membership.tick(self.now, &mut self.rng)
     }
 
     fn apply(&mut self, event: Event) -> Vec<Transition> {

@@ -45,7 +45,7 @@ fn new_and_recovered_backends_ramp_up_in_ten_steps() {
     while let Some(next) = pool.membership.next_deadline() {
         let revision = pool.membership.revision();
         pool.now = next;
-        pool.membership.tick(next);
+        pool.membership.tick(next, &mut pool.rng);
         assert_eq!(pool.membership.revision(), revision + 1);
         seen.push(pool.status('c').effective_weight);
     }
