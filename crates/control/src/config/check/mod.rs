@@ -3,6 +3,7 @@
 
 mod addresses;
 mod files;
+mod health;
 mod listeners;
 mod pools;
 mod routes;

@@ -1,4 +1,4 @@
-//! Pools, their backends and checks.
+//! Pools and their backends.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use plimsoll_core::document::Located;
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::PoolSettings;
 
-use super::super::file::{Backend, Compared, File, Health, HealthTable, Initial, Latency, Outlier, Pool, SuccessRate};
-use super::super::plan::{BackendPlan, CheckKind, CheckPlan, OutlierPlan, PoolPlan};
-use super::{CHECK_INTERVAL, DEFAULT_POLICY, backend_name};
+use super::super::file::{Backend, Compared, File, Latency, Outlier, Pool, SuccessRate};
+use super::super::plan::{BackendPlan, OutlierPlan, PoolPlan};
+use super::{DEFAULT_POLICY, backend_name, health};
 
 /// Time to make a connection, as in Caddy.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -19,9 +19,6 @@ const IDLE: Duration = Duration::from_secs(55);
 
 /// Time from the request's end to the head of the answer.
 const RESPONSE_HEADER: Duration = Duration::from_secs(60);
-
-/// The longest that a check may take.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All pools, by name.
 pub(super) fn pools(file: &File) -> Vec<PoolPlan> {
@@ -52,11 +49,7 @@ fn plan(name: &str, pool: &Pool) -> PoolPlan {
             .iter()
             .map(|backend| backend_plan(&backend.value.0, pool))
             .collect(),
-        check: match pool.health.as_ref().map(|health| &health.value) {
-            None => Some(check(&HealthTable::default())),
-            Some(Health::Check(table)) => Some(check(table)),
-            Some(Health::Off) => None,
-        },
+        check: health::check(pool.health.as_ref().map(|health| &health.value)),
         outlier,
         panic_threshold: percent(pool.panic_threshold.0),
         slow_start: pool
@@ -78,37 +71,6 @@ fn backend_plan(backend: &Backend, pool: &Pool) -> BackendPlan {
             connections: backend.max_connections.unwrap_or(pool.limits.connections).0,
             requests: backend.max_requests.map_or(pool.limits.requests.0, |limit| limit.0),
         },
-    }
-}
-
-fn check(table: &HealthTable) -> CheckPlan {
-    let interval = table
-        .interval
-        .as_ref()
-        .and_then(|interval| interval.0.as_ref())
-        .map_or(CHECK_INTERVAL, |interval| interval.value.0);
-    let kind = match table.http.as_ref().and_then(|path| path.0.as_ref()) {
-        None => CheckKind::Tcp,
-        Some(path) => CheckKind::Http {
-            path: path.value.0.clone(),
-            host: table.host.as_ref().map(|host| host.value.0.clone()),
-            expect: match &table.expect {
-                None => vec![200..=299],
-                Some(expect) => expect.value.iter().map(|range| range.value.0.clone()).collect(),
-            },
-        },
-    };
-    CheckPlan {
-        kind,
-        port: table.port.and_then(|port| u16::try_from(port.0).ok()),
-        interval,
-        timeout: table
-            .timeout
-            .as_ref()
-            .map_or(CHECK_TIMEOUT.min(interval), |timeout| timeout.value.0),
-        fall: table.fall.0,
-        rise: table.rise.0,
-        initially_healthy: table.initial == Initial::Healthy,
     }
 }
 

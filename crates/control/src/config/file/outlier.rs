@@ -7,8 +7,7 @@ use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Span, Value};
 use plimsoll_core::health;
 use serde_json::json;
 
-use super::pool::table_or_false;
-use super::values::{Percent, Positive, Timeout, Within};
+use super::values::{Percent, Positive, Timeout, Within, table_or_false};
 
 /// The most backends that have to be comparable: more than a pool may have are never judged.
 const BACKENDS_MAX: u32 = 10_000;

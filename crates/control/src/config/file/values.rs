@@ -320,3 +320,27 @@ impl<const MIN: u32, const MAX: u32> Decode for Within<MIN, MAX> {
         json!({ "type": "integer", "minimum": MIN, "maximum": MAX })
     }
 }
+
+/// A table that `false` may stand instead of.
+macro_rules! table_or_false {
+    ($name:ident, $variant:ident($table:ty)) => {
+        impl Decode for $name {
+            fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+                match node.value {
+                    Value::Bool(false) => Some($name::Off),
+                    Value::Table(_) => <$table>::decode(node, faults).map($name::$variant),
+                    _ => {
+                        faults.expected(node, "a table, or false");
+                        None
+                    }
+                }
+            }
+
+            fn schema() -> Json {
+                json!({ "anyOf": [{ "const": false }, <$table>::schema()] })
+            }
+        }
+    };
+}
+
+pub(super) use table_or_false;
