@@ -22,7 +22,11 @@ impl Wire {
 
     /// Connects, for tests in which that may fail.
     pub fn try_connect(to: SocketAddr) -> io::Result<Wire> {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        Wire::of(TcpStream::connect_timeout(&to, PATIENCE)?)
+    }
+
+    /// The other end of a connection: for a test that plays the server by hand.
+    pub fn of(stream: TcpStream) -> io::Result<Wire> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -1,7 +1,7 @@
-//! A client that sends exactly the HTTP/2 frames that it is given (RFC 9113 §4.1).
+//! A client or server that sends exactly the HTTP/2 frames that it is given (RFC 9113 §4.1).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use crate::client::Wire;
 
@@ -13,11 +13,15 @@ pub mod kind {
     pub const PRIORITY: u8 = 2;
     pub const RST_STREAM: u8 = 3;
     pub const SETTINGS: u8 = 4;
+    pub const PUSH_PROMISE: u8 = 5;
     pub const PING: u8 = 6;
     pub const GOAWAY: u8 = 7;
     pub const WINDOW_UPDATE: u8 = 8;
     pub const CONTINUATION: u8 = 9;
 }
+
+/// What a client sends first.
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Ends a stream, of DATA and HEADERS.
 pub const END_STREAM: u8 = 1;
@@ -60,13 +64,59 @@ impl Frames {
             wire: Wire::connect(to),
             parted: None,
         };
-        frames.wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        frames.wire.send(PREFACE);
+        frames.settings(settings).expect("settings are taken");
+        frames
+    }
+
+    /// The server's end of a connection: reads the preface, and sends these settings.
+    ///
+    /// # Errors
+    /// The connection is gone, or begins with something else.
+    pub fn accept(stream: TcpStream, settings: &[(u16, u32)]) -> io::Result<Frames> {
+        let mut frames = Frames {
+            wire: Wire::of(stream)?,
+            parted: None,
+        };
+        if frames.wire.try_read_bytes(PREFACE.len())? != PREFACE.as_bytes() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        frames.settings(settings)?;
+        Ok(frames)
+    }
+
+    fn settings(&mut self, settings: &[(u16, u32)]) -> io::Result<()> {
         let payload: Vec<u8> = settings
             .iter()
             .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
             .collect();
-        frames.send(kind::SETTINGS, 0, 0, &payload).expect("settings are taken");
-        frames
+        self.send(kind::SETTINGS, 0, 0, &payload)
+    }
+
+    /// Sends the head of an answer; `flags` beside END_HEADERS.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn answer(&mut self, stream: u32, status: u16, more: &[(&str, &str)], flags: u8) -> io::Result<()> {
+        let status = status.to_string();
+        let fields = [&[(":status", &*status)], more].concat();
+        self.send(kind::HEADERS, END_HEADERS | flags, stream, &head(&fields))
+    }
+
+    /// Ends a stream with a code (RFC 9113 §7).
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn reset(&mut self, stream: u32, code: u32) -> io::Result<()> {
+        self.send(kind::RST_STREAM, 0, stream, &code.to_be_bytes())
+    }
+
+    /// Says that no stream beyond `last` was or will be taken.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn part(&mut self, last: u32, code: u32) -> io::Result<()> {
+        self.send(kind::GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat())
     }
 
     /// Sends a frame.

@@ -30,6 +30,7 @@
 pub mod backend;
 mod binary;
 mod client;
+mod foreign;
 pub mod frames;
 pub mod message;
 mod metrics;
@@ -44,6 +45,7 @@ mod wait;
 pub use backend::{Backend, Script};
 pub use binary::plimsoll_binary;
 pub use client::Wire;
+pub use foreign::Foreign;
 pub use frames::Frames;
 pub use message::{Head, Reply, Request};
 pub use metrics::Metrics;

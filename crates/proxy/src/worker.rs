@@ -52,6 +52,7 @@ pub(crate) struct Worker {
     pub(crate) timers: Rc<Timers>,
     pub(crate) blocks: Rc<Blocks>,
     pub(crate) reuse: RefCell<ReuseCache>,
+    pub(crate) trunks: http::Trunks,
     pub(crate) lines: Rc<Lines>,
     pub(crate) rng: RefCell<Rng>,
     /// Room for what filters do to the next request.
@@ -103,6 +104,7 @@ impl Worker {
             timers: Timers::new(),
             blocks: Rc::default(),
             reuse: RefCell::default(),
+            trunks: http::Trunks::default(),
             lines: Rc::default(),
             pinned: RefCell::new(Rc::new(Pinned::new(snapshot, &mut rng))),
             snapshot: RefCell::new(Cache::new(shared.wiring.snapshot.clone())),
@@ -265,7 +267,11 @@ impl Worker {
             .first_since(wanted.backend)
             .is_none_or(|own| own > wanted.since)
         {
-            let place = self.reuse.borrow_mut().shed_or_owe(wanted.backend, wanted.by);
+            let place = if self.trunks.knows(wanted.backend) {
+                self.trunks.shed_or_owe(wanted.backend, wanted.by)
+            } else {
+                self.reuse.borrow_mut().shed_or_owe(wanted.backend, wanted.by)
+            };
             place.into_iter().for_each(|place| self.grant(wanted.by, place));
         }
     }

@@ -12,7 +12,7 @@ use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::filter::FilterEntry;
 use plimsoll_core::health::{Latency, SuccessRate};
 use plimsoll_core::members::Limits;
-use plimsoll_core::pool::PoolSettings;
+use plimsoll_core::pool::{BackendProtocol, PoolSettings};
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::route::Rule;
 use plimsoll_core::snapshot::{AccessFormat, Action, HttpLimits, HttpTimeouts, NodeSettings, PoolIndex, TcpService};
@@ -196,6 +196,8 @@ pub struct CheckPlan {
 pub enum CheckKind {
     /// `GET path` is answered with one of these statuses.
     Http {
+        /// What is spoken.
+        protocol: BackendProtocol,
         /// The path, with its query.
         path: String,
         /// The Host to ask for; the backend's address when `None`.

@@ -168,6 +168,7 @@ impl Explanation<'_> {
         let peer = self.question.peer().ip();
         let trusted = self.snapshot.node.trusts(peer);
         let changes = forward::changes((head, asked), changes, route, (peer, trusted));
+        self.action("speaks", Verdict::Taken, pool.settings.protocol.words());
         self.action("line", Verdict::Taken, changes.line);
         for line in changes.added {
             self.action("adds", Verdict::Taken, line);

@@ -3,6 +3,7 @@
 //! A new kind of check is one file and one line in the match below.
 
 mod http;
+mod http2;
 mod tcp;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_core::membership::Event;
 use plimsoll_core::name::BackendId;
+use plimsoll_core::pool::BackendProtocol;
 use plimsoll_core::rng::Rng;
 
 use crate::config::{CheckKind, CheckPlan};
@@ -74,7 +76,15 @@ pub(crate) trait Probe: Send + Sync {
 
 fn probe_of(kind: &CheckKind) -> Box<dyn Probe> {
     match kind {
-        CheckKind::Http { path, host, expect } => Box::new(http::Http::new(path, host.as_deref(), expect)),
+        CheckKind::Http {
+            protocol,
+            path,
+            host,
+            expect,
+        } => match protocol {
+            BackendProtocol::H1 => Box::new(http::Http::new(path, host.as_deref(), expect)),
+            BackendProtocol::H2 => Box::new(http2::Http2::new(path, host.as_deref(), expect)),
+        },
         CheckKind::Tcp => Box::new(tcp::Tcp),
     }
 }

@@ -24,9 +24,31 @@ use crate::time::Now;
 /// The most backends that one request is tried on, and the most picks of one acquire. Beyond it the pool counts as full.
 pub const TRIES_MAX: usize = 16;
 
+/// What is spoken to a pool's backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BackendProtocol {
+    /// HTTP/1.1: a connection carries one request at a time.
+    #[default]
+    H1,
+    /// HTTP/2, by prior knowledge: a connection carries many at once.
+    H2,
+}
+
+impl BackendProtocol {
+    /// What people call it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            BackendProtocol::H1 => "HTTP/1.1",
+            BackendProtocol::H2 => "HTTP/2",
+        }
+    }
+}
+
 /// How the data plane shall treat a pool's backends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolSettings {
+    /// What is spoken to them.
+    pub protocol: BackendProtocol,
     /// Time to make a connection.
     pub connect_timeout: Duration,
     /// How long an idle connection is kept for the next request.

@@ -105,11 +105,12 @@ mod tests {
     use crate::balance::{Policy, PolicyConfig};
     use crate::members::{Limits, Member};
     use crate::name::{BackendId, NameId};
-    use crate::pool::PoolSettings;
+    use crate::pool::{BackendProtocol, PoolSettings};
     use crate::time::Now;
 
     fn settings() -> PoolSettings {
         PoolSettings {
+            protocol: BackendProtocol::H1,
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
             response_header_timeout: Duration::from_secs(1),

@@ -12,7 +12,7 @@ use crate::health::State;
 use crate::membership::{Event, Membership, Rules, Spec, Transition};
 use crate::name::{BackendId, NameId};
 use crate::outcome::{Failure, Outcome, Reason};
-use crate::pool::{AcquireCx, Alarm, Lease, Pool, PoolSettings, Refusal, View, ViewReader};
+use crate::pool::{AcquireCx, Alarm, BackendProtocol, Lease, Pool, PoolSettings, Refusal, View, ViewReader};
 use crate::rng::Rng;
 use crate::time::Now;
 
@@ -99,6 +99,7 @@ impl World {
     pub(super) fn new(setup: Setup) -> Self {
         let mut rng = Rng::seeded(setup.seed);
         let settings = PoolSettings {
+            protocol: BackendProtocol::H1,
             connect_timeout: Duration::from_secs(3),
             idle_timeout: Duration::from_secs(55),
             response_header_timeout: Duration::from_secs(60),

@@ -106,6 +106,12 @@ pub(crate) fn wait_for_failures(plimsoll: &Plimsoll, reason: &str, count: usize)
     assert_eq!(counted, count as f64, "failures with reason {reason}");
 }
 
+/// What the admin API says of the backend `one` of the pool `api`.
+#[track_caller]
+pub(crate) fn one(plimsoll: &Plimsoll) -> serde_json::Value {
+    plimsoll.admin("/api/v1/pools/api").json()["backends"][0].clone()
+}
+
 /// A figure of `/proc/PID/status`, in KiB: `VmRSS` is the memory that is used now, `VmHWM` the most that ever was.
 #[track_caller]
 pub(crate) fn memory_kib(plimsoll: &Plimsoll, figure: &str) -> u64 {

@@ -17,10 +17,10 @@ const CHUNK_EXCESS_MAX: usize = 16 << 10;
 const CHUNK_LINE_SHARE: usize = 16;
 
 /// The longest trailer section, in bytes.
-const TRAILERS_MAX: usize = 8 << 10;
+pub(crate) const TRAILERS_MAX: usize = 8 << 10;
 
 /// The most fields in a trailer section.
-const TRAILER_FIELDS_MAX: usize = 32;
+pub(crate) const TRAILER_FIELDS_MAX: usize = 32;
 
 /// What is wrong with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,6 +9,7 @@ mod scan;
 mod write;
 
 pub use body::{BodyDecoder, BodyFault, Step, write_chunk_end, write_chunk_head, write_last_chunk};
+pub(crate) use body::{TRAILER_FIELDS_MAX, TRAILERS_MAX};
 pub use request::{Framing, RequestHead, parse_request};
 pub use response::{Method, ResponseHead, parse_response};
 pub use scan::{HeadScan, Scanned};

@@ -11,7 +11,8 @@ use crate::field::{Class, classify, list};
 pub enum Framing {
     /// There is no body.
     None,
-    /// So many bytes.
+    /// So many bytes. Of an answer, none at all means that it ended with its head without saying that it would: HTTP/2
+    /// has no need to, and HTTP/1.1 is told.
     Length(u64),
     /// In chunks (RFC 9112 §7.1).
     Chunked,

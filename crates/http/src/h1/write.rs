@@ -245,6 +245,9 @@ pub fn write_response_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, to: &Head
     if head.framing == Framing::UntilClose && framing == Framing::Chunked {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
+    if head.framing == Framing::Length(0) {
+        line(out, b"content-length", b"0");
+    }
     // RFC 9110 §6.6.1: whoever has a clock dates an answer that it forwards undated.
     if !dated && head.status >= 200 {
         line(out, b"date", to.date);
@@ -317,13 +320,21 @@ pub fn write_reply_head(out: &mut Vec<u8>, reply: &ReplyHead<'_>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The usual phrase for a status (RFC 9110 §15).
+/// The usual phrase for a status (RFC 9110 §15; RFC 8297, 8470, 6585 and 7725 for those that came later).
 pub fn phrase(status: u16) -> &'static str {
     match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        103 => "Early Hints",
         200 => "OK",
         201 => "Created",
         202 => "Accepted",
+        203 => "Non-Authoritative Information",
         204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        207 => "Multi-Status",
+        300 => "Multiple Choices",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",
@@ -332,22 +343,38 @@ pub fn phrase(status: u16) -> &'static str {
         308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
+        402 => "Payment Required",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         408 => "Request Timeout",
+        409 => "Conflict",
         410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
         418 => "I'm a teapot",
         421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        511 => "Network Authentication Required",
         _ => "Status",
     }
 }

@@ -1,35 +1,65 @@
-//! What a client may not do too often: frames that cost us more than they cost it, counted as they arrive.
+//! What the other end may not do too often: frames that cost us more than they cost it, counted as they arrive.
 //!
 //! The limits are of the order of Sōzu's. Streams, header lists and buffers are bounded by the protocol's own settings.
 
 /// Length of a window in milliseconds.
 const WINDOW_MS: u64 = 1_000;
 
-/// RST_STREAM: rapid reset (CVE-2023-44487). In a window, as all below, and in the connection's life.
-const RESETS_MAX: u32 = 100;
+/// Streams that a client may reset in the connection's life (CVE-2023-44487).
 const RESETS_LIFE_MAX: u32 = 10_000;
-/// PING: each is answered (CVE-2019-9512).
-const PINGS_MAX: u32 = 100;
-/// SETTINGS: each is answered (CVE-2019-9515).
-const SETTINGS_MAX: u32 = 50;
-/// DATA without data, that ends nothing (CVE-2019-9518).
-const EMPTY_MAX: u32 = 100;
-/// CONTINUATION (CVE-2024-27316), PRIORITY (CVE-2019-9513) and frames of unknown kinds: nobody needs many.
-const OTHERS_MAX: u32 = 100;
-/// WINDOW_UPDATE: a fast reader sends one for every few frames of data.
-const UPDATES_MAX: u32 = 20_000;
+
+/// How many frames of each kind there may be in a window.
+#[derive(Debug)]
+struct Most {
+    /// DATA without data, that ends nothing (CVE-2019-9518).
+    empty: u32,
+    /// RST_STREAM: rapid reset, and all of them in the connection's life.
+    resets: u32,
+    resets_in_life: u32,
+    /// SETTINGS: each is answered (CVE-2019-9515).
+    settings: u32,
+    /// PING: each is answered (CVE-2019-9512).
+    pings: u32,
+    /// WINDOW_UPDATE: a fast reader sends one for every few frames of data.
+    updates: u32,
+    /// CONTINUATION (CVE-2024-27316), PRIORITY (CVE-2019-9513) and frames of unknown kinds: nobody needs many.
+    others: u32,
+}
+
+static FROM_CLIENT: Most = Most {
+    empty: 100,
+    resets: 100,
+    resets_in_life: RESETS_LIFE_MAX,
+    settings: 50,
+    pings: 100,
+    updates: 20_000,
+    others: 100,
+};
+
+/// A backend resets no stream but those that we have opened, and gRPC's servers end many a call so; they also ping at
+/// every round trip to learn how much fits on the way.
+static FROM_BACKEND: Most = Most {
+    empty: 100,
+    resets: 20_000,
+    resets_in_life: u32::MAX,
+    settings: 50,
+    pings: 10_000,
+    updates: 200_000,
+    others: 1_000,
+};
 
 /// CONTINUATION frames of one head.
 const CONTINUATIONS_MAX: u32 = 20;
 
-/// What a client did too often.
+/// What there was too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many {0}")]
 pub struct Breach(pub &'static str);
 
-/// Counts what a client sends on one connection, from its first byte on.
-#[derive(Debug, Default)]
+/// Counts what the other end sends on one connection, from its first byte on.
+#[derive(Debug)]
 pub struct Guard {
+    most: &'static Most,
     /// Bytes of the preface that have come.
     preface: usize,
     header: [u8; 9],
@@ -47,9 +77,38 @@ pub struct Guard {
     of_head: bool,
     /// A head has begun and its last frame has not.
     unfinished: bool,
+    /// A head or data has come since somebody asked.
+    spoke: bool,
 }
 
 impl Guard {
+    /// Of what a client sends, which begins with the preface.
+    pub fn of_client() -> Self {
+        Guard {
+            most: &FROM_CLIENT,
+            preface: 0,
+            header: [0; 9],
+            filled: 0,
+            payload: 0,
+            window_ms: 0,
+            counts: [0; 6],
+            resets: 0,
+            continuations: 0,
+            of_head: false,
+            unfinished: false,
+            spoke: false,
+        }
+    }
+
+    /// Of what a backend sends.
+    pub fn of_backend() -> Self {
+        Guard {
+            most: &FROM_BACKEND,
+            preface: super::PREFACE.len(),
+            ..Guard::of_client()
+        }
+    }
+
     /// Follows the next bytes of the connection, which arrived at `now_ms` of any clock.
     ///
     /// # Errors
@@ -86,6 +145,11 @@ impl Guard {
         self.filled > 0 || self.unfinished || (self.of_head && self.payload > 0)
     }
 
+    /// Whether a head or data has begun since this was asked last.
+    pub fn take_spoke(&mut self) -> bool {
+        std::mem::take(&mut self.spoke)
+    }
+
     /// Counts the frame whose header is complete (RFC 9113 §4.1).
     fn frame(&mut self) -> Result<(), Breach> {
         let [a, b, c, kind, flags, ..] = self.header;
@@ -102,17 +166,20 @@ impl Guard {
             self.continuations = 0;
         }
         let (at, most, what) = match kind {
-            0 if self.payload == 0 && !end_stream => (0, EMPTY_MAX, "empty DATA frames"),
-            0 | 1 => return Ok(()),
-            3 => (1, RESETS_MAX, "RST_STREAM frames"),
-            4 => (2, SETTINGS_MAX, "SETTINGS frames"),
-            6 => (3, PINGS_MAX, "PING frames"),
-            8 => (4, UPDATES_MAX, "WINDOW_UPDATE frames"),
-            _ => (5, OTHERS_MAX, "CONTINUATION, PRIORITY or unknown frames"),
+            0 if self.payload == 0 && !end_stream => (0, self.most.empty, "empty DATA frames"),
+            0 | 1 => {
+                self.spoke = true;
+                return Ok(());
+            }
+            3 => (1, self.most.resets, "RST_STREAM frames"),
+            4 => (2, self.most.settings, "SETTINGS frames"),
+            6 => (3, self.most.pings, "PING frames"),
+            8 => (4, self.most.updates, "WINDOW_UPDATE frames"),
+            _ => (5, self.most.others, "CONTINUATION, PRIORITY or unknown frames"),
         };
         self.counts[at] += 1;
-        self.resets += u32::from(kind == 3);
-        if self.counts[at] > most || self.resets > RESETS_LIFE_MAX {
+        self.resets = self.resets.saturating_add(u32::from(kind == 3));
+        if self.counts[at] > most || self.resets > self.most.resets_in_life {
             return Err(Breach(what));
         }
         Ok(())
@@ -131,7 +198,7 @@ mod tests {
     }
 
     fn greeted() -> Guard {
-        let mut guard = Guard::default();
+        let mut guard = Guard::of_client();
         guard.see(super::super::PREFACE, 0).unwrap();
         guard
     }
@@ -196,7 +263,7 @@ mod tests {
             bytes.extend(frame(3, 0, &[0; 4]));
         }
         for piece in [1, 2, 7, 8, 9, 10, 33, 4096] {
-            let mut guard = Guard::default();
+            let mut guard = Guard::of_client();
             let breach = bytes.chunks(piece).find_map(|piece| guard.see(piece, 5).err());
             assert_eq!(breach, Some(Breach("RST_STREAM frames")), "{piece}");
         }

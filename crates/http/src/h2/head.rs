@@ -9,9 +9,9 @@ use http::{Response, StatusCode};
 use crate::field::{Class, classify};
 use crate::h1::{HeadFault, HeadOut, ResponseHead, offset};
 
-/// An answer's head that HTTP/2 cannot carry.
+/// A head that HTTP/2 cannot carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a field of the answer cannot be sent over HTTP/2")]
+#[error("a part of the head cannot be sent over HTTP/2")]
 pub struct HeadError;
 
 /// Writes a request's head as HTTP/1.1 has it; `ended` says that there is no body. The frames' own rules (pseudo-headers
@@ -79,7 +79,7 @@ fn write_host(out: &mut Vec<u8>, parts: &Parts, host: Option<&[u8]>) -> Result<(
     Ok(())
 }
 
-fn line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+pub(super) fn line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());

@@ -7,7 +7,6 @@ use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::Lease;
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::{Framing, HeadOut, Method};
-use plimsoll_http::reuse::Upstream;
 use plimsoll_net::{Relayed, relay};
 
 use super::accept::Next;
@@ -16,6 +15,7 @@ use super::exchange::{Answer, Exchange, Fault};
 use super::forward::Forward;
 use super::respond::{after, may_go_on};
 use super::route::Request;
+use super::upstream::Upstream;
 use crate::client::Client;
 use crate::log::{Attempt, Finished};
 use crate::worker::Pinned;
@@ -49,7 +49,7 @@ impl Forward<'_> {
     pub(super) fn read_head<D: Downstream>(
         &self,
         exchange: &mut Exchange<'_, D>,
-        length: usize,
+        (upstream, length): (&Upstream, usize),
         (lease, goes): (&Lease, Goes),
     ) -> Result<(Answer, bool), Fault> {
         // RFC 9112 §9.3: what is left of a request when its answer begins stands in the way of the next one.
@@ -71,7 +71,7 @@ impl Forward<'_> {
             date: date.1.as_bytes(),
             edits: self.request.changes.as_ref().map(|changes| (&changes.answer, chosen)),
         };
-        let answer = exchange.write_head(length, method, &to)?;
+        let answer = exchange.write_head((length, upstream.is_ended()), method, &to)?;
         // Before the whole request was sent there is nobody who could tell its body from what the upgraded connection
         // carries (RFC 9110 §7.8 has the server read it first).
         if answer.status == 101 && !(self.request.upgrade && exchange.upload.is_sent()) {
@@ -111,7 +111,7 @@ impl Forward<'_> {
     ) -> Ended {
         let before = exchange.bytes_out + answer.head_bytes as u64;
         exchange.bytes_out = before;
-        let streamed = exchange.stream(&mut upstream.socket, &answer).await;
+        let streamed = exchange.stream(&mut upstream, &answer).await;
         let clean = match streamed {
             Ok(clean) => clean,
             // The body's first bytes were wrong: the client has none of it yet, and gets to know why.
@@ -126,9 +126,13 @@ impl Forward<'_> {
             Err(fault) => return Ended::Answered(self.cut(lease, fault, latency)),
         };
         let now = self.worker.now();
-        if clean && answer.reusable && exchange.upload.is_sent() {
+        if let Upstream::H1(kept) = upstream
+            && clean
+            && answer.reusable
+            && exchange.upload.is_sent()
+        {
             let keep = self.pool.settings.idle_timeout;
-            let owed = self.worker.reuse.borrow_mut().put(upstream, now, keep);
+            let owed = self.worker.reuse.borrow_mut().put(kept, now, keep);
             if let Some((worker, place)) = owed {
                 self.worker.grant(worker, place);
             }
@@ -157,9 +161,13 @@ impl Forward<'_> {
         &mut self,
         exchange: &mut Exchange<'_, D>,
         lease: Lease,
-        mut upstream: Upstream,
+        upstream: Upstream,
         latency: std::time::Duration,
     ) -> Ended {
+        let Upstream::H1(mut upstream) = upstream else {
+            // No stream is ever switched to another protocol: its head was refused.
+            return Ended::Refused(Reason::BackendProtocolError);
+        };
         // What either side sent behind its head goes first.
         exchange.out.extend_from_slice(exchange.answer.unread());
         exchange.answer.consume(exchange.answer.len());

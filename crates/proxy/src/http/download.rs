@@ -5,17 +5,18 @@ use std::task::Poll;
 
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head};
-use plimsoll_net::{Deadline, Socket};
+use plimsoll_net::Deadline;
 
 use super::downstream::Downstream;
 use super::exchange::{Answer, Exchange, Fault};
+use super::upstream::Upstream;
 
 /// Up to this size bytes are copied behind the head and written with it; above, two pieces go out in one call.
 const COPY_MAX: usize = 2 << 10;
 
 impl<D: Downstream> Exchange<'_, D> {
     /// Passes the answer's body on; its head stands in `out`. True when the backend's connection is clean afterwards.
-    pub(crate) async fn stream(&mut self, backend: &mut Socket, answer: &Answer) -> Result<bool, Fault> {
+    pub(crate) async fn stream(&mut self, backend: &mut Upstream, answer: &Answer) -> Result<bool, Fault> {
         let mut decoder = BodyDecoder::new(answer.framing);
         let chunked = answer.framing_out == Framing::Chunked;
         loop {
@@ -38,7 +39,11 @@ impl<D: Downstream> Exchange<'_, D> {
                     }
                 }
                 Step::End => {
-                    self.client.end(&mut self.out, answer.framing_out, decoder.trailers());
+                    if matches!(answer.framing, Framing::Length(1..)) {
+                        self.await_end(backend).await?;
+                    }
+                    let trailers = backend.trailers(decoder.trailers());
+                    self.client.end(&mut self.out, answer.framing_out, trailers);
                     self.write_out(backend, 0).await?;
                     self.write_end(backend).await?;
                     return Ok(self.answer.is_empty());
@@ -47,8 +52,22 @@ impl<D: Downstream> Exchange<'_, D> {
         }
     }
 
+    /// Reads what HTTP/2 may have behind the last byte of an answer of a known length: trailers, or its end alone.
+    async fn await_end(&mut self, backend: &mut Upstream) -> Result<(), Fault> {
+        if !matches!(backend, Upstream::H2(_)) || backend.is_ended() {
+            return Ok(());
+        }
+        if !self.out.is_empty() {
+            self.write_out(backend, 0).await?;
+        }
+        if self.fill(backend).await? {
+            return Err(Fault::Backend(Failure::last(Reason::BackendProtocolError)));
+        }
+        Ok(())
+    }
+
     /// Passes on the first `count` bytes of the answer, which stay for the caller to consume.
-    async fn pass(&mut self, backend: &mut Socket, count: usize, chunked: bool) -> Result<(), Fault> {
+    async fn pass(&mut self, backend: &mut Upstream, count: usize, chunked: bool) -> Result<(), Fault> {
         if chunked {
             write_chunk_head(&mut self.out, count);
         }
@@ -64,7 +83,7 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Writes `out`, and behind it the first `count` bytes of the answer.
-    async fn write_out(&mut self, backend: &mut Socket, count: usize) -> Result<(), Fault> {
+    async fn write_out(&mut self, backend: &mut Upstream, count: usize) -> Result<(), Fault> {
         let total = self.out.len() + count;
         let mut written = 0;
         let mut until = self.timer.after(self.limits.timeouts.stream_idle);
@@ -98,7 +117,7 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Waits until the end is written too, where it is more than bytes.
-    async fn write_end(&mut self, backend: &mut Socket) -> Result<(), Fault> {
+    async fn write_end(&mut self, backend: &mut Upstream) -> Result<(), Fault> {
         let until = self.timer.after(self.limits.timeouts.stream_idle);
         poll_fn(|cx| match self.client.poll_ended(cx) {
             Poll::Ready(ended) => Poll::Ready(ended.map_err(|_| Fault::ClientGone)),
@@ -113,7 +132,7 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Reads more of the answer; false at its end.
-    async fn fill(&mut self, backend: &mut Socket) -> Result<bool, Fault> {
+    async fn fill(&mut self, backend: &mut Upstream) -> Result<bool, Fault> {
         if self.hungry {
             self.answer.grow(D::ANSWER_MAX);
         }
@@ -124,7 +143,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 self.upload.touch();
                 Poll::Ready(Ok(count > 0))
             }
-            Poll::Ready(Err(_)) => Poll::Ready(Err(Fault::Backend(Failure::last(Reason::BackendReset)))),
+            Poll::Ready(Err(lost)) => Poll::Ready(Err(Fault::Backend(Failure::last(lost.reason())))),
             Poll::Pending => {
                 // A stream that says something now and then holds no memory in between; one that has been worth a
                 // larger block keeps it, since growing anew for every piece would cost more than it saves.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_core::snapshot::{HttpLimits, HttpTimeouts};
 use plimsoll_http::h1::{FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response};
-use plimsoll_net::{Buffer, Deadline, Socket, Timer};
+use plimsoll_net::{Buffer, Deadline, Timer};
 
 use super::accept::sooner;
 use super::downstream::Downstream;
 use super::upload::{Upload, UploadFault};
+use super::upstream::{Lost, Upstream};
 
 /// Interim answers (1xx) before the final one, beyond which the backend is not believed to come to an end.
 const INTERIM_MAX: usize = 16;
@@ -63,6 +64,8 @@ pub(crate) enum Fault {
     Cut,
     /// A connection that was kept for reuse turned out to be closed: nothing of the answer came.
     Stale,
+    /// The backend takes nothing more on this connection, and says that it has done nothing of this.
+    Unprocessed,
 }
 
 impl Fault {
@@ -73,7 +76,7 @@ impl Fault {
             Fault::Client(reason) => reason,
             Fault::Backend(failure) => failure.reason,
             Fault::Cut => Reason::DrainDeadline,
-            Fault::Stale => Reason::BackendReset,
+            Fault::Stale | Fault::Unprocessed => Reason::BackendReset,
         }
     }
 }
@@ -95,7 +98,12 @@ pub(crate) struct Answer {
 impl<D: Downstream> Exchange<'_, D> {
     /// Sends the request and waits for the final answer's head; it is left at the front of [`answer`](Self::answer).
     /// Interim answers are passed on as they come.
-    pub(crate) async fn send(&mut self, backend: &mut Socket, reused: bool, client_minor: u8) -> Result<usize, Fault> {
+    pub(crate) async fn send(
+        &mut self,
+        backend: &mut Upstream,
+        reused: bool,
+        client_minor: u8,
+    ) -> Result<usize, Fault> {
         let mut silent = true;
         let mut per_try = None;
         for _ in 0..INTERIM_MAX {
@@ -111,7 +119,7 @@ impl<D: Downstream> Exchange<'_, D> {
 
     async fn await_head(
         &mut self,
-        backend: &mut Socket,
+        backend: &mut Upstream,
         reused: bool,
         silent: &mut bool,
         per_try: &mut Option<Deadline>,
@@ -136,8 +144,10 @@ impl<D: Downstream> Exchange<'_, D> {
                 match backend.poll_fill(cx, &mut self.answer) {
                     Poll::Pending => break,
                     Poll::Ready(Ok(count)) if count > 0 => {}
-                    Poll::Ready(_) if reused && *silent => return Poll::Ready(Err(Fault::Stale)),
-                    Poll::Ready(_) => return Poll::Ready(Err(self.broken(Reason::BackendReset))),
+                    Poll::Ready(ended) => {
+                        let lost = ended.err().unwrap_or(Lost::Connection);
+                        return Poll::Ready(Err(self.lost(lost, reused && *silent)));
+                    }
                 }
             }
             // Last, since most of the times that the task is woken the answer is there.
@@ -191,6 +201,17 @@ impl<D: Downstream> Exchange<'_, D> {
         Fault::Backend(Failure::sent(Reason::ResponseTimeout))
     }
 
+    /// What it means that the backend's side is lost; a connection that was kept and has been `silent` since was closed
+    /// before.
+    fn lost(&self, lost: Lost, silent: bool) -> Fault {
+        match lost {
+            Lost::Connection if silent => Fault::Stale,
+            Lost::Unprocessed => Fault::Unprocessed,
+            Lost::Refused => Fault::Backend(Failure::unsent(lost.reason())),
+            _ => self.broken(lost.reason()),
+        }
+    }
+
     /// The backend's failure, with what it means for a retry.
     fn broken(&self, reason: Reason) -> Fault {
         Fault::Backend(if self.upload.is_begun() {
@@ -201,14 +222,16 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Moves the request on.
-    fn poll_upload(&mut self, cx: &mut Context<'_>, backend: &mut Socket) -> Result<(), Fault> {
+    fn poll_upload(&mut self, cx: &mut Context<'_>, backend: &mut Upstream) -> Result<(), Fault> {
         if self.upload.broken || self.upload.is_sent() {
             return Ok(());
         }
         match self.upload.poll(cx, self.client, backend) {
             Poll::Pending | Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(UploadFault::ClientGone)) => return Err(Fault::ClientGone),
-            Poll::Ready(Err(UploadFault::ClientBody)) => return Err(Fault::Client(Reason::BadRequest)),
+            Poll::Ready(Err(UploadFault::ClientBody | UploadFault::Unspeakable)) => {
+                return Err(Fault::Client(Reason::BadRequest));
+            }
             // It may have answered before it closed: that answer is read first.
             Poll::Ready(Err(UploadFault::Backend)) => self.upload.broken = true,
         }
@@ -263,11 +286,19 @@ impl<D: Downstream> Exchange<'_, D> {
         taken.map_err(|_| malformed())
     }
 
-    /// Reads the head of `length` bytes at the front of the answer and writes it for the client, behind what is in
-    /// `out`. The answer's bytes stay until the caller consumes them.
-    pub(crate) fn write_head(&mut self, length: usize, method: Method, to: &HeadOut<'_>) -> Result<Answer, Fault> {
+    /// Reads the head of `length` bytes at the front of the answer, which may have `ended` with it, and writes it for the
+    /// client, behind what is in `out`. The answer's bytes stay until the caller consumes them.
+    pub(crate) fn write_head(
+        &mut self,
+        (length, ended): (usize, bool),
+        method: Method,
+        to: &HeadOut<'_>,
+    ) -> Result<Answer, Fault> {
         let mut room = FieldRoom::new();
-        let head = read_head(&self.answer.unread()[..length], &mut room, method)?;
+        let mut head = read_head(&self.answer.unread()[..length], &mut room, method)?;
+        if ended && head.framing == Framing::UntilClose {
+            head.framing = Framing::Length(0);
+        }
         let before = self.out.len();
         let framing_out = self
             .client
@@ -309,7 +340,7 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Moves the request on beside the answer, and sees whether the client is still there.
-    pub(super) fn poll_beside(&mut self, cx: &mut Context<'_>, backend: &mut Socket) -> Result<(), Fault> {
+    pub(super) fn poll_beside(&mut self, cx: &mut Context<'_>, backend: &mut Upstream) -> Result<(), Fault> {
         self.poll_upload(cx, backend)?;
         if self.upload.is_read() {
             self.poll_client(cx)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
-use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, TRIES_MAX};
+use plimsoll_core::pool::{AcquireCx, Alarm, BackendProtocol, Lease, Pool, TRIES_MAX};
 use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::snapshot::{HttpService, PoolIndex};
@@ -20,6 +20,7 @@ use super::downstream::Downstream;
 use super::exchange::{Exchange, Fault, Limits};
 use super::route::{self, Request};
 use super::upload::Upload;
+use super::upstream::Upstream;
 use crate::client::Client;
 use crate::log::{self, Attempt, Finished};
 use crate::worker::{Pinned, Worker};
@@ -66,7 +67,7 @@ pub(super) async fn forward<D: Downstream>(
     let goes = Goes::of(client, pinned, request);
     let mut exchange = Exchange {
         timer,
-        upload: Upload::new(head, request.framing),
+        upload: Upload::new(head, request.framing, pool.settings.protocol),
         answer: worker.blocks.buffer(),
         hungry: false,
         out: worker.blocks.take_scratch(),
@@ -131,7 +132,7 @@ impl Forward<'_> {
             self.finished.backend = Some(lease.backend().id);
             let attempted = match self.attempt(exchange, &lease, begun).await {
                 Ok((upstream, length)) => self
-                    .read_head(exchange, length, (&lease, goes))
+                    .read_head(exchange, (&upstream, length), (&lease, goes))
                     .map(|(answer, keep_alive)| (upstream, answer, keep_alive)),
                 Err(fault) => Err(fault),
             };
@@ -160,6 +161,7 @@ impl Forward<'_> {
                 Fault::ClientGone | Fault::Cut => return self.end(exchange, fault.reason()),
                 Fault::Client(reason) => return Ended::Refused(reason),
                 Fault::Stale => Failure::sent(Reason::BackendReset),
+                Fault::Unprocessed => Failure::unsent(Reason::BackendReset),
                 Fault::Backend(failure) => failure,
             };
             let again = self.retry.covers_failure(failure, self.request.idempotent);
@@ -170,6 +172,19 @@ impl Forward<'_> {
             }
             failed = Some(failure.reason);
             exchange.forget_answer();
+        }
+    }
+
+    /// One attempt on the leased backend, in the version of HTTP that is spoken to it.
+    async fn attempt<D: Downstream>(
+        &mut self,
+        exchange: &mut Exchange<'_, D>,
+        lease: &Lease,
+        now: Now,
+    ) -> Result<(Upstream, usize), Fault> {
+        match self.pool.settings.protocol {
+            BackendProtocol::H1 => self.attempt_alone(exchange, lease, now).await,
+            BackendProtocol::H2 => self.attempt_shared(exchange, lease).await,
         }
     }
 

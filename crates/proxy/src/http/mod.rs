@@ -12,8 +12,11 @@ mod reach;
 mod respond;
 mod room;
 mod route;
+mod shared_room;
 mod upload;
+mod upstream;
 mod watched;
 
 pub(crate) use reach::connect_reason;
 pub(crate) use route::Request;
+pub(crate) use upstream::Trunks;

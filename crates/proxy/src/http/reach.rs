@@ -12,6 +12,7 @@ use plimsoll_net::{Deadline, Socket};
 
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Fault};
+use super::upstream::{Opened, Opening};
 use crate::line::Ticket;
 
 impl<D: Downstream> Exchange<'_, D> {
@@ -26,6 +27,30 @@ impl<D: Downstream> Exchange<'_, D> {
             match connecting.as_mut().poll(cx) {
                 Poll::Ready(Ok(socket)) => return Poll::Ready(Ok(Ok(socket))),
                 Poll::Ready(Err(error)) => return Poll::Ready(Ok(Err(connect_reason(&error)))),
+                Poll::Pending => {}
+            }
+            if self.upload.is_read() {
+                self.poll_client(cx)?;
+            }
+            self.timer.poll_elapsed(cx, until).map(|_| {
+                if self.timer.is_expired() {
+                    Err(Fault::Cut)
+                } else {
+                    Ok(Err(Reason::ConnectTimeout))
+                }
+            })
+        })
+        .await
+    }
+
+    /// Waits for a connection that is being made for whoever needs one.
+    pub(crate) async fn await_opening(&mut self, mut opening: Opening, until: Deadline) -> Result<Opened, Fault> {
+        let mut opened = pin!(opening.wait_for(Option::is_some));
+        poll_fn(|cx| {
+            match opened.as_mut().poll(cx) {
+                Poll::Ready(Ok(opened)) => return Poll::Ready(Ok((*opened).unwrap_or(Err(Reason::Internal)))),
+                // Whoever made it has gone: a bug, of which the log has more.
+                Poll::Ready(Err(_)) => return Poll::Ready(Ok(Err(Reason::Internal))),
                 Poll::Pending => {}
             }
             if self.upload.is_read() {

@@ -1,4 +1,4 @@
-//! What an attempt is sent on: a connection that is kept, a new one in a free place, or the first that becomes free.
+//! What an attempt over HTTP/1.1 is sent on: a connection that is kept, a new one in a free place, or the first that becomes free.
 
 use std::time::Duration;
 
@@ -6,33 +6,35 @@ use plimsoll_core::backend::Place;
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_core::pool::Lease;
 use plimsoll_core::time::Now;
-use plimsoll_http::reuse::Upstream;
+use plimsoll_http::reuse::Upstream as Connection;
 use plimsoll_net::Deadline;
 
 use super::accept::sooner;
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Fault};
 use super::forward::Forward;
+use super::upstream::Upstream;
 use crate::plane::Wanted;
 
 /// Pause between looks at whether a place among a backend's connections has become free.
-const PLACE_POLL: Duration = Duration::from_millis(5);
+pub(super) const PLACE_POLL: Duration = Duration::from_millis(5);
 
 /// Looks after which other workers are asked again to close an idle connection: theirs may have been busy until now.
-const SHED_EVERY: u32 = 8;
+pub(super) const SHED_EVERY: u32 = 8;
 
 /// What a request is sent on.
 enum Room {
     /// A new connection, in this place.
     Place(Place),
     /// A connection that was kept.
-    Kept(Upstream),
+    Kept(Connection),
 }
 
 impl Forward<'_> {
-    /// One attempt on the leased backend: on a connection that is kept, or a new one. The stale-connection race is
-    /// handled here: a kept connection that dies before a byte of the answer is no failure of the backend.
-    pub(super) async fn attempt<D: Downstream>(
+    /// One attempt on the leased backend with a connection to itself: one that is kept, or a new one. The race is handled
+    /// here:
+    /// a kept connection that dies before a byte of the answer is no failure of the backend.
+    pub(super) async fn attempt_alone<D: Downstream>(
         &mut self,
         exchange: &mut Exchange<'_, D>,
         lease: &Lease,
@@ -50,8 +52,9 @@ impl Forward<'_> {
         };
         let place = match room {
             Room::Place(place) => place,
-            Room::Kept(mut upstream) => {
-                match exchange.send(&mut upstream.socket, true, self.request.minor).await {
+            Room::Kept(kept) => {
+                let mut upstream = Upstream::H1(kept);
+                match exchange.send(&mut upstream, true, self.request.minor).await {
                     Err(Fault::Stale) if self.request.idempotent && exchange.upload.restart() => {}
                     other => return other.map(|length| (upstream, length)),
                 }
@@ -64,13 +67,13 @@ impl Forward<'_> {
         };
         let mut upstream = self.connect(exchange, lease, place).await?;
         exchange
-            .send(&mut upstream.socket, false, self.request.minor)
+            .send(&mut upstream, false, self.request.minor)
             .await
             .map(|length| (upstream, length))
     }
 
     /// A connection that is kept for the backend and fit for this request.
-    fn take_kept(&self, lease: &Lease, now: Now) -> Option<Upstream> {
+    fn take_kept(&self, lease: &Lease, now: Now) -> Option<Connection> {
         let backend = lease.backend().id;
         let mut reuse = self.worker.reuse.borrow_mut();
         let kept = reuse.take(backend, now, self.request.idempotent)?;
@@ -91,7 +94,7 @@ impl Forward<'_> {
             Ok(socket) => {
                 self.finished.connect = Some(self.worker.now().since(begun));
                 self.worker.shard().backend_connection(self.pool.id, backend.id, false);
-                Ok(Upstream { socket, place })
+                Ok(Upstream::H1(Connection { socket, place }))
             }
             Err(Reason::ConnectTimeout) if self.is_late(exchange.timer) => {
                 Err(Fault::Backend(Failure::last(Reason::RequestTimeout)))
@@ -100,7 +103,8 @@ impl Forward<'_> {
         }
     }
 
-    fn connect_until<D>(&self, exchange: &Exchange<'_, D>) -> Deadline {
+    /// Until when a connection has to be there.
+    pub(super) fn connect_until<D>(&self, exchange: &Exchange<'_, D>) -> Deadline {
         sooner(exchange.timer.after(self.pool.settings.connect_timeout), self.deadline)
     }
 

@@ -3,10 +3,12 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use plimsoll_core::pool::BackendProtocol;
 use plimsoll_http::h1::{Framing, write_chunk_end, write_chunk_head, write_last_chunk};
-use plimsoll_net::{Deadline, Socket, Timer};
+use plimsoll_net::{Deadline, Timer};
 
 use super::downstream::Downstream;
+use super::upstream::{Deaf, Outgoing, Upstream};
 
 /// The most bytes of a request that are kept to be sent again; a longer request is sent and not retried.
 pub(crate) const REPLAY_MAX: usize = 64 << 10;
@@ -22,6 +24,10 @@ pub(crate) struct Upload {
     head: usize,
     replayable: bool,
     complete: bool,
+    /// The lines of its trailers, when they go apart from its bytes.
+    trailers: Vec<u8>,
+    /// All of it has been sent.
+    sent: bool,
     /// Nothing more can be sent: the backend does not take it. Its answer may still come.
     pub(crate) broken: bool,
     /// Whether a byte has moved since the deadline was set.
@@ -40,17 +46,30 @@ pub(crate) enum UploadFault {
     ClientBody,
     /// The backend does not take it.
     Backend,
+    /// It cannot be told in the version of HTTP that is spoken to the backend.
+    Unspeakable,
+}
+
+impl From<Deaf> for UploadFault {
+    fn from(deaf: Deaf) -> Self {
+        match deaf {
+            Deaf::Gone => UploadFault::Backend,
+            Deaf::Unspeakable => UploadFault::Unspeakable,
+        }
+    }
 }
 
 impl Upload {
-    /// A request with this head, and a body framed so.
-    pub(crate) fn new(head: Vec<u8>, framing: Framing) -> Self {
+    /// A request with this head, and a body framed so; one that goes over HTTP/2 is framed by its stream.
+    pub(crate) fn new(head: Vec<u8>, framing: Framing, protocol: BackendProtocol) -> Self {
         Upload {
-            chunked: framing == Framing::Chunked,
+            chunked: framing == Framing::Chunked && protocol == BackendProtocol::H1,
             complete: matches!(framing, Framing::None | Framing::Length(0)),
             head: head.len(),
             sending: head,
             written: 0,
+            trailers: Vec::new(),
+            sent: false,
             replayable: true,
             broken: false,
             moved: false,
@@ -101,7 +120,7 @@ impl Upload {
 
     /// Whether all of it has been sent.
     pub(crate) fn is_sent(&self) -> bool {
-        self.complete && self.written == self.sending.len()
+        self.sent
     }
 
     /// Whether the backend may have seen any of it.
@@ -117,6 +136,7 @@ impl Upload {
     /// Begins again for another backend; false when what was sent is no longer there.
     pub(crate) fn restart(&mut self) -> bool {
         self.written = 0;
+        self.sent = false;
         self.broken = false;
         self.stalls_at = None;
         self.replayable
@@ -127,7 +147,7 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         client: &mut impl Downstream,
-        backend: &mut Socket,
+        backend: &mut Upstream,
     ) -> Poll<Result<(), UploadFault>> {
         loop {
             // What is at hand goes into the same write as the head.
@@ -136,19 +156,17 @@ impl Upload {
                 Err(fault) => return Poll::Ready(Err(fault)),
             };
             while self.written < self.sending.len() {
-                match backend.poll_write(cx, &self.sending[self.written..]) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(0)) => {
-                        return Poll::Ready(Err(UploadFault::Backend));
-                    }
-                    Poll::Ready(Ok(count)) => {
-                        self.written += count;
-                        self.moved = true;
-                    }
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(UploadFault::Backend)),
-                }
+                let part = Outgoing {
+                    bytes: &self.sending[self.written..],
+                    head: self.head.saturating_sub(self.written),
+                    last: self.complete && self.trailers.is_empty(),
+                };
+                self.written += ready!(backend.poll_write(cx, part))?;
+                self.moved = true;
             }
             if self.complete {
+                backend.end(&self.trailers)?;
+                self.sent = true;
                 return Poll::Ready(Ok(()));
             }
             self.make_room();
@@ -180,8 +198,10 @@ impl Upload {
 
     /// The body is complete, with these trailer lines.
     pub(crate) fn end(&mut self, trailers: &[u8]) {
-        if self.chunked && !self.complete {
-            write_last_chunk(&mut self.sending, trailers);
+        match (self.complete, self.chunked) {
+            (true, _) => {}
+            (false, true) => write_last_chunk(&mut self.sending, trailers),
+            (false, false) => self.trailers = trailers.to_vec(),
         }
         self.complete = true;
     }
@@ -192,6 +212,7 @@ impl Upload {
             self.replayable = false;
             self.sending.clear();
             self.written = 0;
+            self.head = 0;
         }
     }
 }

@@ -42,7 +42,7 @@ impl Watched {
     pub(super) fn new(ahead: Vec<u8>, stream: TcpStream, worker: Rc<Worker>, sight: Rc<Sight>) -> Self {
         Watched {
             inner: Cursor::new(ahead).chain(stream),
-            guard: Guard::default(),
+            guard: Guard::of_client(),
             worker,
             sight,
             wasted: 0,

@@ -81,6 +81,9 @@ const RULES: &[Rule] = &[
             "arc-swap",
             "ariadne",
             "axum",
+            // HTTP checks of backends that speak HTTP/2.
+            "h2",
+            "http",
             "humantime",
             // Under axum: its own server bounds neither connections nor slow heads.
             "hyper",

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use plimsoll_core::pool::BackendProtocol;
+
 use super::super::file::{Health, HealthTable, Initial};
 use super::super::plan::{CheckKind, CheckPlan};
 use super::CHECK_INTERVAL;
@@ -9,16 +11,17 @@ use super::CHECK_INTERVAL;
 /// The longest that a check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a pool is checked whose `health` is `written`; by TCP when nothing is.
-pub(super) fn check(written: Option<&Health>) -> Option<CheckPlan> {
+/// How a pool is checked whose `health` is `written`, and whose backends speak `protocol`; by TCP when nothing is.
+pub(super) fn check(written: Option<&Health>, protocol: BackendProtocol) -> Option<CheckPlan> {
     match written {
-        None => Some(plan(&HealthTable::default())),
-        Some(Health::Check(table)) => Some(plan(table)),
+        None => Some(plan(&HealthTable::default(), protocol)),
+        Some(Health::Check(table)) => Some(plan(table, protocol)),
         Some(Health::Off) => None,
     }
 }
 
-fn plan(table: &HealthTable) -> CheckPlan {
+/// A check at a port of its own may be of another server, which need not speak what the pool does.
+fn plan(table: &HealthTable, protocol: BackendProtocol) -> CheckPlan {
     let interval = table
         .interval
         .as_ref()
@@ -27,6 +30,11 @@ fn plan(table: &HealthTable) -> CheckPlan {
     let kind = match table.http.as_ref().and_then(|path| path.0.as_ref()) {
         None => CheckKind::Tcp,
         Some(path) => CheckKind::Http {
+            protocol: if table.port.is_none() {
+                protocol
+            } else {
+                BackendProtocol::H1
+            },
             path: path.value.0.clone(),
             host: table.host.as_ref().map(|host| host.value.0.clone()),
             expect: match &table.expect {

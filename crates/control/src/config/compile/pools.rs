@@ -5,9 +5,9 @@ use std::time::Duration;
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::document::Located;
 use plimsoll_core::members::Limits;
-use plimsoll_core::pool::PoolSettings;
+use plimsoll_core::pool::{BackendProtocol, PoolSettings};
 
-use super::super::file::{Backend, Compared, File, Latency, Outlier, Pool, SuccessRate};
+use super::super::file::{Backend, Compared, File, Latency, Outlier, Pool, SuccessRate, UpstreamProtocol};
 use super::super::plan::{BackendPlan, OutlierPlan, PoolPlan};
 use super::{DEFAULT_POLICY, backend_name, health};
 
@@ -30,6 +30,10 @@ pub(super) fn pools(file: &File) -> Vec<PoolPlan> {
 fn plan(name: &str, pool: &Pool) -> PoolPlan {
     let timeouts = &pool.timeouts;
     let outlier = outlier(&pool.outlier);
+    let protocol = match pool.protocol {
+        UpstreamProtocol::H1 => BackendProtocol::H1,
+        UpstreamProtocol::H2 => BackendProtocol::H2,
+    };
     PoolPlan {
         name: name.to_owned(),
         policy: match &pool.policy {
@@ -37,6 +41,7 @@ fn plan(name: &str, pool: &Pool) -> PoolPlan {
             None => PolicyConfig::named(DEFAULT_POLICY).expect("the default policy is one of the list"),
         },
         settings: PoolSettings {
+            protocol,
             connect_timeout: timeouts.connect.map_or(CONNECT, |timeout| timeout.0),
             idle_timeout: timeouts.idle.map_or(IDLE, |timeout| timeout.0),
             response_header_timeout: timeouts.response_header.map_or(RESPONSE_HEADER, |timeout| timeout.0),
@@ -49,7 +54,7 @@ fn plan(name: &str, pool: &Pool) -> PoolPlan {
             .iter()
             .map(|backend| backend_plan(&backend.value.0, pool))
             .collect(),
-        check: health::check(pool.health.as_ref().map(|health| &health.value)),
+        check: health::check(pool.health.as_ref().map(|health| &health.value), protocol),
         outlier,
         panic_threshold: percent(pool.panic_threshold.0),
         slow_start: pool

@@ -49,7 +49,9 @@ words! {
     pub(in super::super) enum UpstreamProtocol {
         /// HTTP/1.1.
         H1 = "h1",
-    } later { "h2", "auto" }
+        /// HTTP/2, by prior knowledge.
+        H2 = "h2",
+    } later { "auto" }
 }
 
 document! {

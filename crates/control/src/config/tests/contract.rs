@@ -78,7 +78,7 @@ fn each_alternative_of_the_contract_is_accepted_or_not_built_yet() {
             "[pools.p]\nbackends = [\"10.0.0.1:80\"]\nhealth = { http = \"/\", initial = \"healthy\" }",
             true,
         ),
-        ("[pools.p]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"h2\"", false),
+        ("[pools.p]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"h2\"", true),
         ("[pools.p]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"auto\"", false),
         (
             "[pools.p]\nbackends = [\"10.0.0.1:80\"]\nlimits = { requests = \"auto\" }",

@@ -136,7 +136,7 @@ impl Downstream for H2 {
         head: &ResponseHead<'_>,
         to: &HeadOut<'_>,
     ) -> Result<Framing, Unspeakable> {
-        let last = head.framing == Framing::None;
+        let last = matches!(head.framing, Framing::None | Framing::Length(0));
         self.head = Some((response(head, to).map_err(|_| Unspeakable)?, last));
         Ok(if last { Framing::None } else { Framing::UntilClose })
     }

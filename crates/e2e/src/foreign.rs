@@ -1,0 +1,128 @@
+//! Servers that we did not write, as backends. `./test` installs them.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::port::Port;
+use crate::scratch::Scratch;
+use crate::wait::eventually;
+
+/// A server that listens at a port of its own, and is killed when dropped.
+pub struct Foreign {
+    port: Port,
+    child: Child,
+    scratch: Scratch,
+}
+
+impl Foreign {
+    /// Starts what `command` makes of the port and of a directory for the server's files, and waits until it listens.
+    #[track_caller]
+    pub fn start(command: impl FnOnce(u16, &Path) -> Command) -> Foreign {
+        let (port, scratch) = (Port::free(), Scratch::new());
+        let mut command = command(port.number(), scratch.path());
+        let program = command.get_program().to_string_lossy().into_owned();
+        let spawned = command
+            .current_dir(scratch.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let child = match spawned {
+            Ok(child) => child,
+            Err(error) => panic!("cannot start {program}: {error} (./test installs what the tests need)"),
+        };
+        let mut foreign = Foreign { port, child, scratch };
+        eventually(&format!("{program} listens"), || {
+            if let Ok(Some(status)) = foreign.child.try_wait() {
+                panic!("{program} ended at once: {status}");
+            }
+            TcpStream::connect_timeout(&foreign.address(), Duration::from_secs(1)).ok()
+        });
+        foreign
+    }
+
+    /// `nghttpd` without TLS, which serves the files of its directory.
+    #[track_caller]
+    pub fn nghttpd(files: &[(&str, &[u8])], options: &[&str]) -> Foreign {
+        Foreign::start(|port, directory| {
+            write_all(directory, files);
+            let mut command = server("nghttpd");
+            command.args(["--no-tls", "--address=127.0.0.1", "-d"]).arg(directory);
+            command.args(options).arg(port.to_string());
+            command
+        })
+    }
+
+    /// nginx with HTTP/2 by prior knowledge, which serves the files of its directory; `lines` are added to its server.
+    #[track_caller]
+    pub fn nginx(files: &[(&str, &[u8])], lines: &str) -> Foreign {
+        Foreign::start(|port, directory| {
+            write_all(directory, files);
+            let root = directory.display();
+            let text = format!(
+                "daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log;\n\
+                 events {{ worker_connections 1024; }}\n\
+                 http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
+                 fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
+                 server {{ listen 127.0.0.1:{port} http2; root {root}; {lines} }} }}\n"
+            );
+            write_all(directory, &[("nginx.conf", text.as_bytes())]);
+            let mut command = server("nginx");
+            command
+                .arg("-c")
+                .arg(directory.join("nginx.conf"))
+                .arg("-p")
+                .arg(directory);
+            command
+        })
+    }
+
+    /// HAProxy with HTTP/2 by prior knowledge, which does what `lines` say in its frontend.
+    #[track_caller]
+    pub fn haproxy(lines: &str) -> Foreign {
+        Foreign::start(|port, directory| {
+            let text = format!(
+                "defaults\n mode http\n timeout client 30s\n timeout connect 5s\n timeout server 30s\n\
+                 frontend all\n bind 127.0.0.1:{port} proto h2\n{lines}\n"
+            );
+            write_all(directory, &[("haproxy.cfg", text.as_bytes())]);
+            let mut command = server("haproxy");
+            command.arg("-db").arg("-f").arg(directory.join("haproxy.cfg"));
+            command
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// The directory of its files.
+    pub fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program that Debian may keep where only root's PATH looks.
+fn server(program: &str) -> Command {
+    let mut command = Command::new(program);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
+}
+
+fn write_all(directory: &Path, files: &[(&str, &[u8])]) {
+    for (name, content) in files {
+        std::fs::write(directory.join(name), content).expect("a file can be written");
+    }
+}

@@ -1,0 +1,89 @@
+//! The bytes of a connection to an HTTP/2 backend, watched for what it may not do too often while the codec reads them.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use plimsoll_http::h2::Guard;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::worker::Worker;
+
+/// What is heard of a backend.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// Something has come.
+    pub(super) anything: Cell<bool>,
+    /// A head or data has come.
+    pub(super) speech: Cell<bool>,
+}
+
+/// A connection that is watched. What there is too much of ends it, as an error of kind `InvalidData`.
+pub(super) struct Wire {
+    stream: TcpStream,
+    guard: Guard,
+    worker: Rc<Worker>,
+    heard: Rc<Heard>,
+}
+
+impl Wire {
+    /// Watches `stream`, and keeps `heard` up to date.
+    pub(super) fn new(stream: TcpStream, worker: Rc<Worker>, heard: Rc<Heard>) -> Self {
+        Wire {
+            stream,
+            guard: Guard::of_backend(),
+            worker,
+            heard,
+        }
+    }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(&mut self.stream)
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(self.stream().poll_read(cx, into))?;
+        let now_ms = self.worker.now().millis();
+        if let Err(breach) = self.guard.see(&into.filled()[before..], now_ms) {
+            tracing::warn!(backend = ?self.stream.peer_addr().ok(), %breach, "an HTTP/2 connection to a backend is ended");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, breach)));
+        }
+        self.heard.anything.set(true);
+        if self.guard.take_spoke() {
+            self.heard.speech.set(true);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+}
