@@ -378,6 +378,7 @@ impl State {
             timeout: plan.timeout,
             retry: plan.retry.clone(),
             upgrade_websocket: plan.upgrade_websocket,
+            mirror: plan.mirror,
         }
     }
 

@@ -41,6 +41,17 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// Nothing is sent twice.
+    pub const NEVER: RetryPolicy = RetryPolicy {
+        attempts: 0,
+        on_connect: false,
+        on_reset: false,
+        on_timeout: false,
+        on_5xx: false,
+        on_status: Vec::new(),
+        per_try_timeout: None,
+    };
+
     /// Whether a failure of an attempt may be followed by another one.
     pub fn covers_failure(&self, failure: Failure, idempotent: bool) -> bool {
         let wanted = match failure.reason {

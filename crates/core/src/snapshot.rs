@@ -10,6 +10,7 @@ use crate::network::Network;
 use crate::pool::Pool;
 use crate::reply::{Redirect, Respond};
 use crate::retry::RetryPolicy;
+use crate::rng::Rng;
 use crate::route::{Fields, RouteTable};
 use crate::split::Split;
 
@@ -206,6 +207,24 @@ pub struct Route {
     pub retry: RetryPolicy,
     /// Whether a connection may be upgraded to a WebSocket.
     pub upgrade_websocket: bool,
+    /// Who else gets a copy.
+    pub mirror: Option<Mirror>,
+}
+
+/// A pool that gets copies of requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mirror {
+    /// The pool.
+    pub pool: PoolIndex,
+    /// How many of a hundred requests it gets.
+    pub percent: f64,
+}
+
+impl Mirror {
+    /// Whether it gets the next request.
+    pub fn takes(&self, rng: &mut Rng) -> bool {
+        self.percent >= 100.0 || rng.unit() * 100.0 < self.percent
+    }
 }
 
 /// What a route does.

@@ -103,6 +103,39 @@ pub enum RetryResult {
     BudgetSpent,
 }
 
+/// What became of a copy of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mirrored {
+    /// It was sent and answered.
+    Answered,
+    /// It was not answered, or not wholly.
+    Failed,
+    /// It was not sent: as many are under way as may be.
+    Dropped,
+    /// It was not sent: there was more of it than is kept.
+    TooLarge,
+}
+
+impl Mirrored {
+    /// All of them.
+    pub const ALL: [Mirrored; 4] = [
+        Mirrored::Answered,
+        Mirrored::Failed,
+        Mirrored::Dropped,
+        Mirrored::TooLarge,
+    ];
+
+    /// The word for it in metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Mirrored::Answered => "answered",
+            Mirrored::Failed => "failed",
+            Mirrored::Dropped => "dropped",
+            Mirrored::TooLarge => "too_large",
+        }
+    }
+}
+
 /// One worker's counts since they were last taken.
 #[derive(Debug, Default)]
 pub struct Shard {
@@ -114,6 +147,8 @@ pub struct Shard {
     pub backend_connections: HashMap<(NameId, BackendId), [u64; 2], IdState>,
     /// Retries.
     pub retries: HashMap<(NameId, RetryResult), u64, IdState>,
+    /// Copies of requests, by the pool that they went to.
+    pub mirrored: HashMap<(NameId, Mirrored), u64, IdState>,
     /// Failures, by their place in [`Reason::ALL`].
     pub failures: [u64; Reason::ALL.len()],
     /// What filters on trial would have refused, by reason.
@@ -159,6 +194,11 @@ impl Shard {
         }
     }
 
+    /// Counts a copy of a request.
+    pub fn mirrored(&mut self, pool: NameId, result: Mirrored) {
+        *self.mirrored.entry((pool, result)).or_default() += 1;
+    }
+
     /// Counts what a filter on trial would have refused.
     pub fn rehearsed(&mut self, reason: Reason) {
         self.rehearsed[reason as usize] += 1;
@@ -197,6 +237,9 @@ impl Shard {
         }
         for (key, theirs) in other.retries {
             *self.retries.entry(key).or_default() += theirs;
+        }
+        for (key, theirs) in other.mirrored {
+            *self.mirrored.entry(key).or_default() += theirs;
         }
         for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
             *mine += theirs;

@@ -55,6 +55,8 @@ pub(crate) struct Worker {
     pub(crate) trunks: http::Trunks,
     pub(crate) lines: Rc<Lines>,
     pub(crate) rng: RefCell<Rng>,
+    /// Copies of requests that are on their way to mirrors.
+    pub(crate) mirrored: Rc<Cell<usize>>,
     /// Room for what filters do to the next request.
     pub(crate) changes: Cell<Changes>,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
@@ -111,6 +113,7 @@ impl Worker {
             rng: RefCell::new(rng),
             drain: Cell::new(None),
             changes: Cell::default(),
+            mirrored: Rc::default(),
             date: RefCell::new((shared.wiring.clock.now(), httpdate::fmt_http_date(SystemTime::now()))),
             accepting: RefCell::default(),
             shared,

@@ -109,6 +109,7 @@ fn route_json(plan: &Plan, route: &RoutePlan, listeners: &[&str], rules: &[Value
         "filters": route.filters.iter().map(|filter| filter.config.kind()).collect::<Vec<_>>(),
         "pool": pool,
         "split": split,
+        "mirror": route.mirror.map(|mirror| json!({ "pool": name_of(mirror.pool), "percent": mirror.percent })),
         "redirect": redirect,
         "respond": respond,
         "timeout_ms": route.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),

@@ -15,7 +15,9 @@ use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings};
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::route::Rule;
-use plimsoll_core::snapshot::{AccessFormat, Action, HttpLimits, HttpTimeouts, NodeSettings, PoolIndex, TcpService};
+use plimsoll_core::snapshot::{
+    AccessFormat, Action, HttpLimits, HttpTimeouts, Mirror, NodeSettings, PoolIndex, TcpService,
+};
 
 /// A position in [`Plan::routes`].
 pub type RouteIndex = usize;
@@ -130,6 +132,8 @@ pub struct RoutePlan {
     pub retry: RetryPolicy,
     /// Whether a connection may be upgraded to a WebSocket.
     pub upgrade_websocket: bool,
+    /// Who else gets a copy of the requests.
+    pub mirror: Option<Mirror>,
 }
 
 /// A pool.

@@ -177,6 +177,14 @@ impl Explanation<'_> {
             self.action("removes", Verdict::Taken, name);
         }
         self.action("timeouts", Verdict::Taken, forward::timeouts(route, service, pool));
+        if let Some(mirror) = route.mirror {
+            let to = &self.snapshot.pools[mirror.pool].name;
+            let why = format!(
+                "{} % of the requests are sent to `{to}` as well, and nobody reads its answers",
+                mirror.percent
+            );
+            self.action("mirror", Verdict::Taken, why);
+        }
         let retries = forward::retries(&route.retry, asked.method);
         self.action("retries", Verdict::Taken, retries);
     }

@@ -6,7 +6,7 @@
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::snapshot::Snapshot;
-use plimsoll_core::telemetry::{Histogram, ListenerCounts, RequestKey, RetryResult, Shard};
+use plimsoll_core::telemetry::{Histogram, ListenerCounts, Mirrored, RequestKey, RetryResult, Shard};
 
 use super::series::{Label, OTHER, Series};
 
@@ -33,6 +33,8 @@ pub(super) struct Totals {
     pub(super) backend_connections: Series<2, 2, [u64; 2]>,
     /// By pool and result.
     pub(super) retries: Series<2, 1, u64>,
+    /// By pool and result.
+    pub(super) mirrored: Series<2, 1, u64>,
     /// By their place in [`Reason::ALL`].
     pub(super) failures: Vec<u64>,
     /// Likewise.
@@ -76,6 +78,9 @@ impl Totals {
         for ((pool, result), count) in shard.retries {
             *self.retries.of([names.name(pool), retry_word(result).into()]) += count;
         }
+        for ((pool, result), count) in shard.mirrored {
+            *self.mirrored.of([names.name(pool), result.word().into()]) += count;
+        }
         self.failures.resize(Reason::ALL.len(), 0);
         for (mine, theirs) in self.failures.iter_mut().zip(shard.failures) {
             *mine += theirs;
@@ -91,6 +96,12 @@ impl Totals {
     pub(super) fn expect(&mut self, snapshot: &Snapshot) {
         for listener in &snapshot.listeners {
             self.listeners.of([listener.name.clone()]);
+        }
+        for mirror in snapshot.routes.iter().filter_map(|route| route.mirror) {
+            for result in Mirrored::ALL {
+                let name = snapshot.pools[mirror.pool].name.clone();
+                self.mirrored.of([name, result.word().into()]);
+            }
         }
         for pool in &snapshot.pools {
             for result in [RetryResult::Success, RetryResult::Failure, RetryResult::BudgetSpent] {

@@ -63,6 +63,14 @@ pub(super) fn work(out: &mut Exposition, totals: &Totals) {
     for ([pool, result], count) in totals.retries.iter() {
         out.sample(&[("pool", pool), ("result", result)], count);
     }
+    out.metric(
+        "plimsoll_mirrored_total",
+        Kind::Counter,
+        "Copies of requests for mirrors, by the mirror's pool and what became of them.",
+    );
+    for ([pool, result], count) in totals.mirrored.iter() {
+        out.sample(&[("pool", pool), ("result", result)], count);
+    }
     failures(out, totals);
 }
 

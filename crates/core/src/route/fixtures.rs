@@ -64,5 +64,6 @@ pub(super) fn route(id: u32) -> Arc<Route> {
         timeout: None,
         retry: RetryPolicy::default(),
         upgrade_websocket: true,
+        mirror: None,
     })
 }

@@ -23,6 +23,7 @@ mod http2_pairs;
 mod http2_streams;
 mod killed;
 mod limits;
+mod mirror;
 mod operate;
 mod outlier;
 mod pipelining;

@@ -35,6 +35,11 @@ pub(super) struct Goes {
 }
 
 impl Goes {
+    /// There is no connection.
+    pub(super) fn nowhere() -> Self {
+        Goes { on: false }
+    }
+
     /// What is known from the request, the connection and the node.
     pub(super) fn of(client: &Client, pinned: &Pinned, request: &Request) -> Self {
         Goes {

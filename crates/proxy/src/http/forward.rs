@@ -18,6 +18,7 @@ use super::accept::Next;
 use super::answer::{Ended, Goes};
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Fault, Limits};
+use super::mirror;
 use super::route::{self, Request};
 use super::upload::Upload;
 use super::upstream::Upstream;
@@ -65,47 +66,31 @@ pub(super) async fn forward<D: Downstream>(
     let deadline = chosen.timeout.map(|timeout| timer.after(timeout));
     pool.retry_budget.deposit(request.started);
     let goes = Goes::of(client, pinned, request);
-    let mut exchange = Exchange {
-        timer,
-        upload: Upload::new(head, request.framing, pool.settings.protocol),
-        answer: worker.blocks.buffer(),
-        hungry: false,
-        out: worker.blocks.take_scratch(),
-        bytes_out: 0,
-        limits: Limits {
-            timeouts: &service.timeouts,
-            head: &service.limits,
-            response_header: pool.settings.response_header_timeout,
-            per_try: retry.per_try_timeout,
-            deadline,
-        },
-        client: downstream,
-        look_at: None,
-    };
-    let mut forward = Forward {
-        worker,
-        pinned,
-        request,
-        pool,
-        pool_at,
-        retry,
-        deadline,
-        tried: [BackendId(0); TRIES_MAX],
-        tries: 0,
-        retries: 0,
-        finished: Finished::of_pool(pinned, pool.id),
-    };
+    let upload = Upload::new(head, request.framing, pool.settings.protocol);
+    let mut exchange = exchange(
+        (&worker, timer, downstream),
+        (pinned, service),
+        (pool_at, retry),
+        upload,
+    );
+    exchange.limits.deadline = deadline;
+    let mut forward = Forward::new(&worker, pinned, request, (pool_at, retry), deadline);
     let ended = forward.run(&mut exchange, goes).await;
     forward.finished.bytes_in = exchange.upload.body_bytes + request.head_bytes as u64;
     forward.finished.bytes_out = exchange.bytes_out;
     let read = exchange.upload.is_read();
     let Exchange { upload, out, .. } = exchange;
-    forward.worker.blocks.give_scratch(out);
-    forward.worker.blocks.give_scratch(upload.into_scratch());
+    worker.blocks.give_scratch(out);
     let finished = forward.finished;
+    match &chosen.mirror {
+        Some(mirror) if !request.upgrade && mirror.takes(&mut worker.rng.borrow_mut()) => {
+            mirror::send(&worker, pinned, (client.listener, request), mirror, upload);
+        }
+        _ => worker.blocks.give_scratch(upload.into_scratch()),
+    }
     // Who waits here is called: a connection may be free.
     if let Some(backend) = finished.backend {
-        forward.worker.lines.call(backend);
+        worker.lines.call(backend);
     }
     match ended {
         Ended::Answered(next) => {
@@ -119,8 +104,59 @@ pub(super) async fn forward<D: Downstream>(
     }
 }
 
-impl Forward<'_> {
-    async fn run<D: Downstream>(&mut self, exchange: &mut Exchange<'_, D>, goes: Goes) -> Ended {
+/// An exchange with a client, of a request that goes to the pool at `pool_at`.
+pub(super) fn exchange<'c, D>(
+    (worker, timer, client): (&Worker, &'c Timer, &'c mut D),
+    (pinned, service): (&Pinned, &'c HttpService),
+    (pool_at, retry): (PoolIndex, &RetryPolicy),
+    upload: Upload,
+) -> Exchange<'c, D> {
+    Exchange {
+        timer,
+        upload,
+        answer: worker.blocks.buffer(),
+        hungry: false,
+        out: worker.blocks.take_scratch(),
+        bytes_out: 0,
+        limits: Limits {
+            timeouts: &service.timeouts,
+            head: &service.limits,
+            response_header: pinned.snapshot.pools[pool_at].settings.response_header_timeout,
+            per_try: retry.per_try_timeout,
+            deadline: None,
+        },
+        client,
+        look_at: None,
+    }
+}
+
+impl<'f> Forward<'f> {
+    /// A request that goes to the pool at `pool_at`.
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        pinned: &'f Rc<Pinned>,
+        request: &'f Request,
+        (pool_at, retry): (PoolIndex, &'f RetryPolicy),
+        deadline: Option<Deadline>,
+    ) -> Self {
+        let pool = &pinned.snapshot.pools[pool_at];
+        Forward {
+            worker: worker.clone(),
+            pinned,
+            request,
+            pool,
+            pool_at,
+            retry,
+            deadline,
+            tried: [BackendId(0); TRIES_MAX],
+            tries: 0,
+            retries: 0,
+            finished: Finished::of_pool(pinned, pool.id),
+        }
+    }
+
+    /// Tries backend after backend, as far as that is safe, until one has answered.
+    pub(super) async fn run<D: Downstream>(&mut self, exchange: &mut Exchange<'_, D>, goes: Goes) -> Ended {
         let mut begun = self.request.started;
         // A retry that finds no backend is answered with what came before it: that is what went wrong.
         let mut failed = None;

@@ -7,6 +7,7 @@ mod downstream;
 mod errand;
 mod exchange;
 mod forward;
+mod mirror;
 mod multiplex;
 mod reach;
 mod respond;

@@ -154,6 +154,18 @@ impl Request {
         self
     }
 
+    /// A copy of it that is sent to nobody's client at `now`.
+    pub(super) fn copy(&self, now: Now) -> Self {
+        Request {
+            route: self.route,
+            framing: self.framing,
+            is_head: self.is_head,
+            idempotent: self.idempotent,
+            key: self.key,
+            ..Request::unread(self.head_bytes, now)
+        }
+    }
+
     /// Whether the whole request was read with its head.
     pub(super) fn is_bodiless(&self) -> bool {
         matches!(self.framing, Framing::None | Framing::Length(0))

@@ -78,6 +78,11 @@ impl Upload {
         }
     }
 
+    /// The same once more, when all of it was kept.
+    pub(crate) fn again(mut self) -> Option<Self> {
+        (self.complete && self.restart()).then_some(self)
+    }
+
     /// The vector that its bytes were kept in.
     pub(crate) fn into_scratch(self) -> Vec<u8> {
         self.sending

@@ -6,7 +6,9 @@ use plimsoll_core::document::{Faults, Located};
 use plimsoll_core::filter::{Redirect, is_token};
 
 use super::super::compile::route_name;
-use super::super::file::{ACTIONS, File, FilterUse, Item, Keyed, Match, Part, Protocol, Respond, Route, ValueRule};
+use super::super::file::{
+    ACTIONS, File, FilterUse, Item, Keyed, Match, Mirror, Part, Protocol, Respond, Route, ValueRule,
+};
 use super::{Known, Seen, check_reference};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
@@ -47,6 +49,9 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
         if let Some(split) = &route.split {
             check_split(split, known, faults);
         }
+        if let Some(mirror) = &route.mirror {
+            check_mirror(file, route, mirror, known, faults);
+        }
         for rule in route.r#match.iter() {
             check_match(rule, faults);
         }
@@ -77,6 +82,50 @@ fn check_action(item: &Item<Route>, faults: &mut Faults) {
                     format!("a route has one action, and this one has {}", several.join(", ")),
                 )
                 .help("make it several routes, or take all but one out");
+        }
+    }
+}
+
+/// A copy is what was sent to the route's own pool, and so is framed as that has it.
+fn check_mirror(file: &File, route: &Route, mirror: &Located<Mirror>, known: &Known<'_>, faults: &mut Faults) {
+    check_reference("pool", &mirror.pool, &known.pools, faults);
+    let split = route
+        .split
+        .iter()
+        .flat_map(|split| &split.value)
+        .map(|part| &part.value.pool);
+    let protocol = |name: &Located<String>| {
+        let mut pools = file.pools.read();
+        pools
+            .find(|(known, _, _)| *known == name.value)
+            .map(|(_, _, pool)| pool.protocol)
+    };
+    let own: Vec<&Located<String>> = route.pool.iter().chain(split).collect();
+    if own.is_empty() {
+        faults
+            .error(
+                mirror.span,
+                "there is nothing to mirror: the route sends no request to a pool",
+            )
+            .help("take the key out, or give the route a pool");
+    }
+    for pool in own {
+        if pool.value == mirror.pool.value {
+            faults
+                .error(
+                    mirror.pool.span,
+                    format!("`{}` gets the requests themselves", pool.value),
+                )
+                .help("name another pool");
+        } else if let (Some(speaks), Some(spoken)) = (protocol(&mirror.pool), protocol(pool))
+            && speaks != spoken
+        {
+            faults
+                .error(
+                    mirror.pool.span,
+                    format!("`{}` speaks another protocol than `{}`", mirror.pool.value, pool.value),
+                )
+                .help("a mirror gets what the route's pool is sent, in the same version of HTTP");
         }
     }
 }

@@ -147,5 +147,6 @@ fn route((position, plan): (usize, &RoutePlan)) -> Arc<Route> {
         timeout: plan.timeout,
         retry: plan.retry.clone(),
         upgrade_websocket: plan.upgrade_websocket,
+        mirror: None,
     })
 }

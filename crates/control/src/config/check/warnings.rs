@@ -57,6 +57,9 @@ fn uses(plan: &Plan) -> Vec<Use> {
             }
             Action::Redirect(_) | Action::Respond(_) => {}
         }
+        if let Some(mirror) = route.mirror {
+            mark(mirror.pool, |used| used.by_http = true);
+        }
     }
     for listener in &plan.listeners {
         if let ServicePlan::Tcp(tcp) = &listener.service {

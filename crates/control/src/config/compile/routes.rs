@@ -8,7 +8,7 @@ use plimsoll_core::filter::{FieldName, FilterEntry};
 use plimsoll_core::reply::Respond;
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::route::{HostMatch, PathMatch, Rule, ValueMatch};
-use plimsoll_core::snapshot::{Action, PoolIndex};
+use plimsoll_core::snapshot::{Action, Mirror, PoolIndex};
 use plimsoll_core::split::{Share, Split};
 
 use super::super::file::{File, FilterUse, Keyed, Many, Match, Part, RetryOn, RetryTable, Route, Upgrade, ValueRule};
@@ -33,6 +33,12 @@ pub(super) fn routes(file: &File, pools: &BTreeMap<&str, PoolIndex>) -> Vec<Rout
                     .upgrade
                     .as_ref()
                     .is_none_or(|upgrades| upgrades.0.contains(&Upgrade::WebSocket)),
+                mirror: route.mirror.as_ref().and_then(|mirror| {
+                    Some(Mirror {
+                        pool: *pools.get(mirror.pool.value.as_str())?,
+                        percent: mirror.percent.0,
+                    })
+                }),
             })
         })
         .collect()
@@ -47,6 +53,7 @@ pub(super) fn catch_all(listener: &str, pool: PoolIndex) -> RoutePlan {
         timeout: None,
         retry: RetryPolicy::default(),
         upgrade_websocket: true,
+        mirror: None,
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) use outlier::{Compared, Latency, Outlier, OutlierTable, SuccessRate};
 pub(crate) use pool::WEIGHT_MAX;
 pub(super) use pool::{Backend, BackendEntry, Pool, PoolTimeouts, UpstreamProtocol};
 pub(crate) use route::Part;
-pub(super) use route::{ACTIONS, Respond, RetryOn, RetryTable, Route, Upgrade};
+pub(super) use route::{ACTIONS, Mirror, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
 pub(super) use values::{Each, Item, Keyed, Many, Name, Named, Timeout, Tried};
 

@@ -40,9 +40,40 @@ document! {
         pub(in super::super) redirect: Option<Located<Redirect>>,
         /// Answer ourselves.
         pub(in super::super) respond: Option<Located<Respond>>,
+        /// Who else gets a copy of the requests that go to a pool; nobody reads the answers.
+        pub(in super::super) mirror: Option<Located<Mirror>>,
         /// Protocols that a connection may change to: ["websocket"] unless set.
         pub(in super::super) upgrade: Option<Upgrades>,
-    } later { "dry_run", "hedge", "host", "maintenance", "mirror", "priority" }
+    } later { "dry_run", "hedge", "host", "maintenance", "priority" }
+}
+
+document! {
+    /// A pool that gets copies.
+    pub(in super::super) struct Mirror {
+        /// The pool.
+        pub(in super::super) pool: Located<String>,
+        /// How many of a hundred requests it gets: 100 unless set.
+        pub(in super::super) percent: PartPercent = PartPercent(100.0),
+    }
+}
+
+/// A part of a hundred, which may have a fraction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in super::super) struct PartPercent(pub(in super::super) f64);
+
+impl Decode for PartPercent {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let number = f64::decode(node, faults)?;
+        let fits = (0.0..=100.0).contains(&number);
+        if !fits {
+            faults.error(node.span, format!("{number} is out of range: 0 to 100"));
+        }
+        fits.then_some(PartPercent(number))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "number", "minimum": 0, "maximum": 100 })
+    }
 }
 
 document! {

@@ -5,10 +5,11 @@ use plimsoll_core::document::Json;
 use super::super::schema;
 use super::{told, toml};
 
-/// The samples of the contract, and the two pools that they name and leave to the reader.
+/// The samples of the contract, and the pools that they name and leave to the reader.
 const CONTRACT: &str = concat!(
     include_str!("contract.toml"),
-    "[pools.postgres]\nbackends = [\"10.0.0.3:5432\"]\n[pools.tenant-db]\nbackends = [\"10.0.0.4:5432\"]\n"
+    "[pools.postgres]\nbackends = [\"10.0.0.3:5432\"]\n[pools.tenant-db]\nbackends = [\"10.0.0.4:5432\"]\n\
+     [pools.shadow]\nbackends = [\"10.0.0.5:80\"]\n"
 );
 
 #[test]
@@ -27,7 +28,6 @@ fn the_whole_contract_is_known_and_what_is_not_built_says_so() {
         "proxy_protocol",
         "http3",
         "tls",
-        "mirror",
         "sni",
         "sticky",
         "queue",

@@ -29,8 +29,8 @@ fn unknown_keys_and_words_have_the_nearest_one_as_suggestion() {
             "error 2:10 «\"stdot\"» unknown word \"stdot\" (did you mean \"stdout\"?)",
         ),
         (
-            "[[routes]]\npool = \"api\"\nmirorr = {}",
-            "error 3:1 «mirorr» unknown key `mirorr` (`mirror` is the nearest, and is not built yet; known here: name, listeners, match, timeout, retry, filters, pool, split, redirect, respond, upgrade)",
+            "[[routes]]\npool = \"api\"\nhegde = {}",
+            "error 3:1 «hegde» unknown key `hegde` (`hedge` is the nearest, and is not built yet; known here: name, listeners, match, timeout, retry, filters, pool, split, redirect, respond, mirror, upgrade)",
         ),
         (
             "[pools.x]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"h3\"",

@@ -2,6 +2,7 @@
 
 mod h1;
 mod h2;
+mod nobody;
 
 use std::io;
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use super::upload::{Upload, UploadFault};
 
 pub(crate) use h1::H1;
 pub(crate) use h2::H2;
+pub(crate) use nobody::Nobody;
 
 /// A backend's head that the client's version of HTTP cannot carry.
 #[derive(Debug)]
