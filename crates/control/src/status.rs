@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use plimsoll_core::decision::Record;
-use plimsoll_core::health::State;
+use plimsoll_core::health::{Phase, State};
+use plimsoll_core::name::BackendId;
 use plimsoll_core::pool::View;
 use plimsoll_core::time::Now;
 
@@ -78,6 +79,13 @@ impl Control {
     pub fn pool(&self, name: &str) -> Option<PoolStatus> {
         let now = self.now();
         self.state().pools.get(name).map(|pool| pool.status(now))
+    }
+
+    /// Where the checks of a backend stand.
+    pub(crate) fn phase(&self, pool: &str, backend: BackendId) -> Phase {
+        let state = self.state();
+        let living = state.pools.get(pool);
+        living.map_or(Phase::Unknown, |living| living.membership.phase(backend))
     }
 
     /// The view that the pool `name` would get now, and how it comes about.

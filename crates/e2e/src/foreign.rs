@@ -1,5 +1,6 @@
 //! Servers that we did not write, as backends. `./test` installs them.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -25,7 +26,7 @@ impl Foreign {
         let program = command.get_program().to_string_lossy().into_owned();
         let spawned = command
             .current_dir(scratch.path())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
@@ -58,15 +59,27 @@ impl Foreign {
     /// nginx with HTTP/2 by prior knowledge, which serves the files of its directory; `lines` are added to its server.
     #[track_caller]
     pub fn nginx(files: &[(&str, &[u8])], lines: &str) -> Foreign {
+        Foreign::nginx_of(files, |port, root| {
+            format!(
+                "server {{ listen 127.0.0.1:{port} http2; root {}; {lines} }}",
+                root.display()
+            )
+        })
+    }
+
+    /// nginx with the servers that `servers` makes of the port and of the directory of its files.
+    #[track_caller]
+    pub fn nginx_of(files: &[(&str, &[u8])], servers: impl FnOnce(u16, &Path) -> String) -> Foreign {
         Foreign::start(|port, directory| {
             write_all(directory, files);
             let root = directory.display();
+            let servers = servers(port, directory);
             let text = format!(
                 "daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log;\n\
                  events {{ worker_connections 1024; }}\n\
                  http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
                  fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
-                 server {{ listen 127.0.0.1:{port} http2; root {root}; {lines} }} }}\n"
+                 {servers} }}\n"
             );
             write_all(directory, &[("nginx.conf", text.as_bytes())]);
             let mut command = server("nginx");
@@ -94,6 +107,48 @@ impl Foreign {
         })
     }
 
+    /// `redis-server` with these further arguments.
+    #[track_caller]
+    pub fn redis(arguments: &[&str]) -> Foreign {
+        Foreign::start(|port, _| {
+            let mut command = Command::new("redis-server");
+            command
+                .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()])
+                .args(arguments);
+            command
+        })
+    }
+
+    /// A server in Python, which binds the address that is its first argument. Modules from PyPI are those that `./test`
+    /// installs.
+    #[track_caller]
+    pub fn python(script: &str) -> Foreign {
+        Foreign::start(|port, _| {
+            let mut command = Command::new("python3");
+            command
+                .env(
+                    "PYTHONPATH",
+                    concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/python"),
+                )
+                .args(["-u", "-c", script, &format!("127.0.0.1:{port}")]);
+            command
+        })
+    }
+
+    /// Writes a line to its standard input.
+    #[track_caller]
+    pub fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("it was piped");
+        writeln!(input, "{line}").expect("it reads");
+    }
+
+    /// Kills it; its port stays claimed.
+    pub fn stop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
@@ -107,9 +162,7 @@ impl Foreign {
 
 impl Drop for Foreign {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 

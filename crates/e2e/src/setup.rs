@@ -46,6 +46,15 @@ impl Setup {
         self
     }
 
+    /// Puts a program beside the configuration.
+    pub fn program(self, name: &str, script: &str) -> Setup {
+        use std::os::unix::fs::PermissionsExt;
+        self.scratch.write(name, script);
+        let path = self.scratch.path().join(name);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("it can be made executable");
+        self
+    }
+
     /// Adds an argument to the command line.
     pub fn argument(mut self, argument: &str) -> Setup {
         self.arguments.push(argument.to_owned());

@@ -20,8 +20,8 @@ use std::path::Path;
 use plimsoll_core::document::{Decode, Fault, Faults};
 
 pub use plan::{
-    AccessLog, AdminPlan, BackendPlan, CheckKind, CheckPlan, HttpPlan, ListenerPlan, LogPlan, OutlierPlan, Plan,
-    PoolPlan, RouteIndex, RoutePlan, ServicePlan,
+    AccessLog, AdminPlan, BackendPlan, BodyCheck, CheckKind, CheckPlan, ExecCheck, GrpcCheck, HttpCheck, HttpPlan,
+    ListenerPlan, LogPlan, OutlierPlan, Plan, PoolPlan, RouteIndex, RoutePlan, ServicePlan,
 };
 pub use read::{Environment, Format};
 pub use schema::schema;

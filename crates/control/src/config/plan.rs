@@ -185,6 +185,10 @@ pub struct CheckPlan {
     pub port: Option<u16>,
     /// Between the starts of two checks.
     pub interval: Duration,
+    /// The same, while results speak against the state, and before the first one.
+    pub fast_interval: Duration,
+    /// The same, of a backend that is unhealthy.
+    pub down_interval: Duration,
     /// The longest that one check may take; never more than the interval.
     pub timeout: Duration,
     /// Failures in a row that make a healthy backend unhealthy.
@@ -198,19 +202,69 @@ pub struct CheckPlan {
 /// What a check asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CheckKind {
-    /// `GET path` is answered with one of these statuses.
-    Http {
-        /// What is spoken.
-        protocol: BackendProtocol,
-        /// The path, with its query.
-        path: String,
-        /// The Host to ask for; the backend's address when `None`.
-        host: Option<String>,
-        /// The statuses that pass.
-        expect: Vec<RangeInclusive<u16>>,
-    },
+    /// A request is answered as expected.
+    Http(HttpCheck),
     /// A connection can be made.
     Tcp,
+    /// `grpc.health.v1.Health/Check` says that a service is serving.
+    Grpc(GrpcCheck),
+    /// Over TCP, these bytes come.
+    Bytes {
+        /// What is sent first.
+        send: Vec<u8>,
+        /// What has to come, anywhere in the answer.
+        expect: Vec<u8>,
+    },
+    /// A program exits with 0.
+    Exec(ExecCheck),
+}
+
+/// A check by HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpCheck {
+    /// What is spoken.
+    pub protocol: BackendProtocol,
+    /// The method.
+    pub method: String,
+    /// The path, with its query.
+    pub path: String,
+    /// The Host to ask for; the backend's address when `None`.
+    pub host: Option<String>,
+    /// Other fields of the request, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The statuses that pass.
+    pub expect: Vec<RangeInclusive<u16>>,
+    /// What the body has to hold.
+    pub expect_body: Option<BodyCheck>,
+}
+
+/// What a body has to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum BodyCheck {
+    /// This text.
+    Text(String),
+    /// What this regular expression finds; it can be compiled.
+    Regex(String),
+}
+
+/// A check by gRPC.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GrpcCheck {
+    /// The service; the backend as a whole when empty.
+    pub service: String,
+    /// The authority to ask for; the backend's address when `None`.
+    pub host: Option<String>,
+    /// Metadata, names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A check by a program.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ExecCheck {
+    /// The program: a path, or a name that is looked for in `PATH`.
+    pub program: PathBuf,
+    /// What it is given.
+    pub arguments: Vec<String>,
 }
 
 /// When backends are ejected for their answers.

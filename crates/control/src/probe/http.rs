@@ -1,88 +1,151 @@
-//! An HTTP check: a request is answered with one of the expected statuses.
+//! An HTTP check: a request is answered with one of the expected statuses, and with a body that holds what it should.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 
-use plimsoll_http::h1::{FieldRoom, HeadScan, Method, Scanned, parse_response};
+use plimsoll_http::h1::{BodyDecoder, FieldRoom, Framing, HeadScan, Method, Scanned, Step, parse_response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
+use super::body::{BODY_MAX, Wanted};
 use super::{Probe, ProbeError, Probing};
+use crate::config::HttpCheck;
 
 /// The longest head of an answer to a check, in bytes.
 const HEAD_MAX: usize = 16 << 10;
 
-/// Passes when `GET path` is answered with an expected status.
+/// Passes when a request is answered as expected.
 pub(super) struct Http {
-    path: String,
-    host: Option<String>,
-    expect: Vec<RangeInclusive<u16>>,
+    check: HttpCheck,
+    body: Option<Wanted>,
 }
 
 impl Http {
-    /// Asks for `path` under `host`, or under the backend's own address.
-    pub(super) fn new(path: &str, host: Option<&str>, expect: &[RangeInclusive<u16>]) -> Self {
+    /// A check as `check` has it.
+    pub(super) fn new(check: &HttpCheck) -> Self {
         Http {
-            path: path.to_owned(),
-            host: host.map(str::to_owned),
-            expect: expect.to_vec(),
+            check: check.clone(),
+            body: check.expect_body.as_ref().map(Wanted::new),
         }
     }
 
     async fn ask(&self, to: SocketAddr) -> Result<(), ProbeError> {
-        let mut stream = TcpStream::connect(to).await?;
-        let host = self.host.clone().unwrap_or_else(|| to.to_string());
-        let version = env!("CARGO_PKG_VERSION");
-        let request = format!(
-            "GET {} HTTP/1.1\r\nhost: {host}\r\nuser-agent: plimsoll/{version} (health check)\r\nconnection: close\r\n\r\n",
-            self.path
-        );
-        let failed = |error: std::io::Error| ProbeError::Protocol(error.to_string());
-        stream.write_all(request.as_bytes()).await.map_err(failed)?;
-        let status = read_status(&mut stream).await?;
-        if self.expect.iter().any(|range| range.contains(&status)) {
-            Ok(())
-        } else {
-            Err(ProbeError::Status(status))
+        let stream = TcpStream::connect(to).await?;
+        let mut answer = Answer {
+            stream,
+            bytes: Vec::with_capacity(1024),
+        };
+        answer.stream.write_all(&self.request(to)).await.map_err(failed)?;
+        let (status, framing) = answer.head(self.check.method == "HEAD").await?;
+        super::expect_status(status, &self.check.expect)?;
+        match &self.body {
+            None => Ok(()),
+            Some(wanted) => answer.find(wanted, framing).await,
         }
+    }
+
+    fn request(&self, to: SocketAddr) -> Vec<u8> {
+        let HttpCheck {
+            method,
+            path,
+            host,
+            headers,
+            ..
+        } = &self.check;
+        let host = host.clone().unwrap_or_else(|| to.to_string());
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
+        for (name, value) in super::with_agent(headers) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        // RFC 9110 §8.6: a method that gives a body a meaning says when there is none.
+        if matches!(method.as_str(), "POST" | "PUT" | "PATCH") {
+            head.push_str("content-length: 0\r\n");
+        }
+        head.push_str("connection: close\r\n\r\n");
+        head.into_bytes()
     }
 }
 
 impl Probe for Http {
-    fn probe(&self, to: SocketAddr) -> Probing<'_> {
+    fn probe(&self, to: SocketAddr, _deadline: Instant) -> Probing<'_> {
         Box::pin(self.ask(to))
     }
 }
 
-/// The status of the first final answer.
-async fn read_status(stream: &mut TcpStream) -> Result<u16, ProbeError> {
-    let mut bytes = Vec::with_capacity(1024);
-    let mut scan = HeadScan::default();
-    loop {
-        match scan.look(&bytes, HEAD_MAX, HEAD_MAX) {
-            Ok(Scanned::Head(length)) => {
-                let mut room = FieldRoom::new();
-                let status = parse_response(&bytes[..length], &mut room, Method::Other)
-                    .map_err(|fault| ProbeError::Protocol(fault.to_string()))?
-                    .status;
-                if status >= 200 {
-                    return Ok(status);
+fn failed(error: impl std::fmt::Display) -> ProbeError {
+    ProbeError::Protocol(error.to_string())
+}
+
+/// An answer as it arrives.
+struct Answer {
+    stream: TcpStream,
+    /// What was read and not used.
+    bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// The status and the framing of the first final answer.
+    async fn head(&mut self, to_head: bool) -> Result<(u16, Framing), ProbeError> {
+        let mut scan = HeadScan::default();
+        loop {
+            match scan.look(&self.bytes, HEAD_MAX, HEAD_MAX) {
+                Ok(Scanned::Head(length)) => {
+                    let method = if to_head { Method::Head } else { Method::Other };
+                    let mut room = FieldRoom::new();
+                    let head = parse_response(&self.bytes[..length], &mut room, method).map_err(failed)?;
+                    let (status, framing) = (head.status, head.framing);
+                    self.bytes.drain(..length);
+                    if status >= 200 {
+                        return Ok((status, framing));
+                    }
+                    scan = HeadScan::default();
+                    continue;
                 }
-                bytes.drain(..length);
-                scan = HeadScan::default();
-                continue;
+                Ok(Scanned::More) => {}
+                Err(fault) => return Err(failed(fault)),
             }
-            Ok(Scanned::More) => {}
-            Err(fault) => return Err(ProbeError::Protocol(fault.to_string())),
-        }
-        match stream.read_buf(&mut bytes).await {
-            Ok(0) => {
-                return Err(ProbeError::Protocol(
-                    "the connection was closed before an answer".into(),
-                ));
+            if self.read().await? == 0 {
+                let says = "the connection was closed before an answer";
+                return Err(ProbeError::Protocol(says.into()));
             }
-            Ok(_) => {}
-            Err(error) => return Err(ProbeError::Protocol(error.to_string())),
         }
+    }
+
+    /// Reads the body until it holds what is wanted.
+    async fn find(&mut self, wanted: &Wanted, framing: Framing) -> Result<(), ProbeError> {
+        let mut decoder = BodyDecoder::new(framing);
+        let (mut body, mut looked) = (Vec::new(), false);
+        loop {
+            let step = decoder.step(&self.bytes);
+            match step.map_err(failed)? {
+                Step::Skip(count) => {
+                    self.bytes.drain(..count);
+                }
+                Step::Data(count) => {
+                    let room = BODY_MAX - body.len();
+                    body.extend(self.bytes.drain(..count).take(room));
+                    decoder.used(count);
+                    looked = false;
+                    if body.len() == BODY_MAX {
+                        return wanted.look(&body, true);
+                    }
+                }
+                Step::End => return wanted.look(&body, true),
+                Step::More => {
+                    // An expression may end with the body's end, so that it has to be seen whole.
+                    if !looked && wanted.look(&body, false).is_ok() {
+                        return Ok(());
+                    }
+                    looked = true;
+                    if self.read().await? == 0 {
+                        return wanted.look(&body, true);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<usize, ProbeError> {
+        self.stream.read_buf(&mut self.bytes).await.map_err(failed)
     }
 }

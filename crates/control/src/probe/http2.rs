@@ -1,93 +1,121 @@
-//! An HTTP check over HTTP/2 (by prior knowledge): a stream is answered with one of the expected statuses.
+//! Checks over HTTP/2 (by prior knowledge): a stream is answered with one of the expected statuses, and with a body that
+//! holds what it should.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::pin::{Pin, pin};
-use std::task::Poll;
 
-use h2::client::{Builder, Connection, ResponseFuture};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::client::{Builder, SendRequest};
 use http::Request;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
+use super::body::{BODY_MAX, Wanted};
 use super::{Probe, ProbeError, Probing};
+use crate::config::HttpCheck;
 
 /// The largest head of an answer to a check, in bytes.
 const HEAD_MAX: u32 = 16 << 10;
 
-/// Passes when `GET path` is answered with an expected status.
+/// Passes when a request is answered as expected.
 pub(super) struct Http2 {
-    path: String,
-    host: Option<String>,
-    expect: Vec<RangeInclusive<u16>>,
+    check: HttpCheck,
+    body: Option<Wanted>,
 }
 
 impl Http2 {
-    /// Asks for `path` under `host`, or under the backend's own address.
-    pub(super) fn new(path: &str, host: Option<&str>, expect: &[RangeInclusive<u16>]) -> Self {
+    /// A check as `check` has it.
+    pub(super) fn new(check: &HttpCheck) -> Self {
         Http2 {
-            path: path.to_owned(),
-            host: host.map(str::to_owned),
-            expect: expect.to_vec(),
+            check: check.clone(),
+            body: check.expect_body.as_ref().map(Wanted::new),
         }
     }
 
-    async fn ask(&self, to: SocketAddr) -> Result<(), ProbeError> {
-        let stream = TcpStream::connect(to).await?;
-        let host = self.host.clone().unwrap_or_else(|| to.to_string());
-        let agent = concat!("plimsoll/", env!("CARGO_PKG_VERSION"), " (health check)");
-        let request = Request::get(format!("http://{host}{}", self.path))
-            .header("user-agent", agent)
-            .body(())
-            .map_err(|error| ProbeError::Protocol(error.to_string()))?;
-        let mut builder = Builder::new();
-        builder.enable_push(false).max_header_list_size(HEAD_MAX);
-        let (mut requests, connection) = builder
-            .handshake::<_, &[u8]>(stream)
-            .await
-            .map_err(|error| failed(&error))?;
-        let (answer, _) = requests.send_request(request, true).map_err(|error| failed(&error))?;
-        let status = drive(connection, answer).await?;
-        if self.expect.iter().any(|range| range.contains(&status)) {
-            Ok(())
-        } else {
-            Err(ProbeError::Status(status))
+    async fn exchange(&self, mut requests: SendRequest<Bytes>, to: SocketAddr) -> Result<(), ProbeError> {
+        let (answer, _) = requests.send_request(self.request(to)?, true).map_err(failed)?;
+        let (head, body) = answer.await.map_err(failed)?.into_parts();
+        super::expect_status(head.status.as_u16(), &self.check.expect)?;
+        match &self.body {
+            None => Ok(()),
+            Some(wanted) => find(wanted, body).await,
         }
+    }
+
+    fn request(&self, to: SocketAddr) -> Result<Request<()>, ProbeError> {
+        let HttpCheck {
+            method,
+            path,
+            host,
+            headers,
+            ..
+        } = &self.check;
+        let host = host.clone().unwrap_or_else(|| to.to_string());
+        let mut request = Request::builder()
+            .method(method.as_str())
+            .uri(format!("http://{host}{path}"));
+        for (name, value) in super::with_agent(headers) {
+            request = request.header(name, value);
+        }
+        request.body(()).map_err(failed)
     }
 }
 
 impl Probe for Http2 {
-    fn probe(&self, to: SocketAddr) -> Probing<'_> {
-        Box::pin(self.ask(to))
+    fn probe(&self, to: SocketAddr, _deadline: Instant) -> Probing<'_> {
+        Box::pin(converse(to, move |requests| self.exchange(requests, to)))
     }
 }
 
-/// Drives the connection until the answer has come; its status.
-async fn drive(
-    mut connection: Connection<TcpStream, &'static [u8]>,
-    answer: ResponseFuture,
-) -> Result<u16, ProbeError> {
-    let mut answer = pin!(answer);
-    poll_fn(|cx| {
-        let ended = Pin::new(&mut connection).poll(cx);
-        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-            return Poll::Ready(
-                answer
-                    .map(|answer| answer.status().as_u16())
-                    .map_err(|error| failed(&error)),
-            );
-        }
-        match ended {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(failed(&error))),
-            Poll::Ready(Ok(())) => Poll::Ready(Err(ProbeError::Protocol(
-                "the connection was closed before an answer".into(),
-            ))),
-        }
-    })
-    .await
+/// Has `exchange` go on over a connection of its own to `to`.
+pub(super) async fn converse<F>(
+    to: SocketAddr,
+    exchange: impl FnOnce(SendRequest<Bytes>) -> F,
+) -> Result<(), ProbeError>
+where
+    F: Future<Output = Result<(), ProbeError>>,
+{
+    let stream = TcpStream::connect(to).await?;
+    // Or a message would wait until the head before it is acknowledged.
+    let _ = stream.set_nodelay(true);
+    let mut builder = Builder::new();
+    builder.enable_push(false).max_header_list_size(HEAD_MAX);
+    let (requests, connection) = builder.handshake::<_, Bytes>(stream).await.map_err(failed)?;
+    let exchange = exchange(requests);
+    tokio::pin!(exchange);
+    let ended = tokio::select! {
+        biased;
+        result = &mut exchange => return result,
+        ended = connection => ended,
+    };
+    // The answer may have come before the connection ended.
+    match (exchange.await, ended) {
+        (Err(ProbeError::Protocol(_)), Err(error)) => Err(failed(error)),
+        (Err(ProbeError::Protocol(_)), Ok(())) => Err(failed("the connection was closed before an answer")),
+        (result, _) => result,
+    }
 }
 
-fn failed(error: &h2::Error) -> ProbeError {
+/// Reads the body until it holds what is wanted.
+async fn find(wanted: &Wanted, mut body: RecvStream) -> Result<(), ProbeError> {
+    let mut seen = Vec::new();
+    while let Some(piece) = body.data().await {
+        let piece = piece.map_err(failed)?;
+        // When it fails the stream has ended, which the next piece tells.
+        let _ = body.flow_control().release_capacity(piece.len());
+        let room = BODY_MAX - seen.len();
+        seen.extend_from_slice(&piece[..piece.len().min(room)]);
+        if seen.len() == BODY_MAX {
+            break;
+        }
+        if wanted.look(&seen, false).is_ok() {
+            return Ok(());
+        }
+    }
+    wanted.look(&seen, true)
+}
+
+pub(super) fn failed(error: impl std::fmt::Display) -> ProbeError {
     ProbeError::Protocol(format!("HTTP/2: {error}"))
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::{Probe, Probing};
 
@@ -10,7 +11,7 @@ use super::{Probe, Probing};
 pub(super) struct Tcp;
 
 impl Probe for Tcp {
-    fn probe(&self, to: SocketAddr) -> Probing<'_> {
+    fn probe(&self, to: SocketAddr, _deadline: Instant) -> Probing<'_> {
         Box::pin(async move {
             TcpStream::connect(to).await?;
             Ok(())

@@ -32,6 +32,19 @@ crate::words! {
     }
 }
 
+/// Where a backend stands between its checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No check has ended yet.
+    Unknown,
+    /// It is healthy, and its last check says so.
+    Healthy,
+    /// It is unhealthy, and its last check says so.
+    Unhealthy,
+    /// Its last check speaks against its state, and the row is too short to turn it.
+    Turning,
+}
+
 /// What the checks of one backend say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -53,6 +66,16 @@ impl Check {
     /// Whether the backend is healthy; `None` before the first result.
     pub fn verdict(&self) -> Option<bool> {
         self.verdict
+    }
+
+    /// Where it stands now.
+    pub fn phase(&self) -> Phase {
+        match self.verdict {
+            None => Phase::Unknown,
+            Some(_) if self.against > 0 => Phase::Turning,
+            Some(true) => Phase::Healthy,
+            Some(false) => Phase::Unhealthy,
+        }
     }
 
     /// Takes in a result. Returns whether it turned the verdict.
@@ -110,6 +133,22 @@ mod tests {
         ] {
             assert_eq!(spell(&rules, results), states, "{results}");
         }
+    }
+
+    #[test]
+    fn a_row_that_is_too_short_yet_is_a_turn() {
+        use Phase::{Healthy, Turning, Unhealthy, Unknown};
+        let rules = CheckRules::default();
+        let mut check = Check::new(Some(&rules));
+        let mut phases = vec![check.phase()];
+        for result in "+-+---++".chars() {
+            check.observe(result == '+', &rules);
+            phases.push(check.phase());
+        }
+        let expected = [
+            Unknown, Healthy, Turning, Healthy, Turning, Turning, Unhealthy, Turning, Healthy,
+        ];
+        assert_eq!(phases, expected);
     }
 
     #[test]

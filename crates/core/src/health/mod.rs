@@ -11,7 +11,7 @@ mod evidence;
 mod outlier;
 mod state;
 
-pub use check::{Check, CheckRules, Initial};
+pub use check::{Check, CheckRules, Initial, Phase};
 pub use compare::{Latency, SuccessRate, slow, unsuccessful};
 pub use evidence::stands_out;
 pub use outlier::{EJECTION_MAX, Ejection, Offence, Outlier};

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use self::memory::Memory;
 use self::standing::Standing;
 use self::suspicion::Sum;
-use crate::health::{Cause, Check, State};
+use crate::health::{Cause, Check, Phase, State};
 use crate::name::BackendId;
 use crate::rng::Rng;
 use crate::time::Now;
@@ -71,6 +71,12 @@ impl Membership {
     /// One more for every change that a view shows; while it stays the same, no view has to be computed.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Where the checks of a backend stand; unknown, when there is no such backend.
+    pub fn phase(&self, backend: BackendId) -> Phase {
+        let at = self.places.get(&backend);
+        at.map_or(Phase::Unknown, |at| self.standings[*at].check.phase())
     }
 
     /// How many backends with an operator's setting or an ejection had left and were forgotten, since [`MEMORY_MAX`] was

@@ -28,6 +28,8 @@ mod operate;
 mod outlier;
 mod pipelining;
 mod policies;
+mod probes;
+mod programs;
 mod refusals;
 mod retries;
 mod reuse;

@@ -81,13 +81,18 @@ const RULES: &[Rule] = &[
             "arc-swap",
             "ariadne",
             "axum",
-            // HTTP checks of backends that speak HTTP/2.
+            // Checks by gRPC and HTTP/2: its frames and streams, and the types that it speaks in.
+            "bytes",
             "h2",
             "http",
             "humantime",
             // Under axum: its own server bounds neither connections nor slow heads.
             "hyper",
             "hyper-util",
+            // What a check looks for in a body.
+            "regex",
+            // Process groups of checks by programs.
+            "rustix",
             "saphyr-parser",
             "serde_json",
             "thiserror",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plimsoll_core::document::{Faults, Span};
 
-use super::super::file::{AccessTarget, File, Tried};
+use super::super::file::{AccessTarget, File, Health, Tried};
 use super::super::source::Sources;
 use crate::{access, admin};
 
@@ -24,6 +24,22 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
     }
     if let AccessTarget::File(path) = &file.log.access.value {
         check(file.log.access.span, path, &|path| access::check(path).err().map(told));
+    }
+    check_programs(file, sources, faults);
+}
+
+/// Adds an error for each program that is named by anything but a file of this machine: whoever may send us a
+/// configuration may not make us run programs.
+fn check_programs(file: &File, sources: &Sources, faults: &mut Faults) {
+    for (_, _, pool) in file.pools.read() {
+        let Some(Health::Check(table)) = pool.health.as_ref().map(|health| &health.value) else {
+            continue;
+        };
+        let words = table.exec.as_ref().and_then(|exec| exec.0.as_ref());
+        let is_file = |span: Span| sources.source(span).is_some_and(|source| source.path.is_some());
+        if let Some(words) = words.filter(|words| !is_file(words.span)) {
+            faults.error(words.span, "programs are named by a configuration's file alone");
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use plimsoll_core::document::{Faults, Span};
 use plimsoll_core::snapshot::Action;
 
 use super::super::file::{File, Item, Outlier, Pool};
-use super::super::plan::{CheckKind, Plan, PoolPlan, ServicePlan};
+use super::super::plan::{CheckKind, CheckPlan, Plan, PoolPlan, ServicePlan};
+use crate::probe;
 
 /// Who sends to a pool.
 #[derive(Clone, Copy, Default)]
@@ -87,7 +88,7 @@ fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mu
                 )
                 .help("add health = { http = \"/healthz\" }, or { tcp = true }");
         }
-        Some(check) if check.kind == CheckKind::Tcp && used.by_http => {
+        Some(check) if matches!(check.kind, CheckKind::Tcp) && used.by_http => {
             faults
                 .warning(
                     health,
@@ -95,7 +96,7 @@ fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mu
                 )
                 .help("add health = { http = \"/healthz\" }");
         }
-        Some(_) => {}
+        Some(check) => warn_check(pool, check, health, used, faults),
     }
     warn_comparisons(pool, written, faults);
     if pool.backends.len() == 1 {
@@ -123,6 +124,32 @@ fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mu
             span,
             format!("no backend of `{name}` takes new work: every weight is 0"),
         );
+    }
+}
+
+/// A check that can hardly pass.
+fn warn_check(pool: &PoolPlan, check: &CheckPlan, span: Span, used: Use, faults: &mut Faults) {
+    match &check.kind {
+        CheckKind::Http(_) if used.by_tcp && !used.by_http && check.port.is_none() => {
+            let name = &pool.name;
+            faults
+                .warning(
+                    span,
+                    format!("the backends of `{name}` carry TCP and are checked by HTTP on the same port"),
+                )
+                .help("name the port that answers HTTP, with port = 8080, or add tcp = true instead");
+        }
+        CheckKind::Exec(exec) => {
+            if let Some(wrong) = probe::cannot_run(&exec.program) {
+                faults.warning(span, format!("the program {} {wrong}", exec.program.display()));
+            }
+        }
+        _ => {}
+    }
+    if check.fast_interval > check.interval {
+        faults
+            .warning(span, "`fast_interval` is longer than `interval`")
+            .help("it is for finding out sooner");
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
         },
         listeners,
         routes,
-        pools: pools::pools(file),
+        pools: pools::pools(file, sources),
     }
 }
 

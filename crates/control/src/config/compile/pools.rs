@@ -9,6 +9,7 @@ use plimsoll_core::pool::{BackendProtocol, PoolSettings};
 
 use super::super::file::{Backend, Compared, File, Latency, Outlier, Pool, SuccessRate, UpstreamProtocol};
 use super::super::plan::{BackendPlan, OutlierPlan, PoolPlan};
+use super::super::source::Sources;
 use super::{DEFAULT_POLICY, backend_name, health};
 
 /// Time to make a connection, as in Caddy.
@@ -21,13 +22,17 @@ const IDLE: Duration = Duration::from_secs(55);
 const RESPONSE_HEADER: Duration = Duration::from_secs(60);
 
 /// All pools, by name.
-pub(super) fn pools(file: &File) -> Vec<PoolPlan> {
-    let mut plans: Vec<PoolPlan> = file.pools.read().map(|(name, _, pool)| plan(name, pool)).collect();
+pub(super) fn pools(file: &File, sources: &Sources) -> Vec<PoolPlan> {
+    let mut plans: Vec<PoolPlan> = file
+        .pools
+        .read()
+        .map(|(name, _, pool)| plan(name, pool, sources))
+        .collect();
     plans.sort_by(|one, other| one.name.cmp(&other.name));
     plans
 }
 
-fn plan(name: &str, pool: &Pool) -> PoolPlan {
+fn plan(name: &str, pool: &Pool, sources: &Sources) -> PoolPlan {
     let timeouts = &pool.timeouts;
     let outlier = outlier(&pool.outlier);
     let protocol = match pool.protocol {
@@ -54,7 +59,7 @@ fn plan(name: &str, pool: &Pool) -> PoolPlan {
             .iter()
             .map(|backend| backend_plan(&backend.value.0, pool))
             .collect(),
-        check: health::check(pool.health.as_ref().map(|health| &health.value), protocol),
+        check: health::check(pool.health.as_ref().map(|health| &health.value), protocol, sources),
         outlier,
         panic_threshold: percent(pool.panic_threshold.0),
         slow_start: pool

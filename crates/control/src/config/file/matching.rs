@@ -41,7 +41,7 @@ fn understood<T>(parsed: Result<T, PatternFault>, node: &Node, faults: &mut Faul
 }
 
 /// What the regex crate says in several lines, which point at the place that is underlined anyway.
-fn one_line(message: &str) -> String {
+pub(super) fn one_line(message: &str) -> String {
     match (
         message.split_once(": regex parse error:"),
         message.rsplit_once("error: "),

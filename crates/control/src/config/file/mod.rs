@@ -18,7 +18,7 @@ mod values;
 pub(super) use address::BackendAddress;
 pub(super) use defaults::{Defaults, inherit};
 pub(super) use filter::{FilterChain, FilterUse};
-pub(super) use health::{Health, HealthTable, Initial};
+pub(super) use health::{BodyPattern, Health, HealthTable, Initial};
 pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
 pub(super) use matching::{Match, ValueRule};
 pub(super) use outlier::{Compared, Latency, Outlier, OutlierTable, SuccessRate};

@@ -1,4 +1,4 @@
-//! Bad routes, pools, checks and listeners.
+//! Bad routes, pools and listeners.
 
 use super::mistakes::assert_told;
 use super::{SOUND, told, toml};
@@ -163,101 +163,6 @@ fn matches_that_can_never_be_are_refused() {
         let result = toml(&format!("[[routes]]\npool = \"api\"\nmatch = {{ {matched} }}\n{SOUND}"));
         assert_eq!(told(&result).len(), 1, "{matched}: {:#?}", told(&result));
         assert!(result.is_err(), "{matched}");
-    }
-}
-
-#[test]
-fn checks_that_could_not_pass_are_refused() {
-    for (health, at, message) in [
-        (
-            "{ http = \"healthz\" }",
-            "19 «\"healthz\"»",
-            "\"healthz\" is not a path (paths begin with one slash: write \"/healthz\")",
-        ),
-        (
-            "{ http = \"/\", tcp = true }",
-            "30 «true»",
-            "a check is by `http` or by `tcp`, not both (take `tcp` out: an http check connects too)",
-        ),
-        (
-            "{ tcp = false }",
-            "18 «false»",
-            "nothing is left to check (write health = false to turn checks off)",
-        ),
-        (
-            "{ tcp = true, expect = \"200\" }",
-            "33 «\"200\"»",
-            "`expect` is for http checks (add http = \"/healthz\", or take the key out)",
-        ),
-        (
-            "{ http = \"/\", expect = [\"299-200\"] }",
-            "34 «\"299-200\"»",
-            "\"299-200\" is no range of statuses (write \"204\", or \"200-299\"; statuses are 100 to 599)",
-        ),
-        (
-            "{ timeout = \"3s\" }",
-            "22 «\"3s\"»",
-            "a check may take longer than the time until the next one (the interval is 2s unless set)",
-        ),
-        (
-            "{ interval = \"1s\", timeout = \"3s\" }",
-            "39 «\"3s\"»",
-            "a check may take longer than the time until the next one [the interval: 3:23]",
-        ),
-        (
-            "{ interval = \"1ms\" }",
-            "23 «\"1ms\"»",
-            "checks at most every 10ms (2s is usual)",
-        ),
-        (
-            "{ http = \"q\", expect = [\"200\"], host = \"a\" }",
-            "19 «\"q\"»",
-            "\"q\" is not a path (paths begin with one slash: write \"/q\")",
-        ),
-        (
-            "{ interval = 5, timeout = \"4s\" }",
-            "23 «5»",
-            "a duration needs a unit (write \"5s\" for seconds, or \"5ms\" for milliseconds)",
-        ),
-        ("{ fall = 0 }", "19 «0»", "0 is out of range: 1 to 1000"),
-        ("true", "10 «true»", "expected a table, or false, found a boolean"),
-    ] {
-        let expected = format!("error 3:{at} {message}");
-        assert_told(
-            &format!("[pools.x]\nbackends = [\"10.0.0.1:80\"]\nhealth = {health}"),
-            &[&expected],
-        );
-    }
-}
-
-#[test]
-fn comparisons_that_mean_nothing_are_refused() {
-    for (outlier, expected) in [
-        (
-            "{ success_rate = 95 }",
-            "28 «95» expected true, false or a table, found a whole number",
-        ),
-        (
-            "{ success_rate = { deviations = 0 } }",
-            "43 «0» 0 is out of range: 0.1 to 100",
-        ),
-        (
-            "{ latency = { factor = 0.5 } }",
-            "34 «0.5» 0.5 is out of range: 1 to 1000",
-        ),
-        (
-            "{ latency = { min_backends = 1 } }",
-            "40 «1» 1 is out of range: 2 to 10000",
-        ),
-        (
-            "{ interval = \"1ms\", latency = true }",
-            "24 «\"1ms\"» backends are compared at most every 100ms (10s is usual)",
-        ),
-    ] {
-        assert_told(
-            &format!("[pools.x]\nbackends = [\"10.0.0.1:80\"]\noutlier = {outlier}"),
-            &[&format!("error 3:{expected}")],
-        );
     }
 }
 

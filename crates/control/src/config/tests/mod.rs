@@ -8,6 +8,7 @@ mod files;
 mod formats;
 mod includes;
 mod mistakes;
+mod mistakes_of_checks;
 mod mistakes_of_tables;
 mod plans;
 mod rendering;

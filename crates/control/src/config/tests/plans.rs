@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use plimsoll_core::health::{Latency, SuccessRate};
 use plimsoll_core::members::Limits;
+use plimsoll_core::pool::BackendProtocol;
 use plimsoll_core::route::{HostMatch, PathMatch, ValueMatch};
 use plimsoll_core::snapshot::{Action, HttpTimeouts};
 use plimsoll_core::template::Template;
 
-use super::super::{AccessLog, CheckKind, HttpPlan, ListenerPlan, ServicePlan};
+use super::super::{AccessLog, BodyCheck, CheckKind, GrpcCheck, HttpCheck, HttpPlan, ListenerPlan, ServicePlan};
 use super::{SOUND, plan, toml};
 
 fn http(listener: &ListenerPlan) -> &HttpPlan {
@@ -77,6 +78,50 @@ fn a_pool_without_health_gets_a_tcp_check_and_false_turns_it_off() {
     assert_eq!(
         (&plan.pools[2].outlier, plan.pools[2].settings.consecutive_errors),
         (&None, u32::MAX)
+    );
+}
+
+#[test]
+fn each_kind_of_check_comes_to_a_plan() {
+    let kind = |health: &str| {
+        let text = format!("[pools.p]\nbackends = [\"10.0.0.1:80\"]\nhealth = {{ {health} }}\n");
+        plan(&text).pools[0].check.clone().unwrap()
+    };
+    let http =
+        kind("http = \"/h?x=1\", method = \"POST\", host = \"a.b\", headers = { X-A = \"1\" }, expect_body = \"ok\"")
+            .kind;
+    let expected = HttpCheck {
+        protocol: BackendProtocol::H1,
+        method: "POST".into(),
+        path: "/h?x=1".into(),
+        host: Some("a.b".into()),
+        headers: vec![("x-a".into(), "1".into())],
+        expect: vec![200..=299],
+        expect_body: Some(BodyCheck::Text("ok".into())),
+    };
+    assert_eq!(http, CheckKind::Http(expected));
+    let service = |service: &str| {
+        CheckKind::Grpc(GrpcCheck {
+            service: service.into(),
+            host: None,
+            headers: Vec::new(),
+        })
+    };
+    assert_eq!(kind("grpc = \"a.B\"").kind, service("a.B"));
+    assert_eq!(kind("grpc = true").kind, service(""));
+    let bytes = |send: &[u8], expect: &[u8]| CheckKind::Bytes {
+        send: send.to_vec(),
+        expect: expect.to_vec(),
+    };
+    assert_eq!(
+        kind("send = \"PING\\r\\n\", expect_bytes = \"+PONG\"").kind,
+        bytes(b"PING\r\n", b"+PONG")
+    );
+    assert_eq!(kind("expect_bytes = { hex = \"00 fF\" }").kind, bytes(b"", &[0, 255]));
+    let paced = kind("interval = \"4s\", fast_interval = \"1s\"");
+    assert_eq!(
+        [paced.interval, paced.fast_interval, paced.down_interval],
+        [4, 1, 4].map(Duration::from_secs)
     );
 }
 
@@ -154,7 +199,7 @@ fn listeners_routes_and_pools_inherit_what_they_do_not_say() {
         (p.backends[0].limits.requests, p.backends[0].limits.connections),
         (1, 8)
     );
-    assert!(matches!(&p.check.as_ref().unwrap().kind, CheckKind::Http { path, .. } if path == "/h"));
+    assert!(matches!(&p.check.as_ref().unwrap().kind, CheckKind::Http(check) if check.path == "/h"));
     assert!(matches!(q.check.as_ref().unwrap().kind, CheckKind::Tcp));
 }
 

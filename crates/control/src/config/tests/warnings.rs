@@ -1,5 +1,6 @@
 //! What can be used and will hurt.
 
+use super::includes::Directory;
 use super::{SOUND, told, toml};
 
 #[test]
@@ -41,6 +42,10 @@ fn what_will_hurt_is_warned_of_where_it_stands() {
             "warning 7:12 «b» `b` answers every request with 404: no route holds for it (add a route, or name a pool in the listener)",
         ),
         (
+            pool("health = { http = \"/\", fast_interval = \"3s\" }\n"),
+            "warning 6:10 «{ http = \"/\", fast_interval = \"3s\" }» `fast_interval` is longer than `interval` (it is for finding out sooner)",
+        ),
+        (
             pool(checked) + "outlier = { success_rate = true }\n",
             "warning 7:28 «true» nobody is compared: `p` has fewer than 5 backends (take it out, or set min_backends)",
         ),
@@ -60,9 +65,43 @@ fn what_will_hurt_is_warned_of_where_it_stands() {
     ] {
         assert_eq!(told(&toml(&text)), [expected], "{text}");
     }
+    let layer_4 = pool(checked).replace("pool = \"p\"", "pool = \"p\"\nprotocol = \"tcp\"");
+    assert_eq!(
+        told(&toml(&layer_4)),
+        [
+            "warning 7:10 «{ http = \"/\" }» the backends of `p` carry TCP and are checked by HTTP on the same port (name the port that answers HTTP, with port = 8080, or add tcp = true instead)"
+        ]
+    );
     // A TCP check is all that a layer 4 pool can have, as far as we know.
     let tcp = pool("").replace("pool = \"p\"", "pool = \"p\"\nprotocol = \"tcp\"");
     assert_eq!(told(&toml(&tcp)), Vec::<String>::new());
+}
+
+#[test]
+fn programs_that_cannot_be_run_are_warned_of() {
+    let directory = Directory::new();
+    directory.write("there", "#!/bin/sh\n");
+    for (program, told) in [
+        ("sh", None),
+        ("/bin/sh", None),
+        ("./there", Some("is not executable")),
+        ("./elsewhere", Some("is not there")),
+        ("no-such-program-anywhere", Some("is in no directory of PATH")),
+    ] {
+        let path = directory.write(
+            "plimsoll.toml",
+            format!("{SOUND}[pools.p]\nbackends = [\"10.0.0.1:80\", \"10.0.0.2:80\"]\nhealth = {{ exec = [\"{program}\", \"-q\"] }}\n[listeners.p]\nbind = \":7\"\nprotocol = \"tcp\"\npool = \"p\"\n"),
+        );
+        let loaded = super::super::load(&path, &|_| None).unwrap();
+        let warnings: Vec<&str> = loaded.warnings.iter().map(|fault| &*fault.message).collect();
+        match told {
+            None => assert_eq!(warnings, Vec::<&str>::new(), "{program}"),
+            Some(told) => assert!(
+                warnings.len() == 1 && warnings[0].ends_with(told),
+                "{program}: {warnings:?}"
+            ),
+        }
+    }
 }
 
 #[test]
