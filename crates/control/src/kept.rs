@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use plimsoll_core::filter::{Chain, FilterEntry, Keep};
@@ -13,8 +14,9 @@ type State = Arc<dyn Any + Send + Sync>;
 type Place = (String, &'static str, usize);
 
 /// The states of all filters.
-#[derive(Default)]
 pub(crate) struct Kept {
+    /// Drawn apart from all other randomness: request ids, which backends see, are made of that.
+    seed: u64,
     before: BTreeMap<Place, State>,
     now: BTreeMap<Place, State>,
 }
@@ -23,6 +25,16 @@ pub(crate) struct Kept {
 struct Standing<'k> {
     kept: &'k mut Kept,
     place: Place,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Kept {
+            seed: RandomState::new().hash_one(0),
+            before: BTreeMap::new(),
+            now: BTreeMap::new(),
+        }
+    }
 }
 
 impl Kept {
@@ -51,6 +63,10 @@ impl Kept {
 }
 
 impl Keep for Standing<'_> {
+    fn seed(&self) -> u64 {
+        self.kept.seed
+    }
+
     fn state(&mut self, make: &mut dyn FnMut() -> State) -> State {
         let kept = self.kept.before.remove(&self.place);
         let state = kept.unwrap_or_else(make);

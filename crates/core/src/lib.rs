@@ -9,6 +9,7 @@ pub mod decision;
 pub mod document;
 pub mod filter;
 pub mod health;
+pub mod limit;
 pub mod load;
 pub mod members;
 pub mod membership;

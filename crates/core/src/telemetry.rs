@@ -153,6 +153,8 @@ pub struct Shard {
     pub failures: [u64; Reason::ALL.len()],
     /// What filters on trial would have refused, by reason.
     pub rehearsed: [u64; Reason::ALL.len()],
+    /// Keys of limits that were forgotten because a table was full.
+    pub crowded_out: u64,
     /// Failures whose retry the budget refused.
     pub retry_budget_spent: u64,
 }
@@ -247,6 +249,7 @@ impl Shard {
         for (mine, theirs) in self.rehearsed.iter_mut().zip(other.rehearsed) {
             *mine += theirs;
         }
+        self.crowded_out += other.crowded_out;
         self.retry_budget_spent += other.retry_budget_spent;
     }
 }

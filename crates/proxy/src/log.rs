@@ -185,8 +185,9 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
         if let Some(reason) = finished.reason {
             shard.failure(reason);
         }
-        for reason in request.changes.iter().flat_map(|changes| &changes.rehearsed) {
-            shard.rehearsed(*reason);
+        if let Some(changes) = &request.changes {
+            changes.rehearsed.iter().for_each(|reason| shard.rehearsed(*reason));
+            shard.crowded_out += u64::from(changes.crowded_out);
         }
     }
     let Some(format) = pinned.snapshot.node.access_log else {

@@ -39,6 +39,7 @@ pub(super) struct Totals {
     pub(super) failures: Vec<u64>,
     /// Likewise.
     pub(super) rehearsed: Vec<u64>,
+    pub(super) crowded_out: u64,
     pub(super) retry_budget_spent: u64,
 }
 
@@ -89,6 +90,7 @@ impl Totals {
         for (mine, theirs) in self.rehearsed.iter_mut().zip(shard.rehearsed) {
             *mine += theirs;
         }
+        self.crowded_out += shard.crowded_out;
         self.retry_budget_spent += shard.retry_budget_spent;
     }
 

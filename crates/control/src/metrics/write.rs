@@ -120,6 +120,12 @@ fn failures(out: &mut Exposition, totals: &Totals) {
     {
         out.sample(&[("reason", reason.word())], *count);
     }
+    out.metric(
+        "plimsoll_limit_keys_forgotten_total",
+        Kind::Counter,
+        "Keys of limits that were forgotten before their time, because a table was full.",
+    )
+    .sample(&[], totals.crowded_out);
 }
 
 /// How pools and their backends stand.

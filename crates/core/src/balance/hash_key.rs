@@ -58,20 +58,32 @@ impl HashKey {
         local: impl FnOnce() -> Option<SocketAddr>,
     ) -> Option<u64> {
         match self {
-            HashKey::ClientIp => Some(hash_client(client)),
+            HashKey::FiveTuple => self.of_connection(peer, local),
+            _ => self.read(head, client, hash_bytes),
+        }
+    }
+
+    /// What `read` makes of the key's bytes in a request of `client`; `None` when the request has no such thing, as it
+    /// never has both ends of its connection.
+    pub fn read<T>(&self, head: &RequestHead<'_>, client: IpAddr, mut read: impl FnMut(&[u8]) -> T) -> Option<T> {
+        match self {
+            HashKey::ClientIp => {
+                let (bytes, count) = client_bytes(client);
+                Some(read(&bytes[..count]))
+            }
             HashKey::Header(name) => {
-                let mut hash = None;
+                let mut found = None;
                 head.fields.each(name, &mut |value| {
-                    hash = Some(hash_bytes(value));
+                    found = Some(read(value));
                     false
                 });
-                hash
+                found
             }
-            HashKey::Cookie(name) => cookie_value(head.fields, name).map(|value| hash_bytes(&value)),
-            HashKey::Query(name) => query_value(head.query, name).map(|value| hash_bytes(&value)),
-            HashKey::Path => Some(hash_bytes(head.path.as_bytes())),
-            HashKey::Host => Some(hash_bytes(head.host.as_bytes())),
-            HashKey::FiveTuple => self.of_connection(peer, local),
+            HashKey::Cookie(name) => cookie_value(head.fields, name).map(|value| read(&value)),
+            HashKey::Query(name) => query_value(head.query, name).map(|value| read(&value)),
+            HashKey::Path => Some(read(head.path.as_bytes())),
+            HashKey::Host => Some(read(head.host.as_bytes())),
+            HashKey::FiveTuple => None,
         }
     }
 
@@ -84,7 +96,8 @@ impl HashKey {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads a key as users write it.
+    pub fn parse(text: &str) -> Option<Self> {
         Some(match text.split_once(':') {
             None => match text {
                 "client-ip" => HashKey::ClientIp,
@@ -132,12 +145,22 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
 
 /// The hash of a client's address: IPv4 whole, IPv6 by its /64.
 pub fn hash_client(address: IpAddr) -> u64 {
-    match address {
-        IpAddr::V4(v4) => xxh3_64(&v4.octets()),
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => xxh3_64(&v4.octets()),
-            None => xxh3_64(&v6.octets()[..8]),
-        },
+    let (bytes, count) = client_bytes(address);
+    xxh3_64(&bytes[..count])
+}
+
+/// What is taken for one client: an IPv4 address, or the /64 of an IPv6 address; the bytes, and how many count.
+pub fn client_bytes(address: IpAddr) -> ([u8; 8], usize) {
+    let mut bytes = [0; 8];
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            bytes[..4].copy_from_slice(&v4.octets());
+            (bytes, 4)
+        }
+        IpAddr::V6(v6) => {
+            bytes.copy_from_slice(&v6.octets()[..8]);
+            (bytes, 8)
+        }
     }
 }
 

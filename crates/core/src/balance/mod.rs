@@ -27,7 +27,7 @@ mod scan;
 mod turns;
 
 pub use bounded_load::LoadFactor;
-pub use hash_key::{HashKey, hash_address, hash_bytes, hash_client, hash_flow};
+pub use hash_key::{HashKey, client_bytes, hash_address, hash_bytes, hash_client, hash_flow};
 
 policies! {
     "least-connections" => least_connections::LeastConnections,

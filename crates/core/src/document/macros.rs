@@ -107,6 +107,7 @@ macro_rules! words {
             $vis const WORDS: &'static [&'static str] = &[$($word),*];
 
             /// The word for this value.
+            #[allow(dead_code, reason = "not every word is written anywhere again")]
             $vis const fn word(self) -> &'static str {
                 match self { $( $name::$variant => $word ),* }
             }

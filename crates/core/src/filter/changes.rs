@@ -14,6 +14,8 @@ pub struct Changes {
     pub path: Option<String>,
     /// What filters on trial would have refused it for.
     pub rehearsed: Vec<Reason>,
+    /// Keys of limits that were forgotten for its own, since a table was full.
+    pub crowded_out: u32,
 }
 
 impl Changes {
@@ -23,5 +25,11 @@ impl Changes {
         self.answer.clear();
         self.path = None;
         self.rehearsed.clear();
+        self.crowded_out = 0;
+    }
+
+    /// Whether they matter once the request is on its way.
+    pub fn outlast_head(&self) -> bool {
+        !self.answer.is_empty() || !self.rehearsed.is_empty() || self.crowded_out > 0
     }
 }

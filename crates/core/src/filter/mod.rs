@@ -10,6 +10,9 @@ mod chain;
 mod changes;
 mod edits;
 mod expression;
+#[cfg(test)]
+mod fixtures;
+mod key;
 mod networks;
 mod passage;
 #[macro_use]
@@ -36,6 +39,7 @@ filters! {
     "redirect" => redirect::Redirect,
     "allow" => allow::Allow,
     "deny" => deny::Deny,
+    "rate-limit" => rate_limit::RateLimit,
 }
 
 /// What changes a request's head, or answers it.
@@ -57,6 +61,9 @@ pub trait FilterKind {
 
 /// What lives longer than one generation of the configuration.
 pub trait Keep {
+    /// What keys are hashed with that clients choose: a number that none of them can know.
+    fn seed(&self) -> u64;
+
     /// The state of the filter that is being built: what was kept of it, or else what `make` makes.
     fn state(&mut self, make: &mut dyn FnMut() -> Arc<dyn Any + Send + Sync>) -> Arc<dyn Any + Send + Sync>;
 }

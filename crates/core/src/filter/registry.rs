@@ -61,7 +61,6 @@ const LATER: &[&str] = &[
     "fault",
     "forward-auth",
     "jwt",
-    "rate-limit",
 ];
 
 /// A filter of a chain.

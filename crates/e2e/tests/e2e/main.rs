@@ -30,6 +30,7 @@ mod pipelining;
 mod policies;
 mod probes;
 mod programs;
+mod rate_limits;
 mod refusals;
 mod retries;
 mod reuse;

@@ -17,11 +17,11 @@ pub(super) async fn through(arrived: &Arrived<'_>, timer: &Timer, bytes: &[u8], 
         request.started = started;
     }
     let mut changes = progress.changes;
-    if changes.answer.is_empty() && changes.rehearsed.is_empty() {
+    if changes.outlast_head() {
+        request.changes = Some(Box::new(changes));
+    } else {
         changes.clear();
         worker.changes.set(changes);
-    } else {
-        request.changes = Some(Box::new(changes));
     }
     request
 }
