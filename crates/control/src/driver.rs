@@ -9,6 +9,7 @@ use plimsoll_core::upcall::Alarms;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::files;
 use crate::probe::{self, Target};
 use crate::publish::Control;
 
@@ -40,7 +41,25 @@ impl Alarms for Suspects {
 const REST: Duration = Duration::from_millis(5);
 
 /// Runs the control plane until it is dropped.
-pub async fn drive(control: Arc<Control>, mut suspects: mpsc::Receiver<(NameId, BackendId)>) {
+pub async fn drive(control: Arc<Control>, suspects: mpsc::Receiver<(NameId, BackendId)>) {
+    tokio::join!(follow(control.clone(), suspects), watch(control));
+}
+
+/// Looks after the files that filters name.
+async fn watch(control: Arc<Control>) {
+    loop {
+        tokio::time::sleep(files::LOOK).await;
+        let files = control.state().filters.files().clone();
+        // Apart, since a file may be on a disk that sleeps, and a hundred thousand lines take their time.
+        let looked = tokio::task::spawn_blocking(move || files.look()).await;
+        if let Err(error) = looked {
+            tracing::error!(%error, "files could not be looked at");
+        }
+    }
+}
+
+/// Follows what happens to backends and what is published.
+async fn follow(control: Arc<Control>, mut suspects: mpsc::Receiver<(NameId, BackendId)>) {
     let mut probes: HashMap<Target, JoinHandle<()>> = HashMap::new();
     let mut generation = 0;
     loop {

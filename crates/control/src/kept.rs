@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use plimsoll_core::filter::{Chain, FilterEntry, Keep};
+use plimsoll_core::filter::{Chain, FileName, FilterEntry, Keep, Slot};
+
+use crate::files::Files;
 
 /// A filter's state, whatever it is.
 type State = Arc<dyn Any + Send + Sync>;
@@ -19,6 +21,7 @@ pub(crate) struct Kept {
     seed: u64,
     before: BTreeMap<Place, State>,
     now: BTreeMap<Place, State>,
+    files: Arc<Files>,
 }
 
 /// The state of the filter that is being built.
@@ -42,11 +45,18 @@ impl Kept {
     /// [`end`](Self::end).
     pub(crate) fn begin(&mut self) {
         self.before = std::mem::take(&mut self.now);
+        self.files.begin();
     }
 
     /// What was not asked for is gone.
     pub(crate) fn end(&mut self) {
         self.before.clear();
+        self.files.end();
+    }
+
+    /// The files that filters name.
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.files
     }
 
     /// The chain of `entries`, which belong to `owner`.
@@ -72,5 +82,9 @@ impl Keep for Standing<'_> {
         let state = kept.unwrap_or_else(make);
         self.kept.now.insert(self.place.clone(), state.clone());
         state
+    }
+
+    fn file(&mut self, file: &FileName, fresh: Arc<dyn Slot>) -> Arc<dyn Slot> {
+        self.kept.files.slot(file, fresh)
     }
 }

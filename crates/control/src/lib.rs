@@ -7,6 +7,7 @@ pub mod admin;
 pub mod config;
 mod driver;
 pub mod explain;
+mod files;
 mod kept;
 mod living;
 mod metrics;
@@ -15,6 +16,7 @@ mod publish;
 mod status;
 
 pub use driver::{Suspects, drive};
+pub use files::FileStatus;
 pub use living::{LivingPool, PoolStatus};
 pub use metrics::Metrics;
 pub use publish::{Control, Reload};

@@ -68,7 +68,7 @@ pub(crate) enum SplitFault {
 pub(crate) struct State {
     pub(crate) identities: Identities,
     pub(crate) pools: BTreeMap<Arc<str>, LivingPool>,
-    filters: Kept,
+    pub(crate) filters: Kept,
     rng: Rng,
     pub(crate) reload: Reload,
     /// Changes of backends' states, by pool, backend, what it became, and the cause's word.

@@ -11,6 +11,7 @@ use plimsoll_core::pool::View;
 use plimsoll_core::time::Now;
 
 use crate::config::Plan;
+use crate::files::FileStatus;
 use crate::living::{LivingPool, PoolStatus};
 use crate::metrics::Naming;
 use crate::publish::{Control, Reload, Transitions};
@@ -67,6 +68,12 @@ impl Control {
     pub fn reloads(&self) -> (u64, u64) {
         // None can be made yet.
         (0, 0)
+    }
+
+    /// How the files that filters name stand, by their paths.
+    pub fn files(&self) -> Vec<FileStatus> {
+        let files = self.state().filters.files().clone();
+        files.status()
     }
 
     /// How all pools stand, by name.

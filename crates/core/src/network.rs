@@ -37,6 +37,12 @@ impl Network {
         widened(address) & self.mask == self.base
     }
 
+    /// The first and the last address, as IPv6 ones.
+    fn range(&self) -> (u128, u128) {
+        (self.base, self.base | !self.mask)
+    }
+
+    /// Reads `10.0.0.0/8`, or a single address.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         match text.split_once('/') {
             Some((address, prefix)) => Network::new(address.parse().ok()?, prefix.parse().ok()?),
@@ -45,6 +51,36 @@ impl Network {
                 Network::new(address, if address.is_ipv4() { 32 } else { 128 })
             }
         }
+    }
+}
+
+/// Many networks, of which the one that an address is in is found in the logarithm of their number: ranges that neither
+/// touch nor overlap, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkSet(Vec<(u128, u128)>);
+
+impl NetworkSet {
+    /// Whether `address` is in one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = widened(address);
+        let after = self.0.partition_point(|(first, _)| *first <= address);
+        after.checked_sub(1).is_some_and(|at| address <= self.0[at].1)
+    }
+}
+
+impl FromIterator<Network> for NetworkSet {
+    fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
+        let mut ranges: Vec<(u128, u128)> = networks.into_iter().map(|network| network.range()).collect();
+        ranges.sort_unstable();
+        ranges.dedup_by(|next, before| {
+            let touches = before.1.checked_add(1).is_none_or(|end| next.0 <= end);
+            if touches {
+                before.1 = before.1.max(next.1);
+            }
+            touches
+        });
+        ranges.shrink_to_fit();
+        NetworkSet(ranges)
     }
 }
 
@@ -67,7 +103,50 @@ impl Decode for Network {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn addresses() -> impl Strategy<Value = IpAddr> {
+        // Few bits that differ, so that networks meet addresses.
+        let near = |bits: u32| 0..=bits;
+        prop_oneof![
+            near(0x3ff).prop_map(|low| IpAddr::from((0x0a00_0000 | low).to_be_bytes())),
+            near(0x3ff).prop_map(|low| IpAddr::from(((0x2001_0db8_u128 << 96) | u128::from(low)).to_be_bytes())),
+            near(0xff).prop_map(|low| IpAddr::from((0xffff_0a00_0000_u128 | u128::from(low)).to_be_bytes())),
+            any::<u32>().prop_map(|bits| IpAddr::from(bits.to_be_bytes())),
+            any::<u128>().prop_map(|bits| IpAddr::from(bits.to_be_bytes())),
+        ]
+    }
+
+    fn networks() -> impl Strategy<Value = Network> {
+        (addresses(), 0..=128_u8).prop_filter_map("a prefix that is too long", |(address, prefix)| {
+            let prefix = if address.is_ipv4() { prefix / 4 } else { prefix };
+            Network::new(address, prefix)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_holds_what_its_networks_hold(
+            list in proptest::collection::vec(networks(), 0..20),
+            asked in proptest::collection::vec(addresses(), 1..20),
+        ) {
+            let set: NetworkSet = list.iter().copied().collect();
+            for address in asked {
+                let linear = list.iter().any(|network| network.contains(address));
+                prop_assert_eq!(set.contains(address), linear, "{}", address);
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_keeps_ranges_that_touch_as_one() {
+        let set = |list: &[&str]| -> NetworkSet { list.iter().filter_map(|text| Network::parse(text)).collect() };
+        assert_eq!(set(&["10.0.0.0/9", "10.128.0.0/9", "10.1.2.3"]), set(&["10.0.0.0/8"]));
+        assert_eq!(set(&["::/0", "ffff::/16"]).0, [(0, u128::MAX)]);
+        assert!(!set(&[]).contains("10.0.0.1".parse().unwrap()));
+    }
 
     #[test]
     fn addresses_are_in_their_networks_and_in_no_other() {

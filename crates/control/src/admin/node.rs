@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::problem::Problem;
+use crate::files::FileStatus;
 use crate::metrics::Format;
 use crate::status::Readiness;
 
@@ -76,7 +77,17 @@ pub(super) async fn status(State(api): State<Api>) -> axum::Json<Value> {
             "result": if reload.errors.is_empty() { "ok" } else { "error" },
             "errors": reload.errors,
         },
+        "files": control.files().iter().map(file).collect::<Vec<_>>(),
     }))
+}
+
+fn file(status: &FileStatus) -> Value {
+    json!({
+        "path": status.path.display().to_string(),
+        "loaded_at": status.loaded_at.map(rfc3339),
+        "entries": status.entries,
+        "error": status.error,
+    })
 }
 
 /// A time as the API writes it.

@@ -246,6 +246,12 @@ fn status() -> Value {
             "result": { "enum": ["ok", "error"] },
             "errors": { "type": "array", "items": text() },
         })),
+        "files": { "type": "array", "items": object(&json!({
+            "path": text(),
+            "loaded_at": { "type": ["string", "null"], "format": "date-time" },
+            "entries": count(),
+            "error": or_null("string"),
+        })) },
     }))
 }
 

@@ -1,7 +1,7 @@
 //! `deny`: clients of these networks get 403.
 
-use super::networks::Networks;
-use super::{Filter, FilterCx, FilterKind, Flow, Keep, RequestView};
+use super::networks::{Clients, Networks, Place, file_use};
+use super::{FileName, FileUse, Filter, FilterCx, FilterKind, Flow, Keep, RequestView};
 use crate::document;
 use crate::outcome::Reason;
 use crate::reply::Reply;
@@ -11,23 +11,29 @@ document! {
     pub struct Deny {
         /// A network, or a list of them.
         cidr: Networks = Networks::default(),
-    } later { "cidr_file" }
-}
-
-impl FilterKind for Deny {
-    fn build(&self, _: &mut dyn Keep) -> Box<dyn Filter> {
-        Box::new(self.clone())
+        /// A file with one network or address a line; it is watched.
+        cidr_file: Option<FileName>,
     }
 }
 
-impl Filter for Deny {
+impl FilterKind for Deny {
+    fn build(&self, keep: &mut dyn Keep) -> Box<dyn Filter> {
+        Box::new(Denied(Clients::build(&self.cidr, self.cidr_file.as_ref(), keep)))
+    }
+
+    fn files(&mut self) -> Vec<FileUse<'_>> {
+        file_use(&mut self.cidr_file)
+    }
+}
+
+/// The clients that are refused.
+struct Denied(Clients);
+
+impl Filter for Denied {
     fn request(&self, _: &mut RequestView<'_>, cx: &mut FilterCx<'_>) -> Flow {
-        let client = cx.client;
-        if !self.cidr.contain(client) {
-            cx.say(|| format!("{client} is in none of the networks"));
-            return Flow::Next;
+        match self.0.place(cx) {
+            Place::Outside => Flow::Next,
+            Place::Inside | Place::Unknown => Flow::Reply(Reply::reason(Reason::Denied)),
         }
-        cx.say(|| format!("{client} is in one of the networks"));
-        Flow::Reply(Reply::reason(Reason::Denied))
     }
 }

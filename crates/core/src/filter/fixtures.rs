@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Changes, Done, Filter, FilterCx, FilterKind, Flow, Keep, RequestView};
+use super::{Changes, Done, FileName, Filter, FilterCx, FilterKind, Flow, Keep, RequestView, Slot};
 use crate::document::{Decode, Entry, Faults, Json, Node, Span, Value};
 use crate::rng::Rng;
 use crate::route::{Asked, Fields, Target};
@@ -21,6 +21,10 @@ impl Keep for KeepOne {
 
     fn state(&mut self, make: &mut dyn FnMut() -> Arc<dyn Any + Send + Sync>) -> Arc<dyn Any + Send + Sync> {
         self.0.get_or_insert_with(make).clone()
+    }
+
+    fn file(&mut self, _: &FileName, fresh: Arc<dyn Slot>) -> Arc<dyn Slot> {
+        fresh
     }
 }
 

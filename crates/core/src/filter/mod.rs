@@ -12,6 +12,7 @@ mod edits;
 mod expression;
 #[cfg(test)]
 mod fixtures;
+mod held;
 mod key;
 mod networks;
 mod passage;
@@ -22,6 +23,7 @@ mod view;
 pub use chain::{Chain, Ran};
 pub use changes::Changes;
 pub use edits::{Chosen, Edited, Edits, FRAMING, FieldMap, FieldName, is_token};
+pub use held::{Contents, FILE_BYTES_MAX, FileName, FileUse, Held, Slot, Wrong};
 pub use passage::{Decided, Progress, Visitor};
 pub use redirect::Redirect;
 pub use registry::FilterEntry;
@@ -40,6 +42,7 @@ filters! {
     "allow" => allow::Allow,
     "deny" => deny::Deny,
     "rate-limit" => rate_limit::RateLimit,
+    "map" => map::Map,
 }
 
 /// What changes a request's head, or answers it.
@@ -57,6 +60,11 @@ pub trait Filter: Send + Sync {
 pub trait FilterKind {
     /// Builds it. What it counts by comes from `keep`, and so lives through reloads.
     fn build(&self, keep: &mut dyn Keep) -> Box<dyn Filter>;
+
+    /// The files that it names.
+    fn files(&mut self) -> Vec<FileUse<'_>> {
+        Vec::new()
+    }
 }
 
 /// What lives longer than one generation of the configuration.
@@ -66,6 +74,9 @@ pub trait Keep {
 
     /// The state of the filter that is being built: what was kept of it, or else what `make` makes.
     fn state(&mut self, make: &mut dyn FnMut() -> Arc<dyn Any + Send + Sync>) -> Arc<dyn Any + Send + Sync>;
+
+    /// Where the contents of `file` are: a slot of the kind of `fresh`, which is taken when there is none yet.
+    fn file(&mut self, file: &FileName, fresh: Arc<dyn Slot>) -> Arc<dyn Slot>;
 }
 
 /// What a filter makes of a request.

@@ -3,11 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Chain, Changes, Done, Errand, FilterCx, Ran, RequestView};
+use super::{Chain, Changes, Done, Edited, Errand, FilterCx, Ran, RequestView};
 use crate::decision::Decision;
 use crate::reply::Reply;
 use crate::rng::Rng;
-use crate::route::Asked;
+use crate::route::{Asked, RequestHead};
 use crate::snapshot::{Action, HttpService, PoolIndex, Snapshot};
 use crate::time::Now;
 
@@ -109,7 +109,16 @@ impl Snapshot {
             if let Some(decided) = passage.filter(&service.filters, progress, done.take()) {
                 return decided;
             }
-            let Some(taken) = service.routes.find(&asked.head(), passage.record.as_deref_mut()) else {
+            // The listener's filters have had their say on the fields.
+            let fields = Edited {
+                fields: asked.fields,
+                edits: &progress.changes.request,
+            };
+            let head = RequestHead {
+                fields: &fields,
+                ..asked.head()
+            };
+            let Some(taken) = service.routes.find(&head, passage.record.as_deref_mut()) else {
                 return Decided::NoRoute;
             };
             progress.route = Some(taken.route.index);

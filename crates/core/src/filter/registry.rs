@@ -26,6 +26,11 @@ macro_rules! filters {
                 match self { $( FilterConfig::$type(filter) => filter.build(keep) ),* }
             }
 
+            /// The files that it names.
+            pub fn files(&mut self) -> Vec<FileUse<'_>> {
+                match self { $( FilterConfig::$type(filter) => filter.files() ),* }
+            }
+
             fn from_table(
                 kind: &str,
                 table: &$crate::document::Node,

@@ -45,3 +45,4 @@ mod tcp;
 mod timeouts;
 mod upgrade;
 mod waiting;
+mod watched_files;

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use plimsoll_core::document::{Faults, Span};
+use plimsoll_core::filter::FilterEntry;
 
-use super::super::file::{AccessTarget, File, Health, Tried};
+use super::super::file::{AccessTarget, File, FilterUse, Health, Tried};
 use super::super::source::Sources;
-use crate::{access, admin};
+use crate::{access, admin, files};
 
 /// Adds an error for each file that cannot be used. What a text names that came from no file is not looked at: it is
 /// relative to nothing.
@@ -25,6 +26,14 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
     if let AccessTarget::File(path) = &file.log.access.value {
         check(file.log.access.span, path, &|path| access::check(path).err().map(told));
     }
+    for mut entry in filters(file) {
+        for named in entry.config.files() {
+            let name = &named.name;
+            check(name.span, &name.written, &|path| {
+                files::judge(path, &name.written, &*(named.slot)())
+            });
+        }
+    }
     check_programs(file, sources, faults);
 }
 
@@ -41,6 +50,20 @@ fn check_programs(file: &File, sources: &Sources, faults: &mut Faults) {
             faults.error(words.span, "programs are named by a configuration's file alone");
         }
     }
+}
+
+/// All filters, wherever they are written.
+fn filters(file: &File) -> Vec<FilterEntry> {
+    let listeners = file.listeners.read();
+    let routes = file.routes.0.iter().filter_map(|item| item.value.as_ref());
+    let uses = listeners.flat_map(|(_, _, listener)| &listener.filters);
+    let own = uses.chain(routes.flat_map(|route| &route.filters));
+    let own = own.filter_map(|written| match &written.value {
+        FilterUse::One(entry) => Some((**entry).clone()),
+        FilterUse::Chain(_) => None,
+    });
+    let chains = file.filters.read().flat_map(|(_, _, chain)| chain.chain.iter());
+    own.chain(chains.map(|entry| entry.value.clone())).collect()
 }
 
 fn told(error: impl std::error::Error) -> String {

@@ -32,8 +32,8 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
     names.sort_unstable();
     let pools: BTreeMap<&str, PoolIndex> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
     let drain_timeout = file.server.drain_timeout.map_or(DRAIN_TIMEOUT, |pause| pause.0);
-    let mut routes = routes::routes(file, &pools);
-    let listeners = listeners(file, &pools, &mut routes);
+    let mut routes = routes::routes(file, sources, &pools);
+    let listeners = listeners(file, sources, &pools, &mut routes);
     Plan {
         workers: file.server.workers.0.map(|number| number as usize),
         zone: file.server.zone.clone(),
@@ -102,6 +102,7 @@ fn backend_name(backend: &Backend) -> String {
 
 fn listeners(
     file: &File,
+    sources: &Sources,
     pools: &BTreeMap<&str, PoolIndex>,
     routes: &mut Vec<super::plan::RoutePlan>,
 ) -> Vec<ListenerPlan> {
@@ -124,7 +125,7 @@ fn listeners(
             .map_or(Protocol::Http, |protocol| protocol.value);
         let idle = listener.timeouts.idle;
         let service = match (protocol, pool) {
-            (Protocol::Http, catch_all) => ServicePlan::Http(http(file, name, listener, catch_all, routes)),
+            (Protocol::Http, catch_all) => ServicePlan::Http(http((file, sources), name, listener, catch_all, routes)),
             (Protocol::Tcp, Some(pool)) => ServicePlan::Tcp(TcpService {
                 pool,
                 idle_timeout: idle.map_or(TCP_IDLE, |timeout| timeout.0),
@@ -142,7 +143,7 @@ fn listeners(
 }
 
 fn http(
-    file: &File,
+    (file, sources): (&File, &Sources),
     name: &str,
     listener: &Listener,
     catch_all: Option<PoolIndex>,
@@ -160,7 +161,7 @@ fn http(
     let own = &listener.timeouts;
     let or = |own: &Option<Located<Timeout>>, default: Duration| own.as_ref().map_or(default, |own| own.value.0);
     HttpPlan {
-        filters: routes::filters(file, &listener.filters),
+        filters: routes::filters(file, sources, &listener.filters),
         rules,
         health_path: listener.health_path.as_ref().map(|path| path.value.0.clone()),
         keepalive_requests: listener

@@ -13,10 +13,11 @@ use plimsoll_core::split::{Share, Split};
 
 use super::super::file::{File, FilterUse, Keyed, Many, Match, Part, RetryOn, RetryTable, Route, Upgrade, ValueRule};
 use super::super::plan::{RouteIndex, RoutePlan};
+use super::super::source::Sources;
 use super::route_name;
 
 /// All routes of the file, in its order.
-pub(super) fn routes(file: &File, pools: &BTreeMap<&str, PoolIndex>) -> Vec<RoutePlan> {
+pub(super) fn routes(file: &File, sources: &Sources, pools: &BTreeMap<&str, PoolIndex>) -> Vec<RoutePlan> {
     file.routes
         .0
         .iter()
@@ -25,7 +26,7 @@ pub(super) fn routes(file: &File, pools: &BTreeMap<&str, PoolIndex>) -> Vec<Rout
             let route = item.value.as_ref()?;
             Some(RoutePlan {
                 name: route_name(route, position),
-                filters: filters(file, &route.filters),
+                filters: filters(file, sources, &route.filters),
                 action: action(route, pools)?,
                 timeout: route.timeout.as_ref().map(|timeout| timeout.value.0),
                 retry: retry(&route.retry),
@@ -57,8 +58,8 @@ pub(super) fn catch_all(listener: &str, pool: PoolIndex) -> RoutePlan {
     }
 }
 
-/// The filters that `uses` names, those of chains in their places.
-pub(super) fn filters(file: &File, uses: &[Located<FilterUse>]) -> Vec<FilterEntry> {
+/// The filters that `uses` names, those of chains in their places, with their files where they are.
+pub(super) fn filters(file: &File, sources: &Sources, uses: &[Located<FilterUse>]) -> Vec<FilterEntry> {
     let chain = |name: &str| {
         let chains = file.filters.read();
         chains
@@ -75,6 +76,9 @@ pub(super) fn filters(file: &File, uses: &[Located<FilterUse>]) -> Vec<FilterEnt
                 entries.extend(named.map(|entry| entry.value.clone()));
             }
         }
+    }
+    for named in entries.iter_mut().flat_map(|entry| entry.config.files()) {
+        named.name.path = sources.resolve(named.name.span, &named.name.written);
     }
     entries
 }

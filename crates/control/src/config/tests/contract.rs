@@ -24,7 +24,6 @@ fn the_whole_contract_is_known_and_what_is_not_built_says_so() {
         "user",
         "secret_files",
         "max_connections_per_client",
-        "cidr_file",
         "proxy_protocol",
         "http3",
         "tls",
