@@ -35,6 +35,7 @@ impl Default for Kept {
         Kept {
             seed: RandomState::new().hash_one(0),
             before: BTreeMap::new(),
+            files: Arc::default(),
             now: BTreeMap::new(),
         }
     }

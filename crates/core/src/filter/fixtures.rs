@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Changes, Done, FileName, Filter, FilterCx, FilterKind, Flow, Keep, RequestView, Slot};
+use super::{Changes, FileName, Filter, FilterCx, FilterKind, Flow, Keep, RequestView, Slot};
 use crate::document::{Decode, Entry, Faults, Json, Node, Span, Value};
 use crate::rng::Rng;
 use crate::route::{Asked, Fields, Target};
@@ -146,11 +146,6 @@ impl Request {
     /// What `filter` says that it would make of it.
     pub(super) fn question(&self, filter: &dyn Filter) -> Asking {
         self.put(|head, cx| filter.request(head, cx), true)
-    }
-
-    /// What `filter` makes of it after an errand.
-    pub(super) fn resume(&self, filter: &dyn Filter, done: Done) -> Asking {
-        self.put(|head, cx| filter.resume(done, head, cx), false)
     }
 
     fn put(&self, ask: impl FnOnce(&mut RequestView<'_>, &mut FilterCx<'_>) -> Flow, question: bool) -> Asking {
