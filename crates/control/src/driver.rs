@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_core::name::{BackendId, NameId};
-use plimsoll_core::upcall::Alarms;
+use plimsoll_core::upcall::{Alarms, Cuts};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -40,9 +40,9 @@ impl Alarms for Suspects {
 /// The shortest time between two looks: what happens meanwhile is looked at together.
 const REST: Duration = Duration::from_millis(5);
 
-/// Runs the control plane until it is dropped.
-pub async fn drive(control: Arc<Control>, suspects: mpsc::Receiver<(NameId, BackendId)>) {
-    tokio::join!(follow(control.clone(), suspects), watch(control));
+/// Runs the control plane until it is dropped. `cuts` ends connections that the workers hold.
+pub async fn drive(control: Arc<Control>, suspects: mpsc::Receiver<(NameId, BackendId)>, cuts: Arc<dyn Cuts>) {
+    tokio::join!(follow(control.clone(), suspects, cuts), watch(control));
 }
 
 /// Looks after the files that filters name.
@@ -59,7 +59,7 @@ async fn watch(control: Arc<Control>) {
 }
 
 /// Follows what happens to backends and what is published.
-async fn follow(control: Arc<Control>, mut suspects: mpsc::Receiver<(NameId, BackendId)>) {
+async fn follow(control: Arc<Control>, mut suspects: mpsc::Receiver<(NameId, BackendId)>, cuts: Arc<dyn Cuts>) {
     let mut probes: HashMap<Target, JoinHandle<()>> = HashMap::new();
     let mut generation = 0;
     loop {
@@ -68,7 +68,8 @@ async fn follow(control: Arc<Control>, mut suspects: mpsc::Receiver<(NameId, Bac
             generation = newest;
             reconcile(&control, &mut probes);
         }
-        let wait = control.tick().map_or(LOOK, |at| at.since(control.now()).min(LOOK));
+        let next = [control.tick(), control.cut(&*cuts)].into_iter().flatten().min();
+        let wait = next.map_or(LOOK, |at| at.since(control.now()).min(LOOK));
         tokio::select! {
             Some((pool, backend)) = suspects.recv() => control.suspect(pool, backend),
             () = control.changed.notified() => {}

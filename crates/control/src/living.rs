@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use plimsoll_core::backend::Backend;
 use plimsoll_core::balance::PolicyConfig;
-use plimsoll_core::health::{CheckRules, Initial, Outlier};
+use plimsoll_core::health::{CheckRules, Initial, Outlier, State};
 use plimsoll_core::membership::{Condition, MemberStatus, Membership, Rules, Spec, Transition};
 use plimsoll_core::name::{BackendId, NameId, Names};
 use plimsoll_core::pool::{Pool, View};
 use plimsoll_core::time::Now;
+use plimsoll_core::upcall::Cuts;
 
 use crate::config::{BackendPlan, CheckPlan, PoolPlan};
 use crate::metrics::Naming;
@@ -99,6 +100,8 @@ pub struct LivingPool {
     pub(crate) panicking: bool,
     /// Since when it has been there.
     pub(crate) since: Now,
+    /// Backends whose connections are to be cut, once the view without them is out.
+    to_cut: Vec<BackendId>,
 }
 
 /// How a pool and its backends stand.
@@ -159,6 +162,7 @@ impl LivingPool {
         };
         let published = membership.revision();
         let check = plan.check.clone();
+        let to_cut = unhealthy(&pool, &transitions).collect();
         (
             LivingPool {
                 pool,
@@ -168,6 +172,7 @@ impl LivingPool {
                 paced_until: now,
                 panicking,
                 since,
+                to_cut,
             },
             transitions,
         )
@@ -182,6 +187,20 @@ impl LivingPool {
             panicking: self.panicking,
             backends: self.membership.status(&self.pool.policy, now),
         }
+    }
+
+    /// Takes note of whose connections are to be cut.
+    pub(crate) fn note(&mut self, transitions: &[Transition]) {
+        self.to_cut.extend(unhealthy(&self.pool, transitions));
+    }
+
+    /// Has the connections cut that are to be, unless the view without their backends is not out yet. False when workers
+    /// were too busy to be told.
+    pub(crate) fn cut(&mut self, cuts: &dyn Cuts) -> bool {
+        if self.membership.revision() == self.published {
+            self.to_cut.retain(|backend| !cuts.cut(*backend));
+        }
+        self.to_cut.is_empty()
     }
 
     /// How long the next view has to wait for its turn.
@@ -207,6 +226,17 @@ impl LivingPool {
     pub(crate) fn view(&self, now: Now) -> View {
         self.membership.view(&self.pool.policy, now, None)
     }
+}
+
+/// The backends that have become unhealthy, where that ends their connections.
+fn unhealthy(pool: &Pool, transitions: &[Transition]) -> impl Iterator<Item = BackendId> {
+    let wanted = if pool.settings.closes_unhealthy {
+        transitions
+    } else {
+        &[]
+    };
+    let unhealthy = wanted.iter().filter(|transition| transition.to == State::Unhealthy);
+    unhealthy.map(|transition| transition.backend)
 }
 
 fn spec(pool: &Arc<str>, plan: &BackendPlan, identities: &mut Identities) -> Spec {

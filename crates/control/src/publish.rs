@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use plimsoll_core::balance::PolicyConfig;
@@ -14,12 +14,16 @@ use plimsoll_core::route::RouteTable;
 use plimsoll_core::snapshot::{Action, HttpService, Listener, Route, Service, Snapshot};
 use plimsoll_core::split::Share;
 use plimsoll_core::time::Now;
+use plimsoll_core::upcall::Cuts;
 use tokio::sync::Notify;
 
 use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
 use crate::kept::Kept;
 use crate::living::{Identities, LivingPool};
 use crate::metrics::Series;
+
+/// The time until connections are tried to be cut again that could not be.
+const CUT_AGAIN: Duration = Duration::from_millis(10);
 
 /// How the last attempt to load a configuration went.
 #[derive(Clone, Debug)]
@@ -157,6 +161,7 @@ impl Control {
         for event in events {
             transitions.extend(living.membership.apply(event, now, rng));
         }
+        living.note(&transitions);
         publish_if_due(living, now);
         count(counts, pool, &transitions);
         drop(state);
@@ -185,6 +190,7 @@ impl Control {
         } = &mut *state;
         for (name, living) in pools {
             let transitions = living.membership.tick(now, rng);
+            living.note(&transitions);
             count(counts, name, &transitions);
             if !transitions.is_empty() {
                 reports.push((name.clone(), transitions));
@@ -199,6 +205,16 @@ impl Control {
             report(&name, &transitions);
         }
         next
+    }
+
+    /// Has connections cut to backends that have become unhealthy, in pools that want it. When to come again.
+    pub(crate) fn cut(&self, cuts: &dyn Cuts) -> Option<Now> {
+        let mut state = self.state();
+        let left = state
+            .pools
+            .values_mut()
+            .filter_map(|living| (!living.cut(cuts)).then_some(()));
+        (left.count() > 0).then(|| self.now() + CUT_AGAIN)
     }
 
     /// Balances the pool `name` by `policy` from now on: another pool over the same living backends, in one swap of the

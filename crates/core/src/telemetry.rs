@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -136,6 +137,30 @@ impl Mirrored {
     }
 }
 
+/// A count for each of [`Reason::ALL`], in their order.
+#[derive(Clone, Copy, Debug)]
+pub struct ByReason([u64; Reason::ALL.len()]);
+
+impl Default for ByReason {
+    fn default() -> Self {
+        ByReason([0; Reason::ALL.len()])
+    }
+}
+
+impl Deref for ByReason {
+    type Target = [u64; Reason::ALL.len()];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for ByReason {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
 /// One worker's counts since they were last taken.
 #[derive(Debug, Default)]
 pub struct Shard {
@@ -150,9 +175,9 @@ pub struct Shard {
     /// Copies of requests, by the pool that they went to.
     pub mirrored: HashMap<(NameId, Mirrored), u64, IdState>,
     /// Failures, by their place in [`Reason::ALL`].
-    pub failures: [u64; Reason::ALL.len()],
+    pub failures: ByReason,
     /// What filters on trial would have refused, by reason.
-    pub rehearsed: [u64; Reason::ALL.len()],
+    pub rehearsed: ByReason,
     /// Keys of limits that were forgotten because a table was full.
     pub crowded_out: u64,
     /// Failures whose retry the budget refused.
@@ -243,10 +268,10 @@ impl Shard {
         for (key, theirs) in other.mirrored {
             *self.mirrored.entry(key).or_default() += theirs;
         }
-        for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
+        for (mine, theirs) in self.failures.iter_mut().zip(*other.failures) {
             *mine += theirs;
         }
-        for (mine, theirs) in self.rehearsed.iter_mut().zip(other.rehearsed) {
+        for (mine, theirs) in self.rehearsed.iter_mut().zip(*other.rehearsed) {
             *mine += theirs;
         }
         self.crowded_out += other.crowded_out;

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod connect;
+mod cut;
 mod descriptors;
 mod listen;
 mod relay;
@@ -10,6 +11,7 @@ mod timer;
 
 pub use buffer::{BLOCK, Blocks, Buffer, GROWN_MAX};
 pub use connect::{connect, is_shortage};
+pub use cut::Cut;
 pub use descriptors::raise_limit;
 pub use listen::{BACKLOG, is_ours, listen};
 pub use relay::{Relayed, relay};

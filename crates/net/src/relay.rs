@@ -21,6 +21,8 @@ pub enum Relayed {
     Closed,
     /// Neither side said anything for the idle timeout.
     Idle,
+    /// The second socket was ended from outside ([`Cut`](crate::Cut)).
+    Cut,
     /// The first socket (the client's) failed.
     FirstFailed(io::Error),
     /// The second socket (the backend's) failed.
@@ -88,7 +90,7 @@ impl Flow<'_> {
     }
 }
 
-/// Relays between `first` and `second` until both have ended, one fails, or nothing moves for `idle`.
+/// Relays between `first` and `second` until both have ended, one fails, `second` is cut, or nothing moves for `idle`.
 /// `moved` counts the bytes from first to second and back while they move.
 pub async fn relay(
     first: &mut Socket,
@@ -114,6 +116,10 @@ pub async fn relay(
     let mut deadline = timer.after(idle);
     let mut failed = None;
     poll_fn(|cx| {
+        // Before anything is moved: neither side may be reading.
+        if second.poll_cut(cx).is_ready() {
+            return Poll::Ready(Relayed::Cut);
+        }
         // An end that takes no more may have said something before: its last words are passed on.
         let forth_done = match forth.poll(cx, first, second) {
             Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(Relayed::FirstFailed(error)),

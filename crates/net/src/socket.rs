@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,19 +13,42 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
+use crate::cut::Cut;
 
 /// A connected TCP socket.
-pub struct Socket(TcpStream);
+pub struct Socket {
+    stream: TcpStream,
+    /// What may end it from outside.
+    cut: Option<Rc<Cut>>,
+}
 
 impl Socket {
     /// Wraps a connected stream.
     pub fn new(stream: TcpStream) -> Self {
-        Socket(stream)
+        Socket { stream, cut: None }
+    }
+
+    /// Lets `cut` end it: from then on it reads as a connection that was reset.
+    pub fn cut_by(mut self, cut: Option<Rc<Cut>>) -> Self {
+        self.cut = cut;
+        self
+    }
+
+    /// Ready once it was ended from outside; otherwise the task is woken when it is.
+    pub fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.cut {
+            None => Poll::Pending,
+            Some(cut) => cut.poll(cx),
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| cut.is_done())
     }
 
     /// The stream, for a codec of its own.
     pub fn into_stream(self) -> TcpStream {
-        self.0
+        self.stream
     }
 
     /// The other end's address.
@@ -32,7 +56,7 @@ impl Socket {
     /// # Errors
     /// The connection is gone.
     pub fn peer(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
+        self.stream.peer_addr()
     }
 
     /// Our own address.
@@ -40,24 +64,27 @@ impl Socket {
     /// # Errors
     /// The connection is gone.
     pub fn local(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.stream.local_addr()
     }
 
     /// Ready, without a buffer, when there is something to read (or the end).
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_read_ready(cx)
+        self.stream.poll_read_ready(cx)
     }
 
     /// Reads what there is into the buffer's room; 0 is the end. The buffer must have room; one without a block takes
     /// one only when there is something to read.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<usize>> {
+        if self.poll_cut(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         if !buffer.holds_block() {
             ready!(self.poll_readable(cx))?;
         }
         let room = buffer.room();
         debug_assert!(!room.is_empty(), "a read into no room would look like the end");
         let mut read = ReadBuf::new(room);
-        ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
         let count = read.filled().len();
         buffer.filled(count);
         Poll::Ready(Ok(count))
@@ -71,14 +98,14 @@ impl Socket {
     pub fn try_fill(&mut self, buffer: &mut Buffer) -> io::Result<Option<usize>> {
         let room = buffer.room();
         let size = room.len();
-        match self.0.try_read(room) {
+        match self.stream.try_read(room) {
             Ok(count) => {
                 buffer.filled(count);
                 if 0 < count && count < size {
                     // There was no more, which the runtime does not conclude here as it does in its own reads: without
                     // this the next look would be a call of the kernel for nothing. What comes from now on is told anew.
                     let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                    let _ = self.0.try_io(Interest::READABLE, nothing);
+                    let _ = self.stream.try_io(Interest::READABLE, nothing);
                 }
                 Ok(Some(count))
             }
@@ -97,7 +124,7 @@ impl Socket {
 
     /// Writes some of `bytes`.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     /// Writes some of `first`, and of `second` behind it, in one call.
@@ -108,7 +135,7 @@ impl Socket {
         if first.is_empty() {
             return self.poll_write(cx, second);
         }
-        Pin::new(&mut self.0).poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
+        Pin::new(&mut self.stream).poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
     }
 
     /// Writes all of `bytes`.
@@ -129,32 +156,33 @@ impl Socket {
     /// Says that nothing more will be written.
     pub fn shutdown_write(&mut self) {
         // When it fails the connection is gone already, which the next read tells.
-        let _ = SockRef::from(&self.0).shutdown(std::net::Shutdown::Write);
+        let _ = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
     }
 
     /// Makes the coming close an abort (RST), so that the other end does not take what it has for the whole.
     pub fn abort(&self) {
         // When it fails the connection is gone already.
-        let _ = SockRef::from(&self.0).set_linger(Some(std::time::Duration::ZERO));
+        let _ = SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 
     /// Whether the connection has ended in both directions, or failed, whatever is still to be read from it.
     pub fn is_over(&self) -> bool {
         // Errors and hang-ups are told without being asked for.
-        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        let mut fds = [PollFd::new(&self.stream, PollFlags::empty())];
         matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
     }
 
     /// Whether a connection that should be silent still is, as far as the runtime has heard: false when the other
     /// end closed it or sent something unasked, which is then lost.
     pub fn is_silent(&self) -> bool {
-        matches!(self.0.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        !self.is_cut()
+            && matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Like [`is_silent`](Self::is_silent), but asks the kernel.
     pub fn is_silent_now(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
-        match SockRef::from(&self.0).peek(&mut byte) {
+        match SockRef::from(&self.stream).peek(&mut byte) {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             Ok(_) => false,
         }

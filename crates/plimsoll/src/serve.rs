@@ -77,7 +77,7 @@ pub(crate) fn serve_while(
     };
     tell_what_is_served(plan, &plane, &admin, workers);
     let drained = runtime.block_on(async {
-        tokio::spawn(drive(control.clone(), ring));
+        tokio::spawn(drive(control.clone(), ring, plane.cuts()));
         tokio::spawn(async move {
             if let Err(error) = admin.serve(api).await {
                 tracing::error!(%error, "the admin API cannot be served");

@@ -4,6 +4,7 @@ mod client;
 mod clock;
 mod http;
 mod line;
+mod links;
 mod log;
 mod plane;
 mod tcp;

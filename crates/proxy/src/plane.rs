@@ -14,7 +14,7 @@ use plimsoll_core::name::BackendId;
 use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::time::Now;
-use plimsoll_core::upcall::{AccessLog, Alarms};
+use plimsoll_core::upcall::{AccessLog, Alarms, Cuts};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -66,6 +66,8 @@ pub(crate) enum Message {
     Shed(Wanted),
     /// A connection was closed for the sake of this worker, whose place this is now.
     Grant(Place),
+    /// End the connections to this backend, which has become unhealthy.
+    Cut(BackendId),
 }
 
 /// What the workers share.
@@ -175,6 +177,11 @@ impl Plane {
         self.tell(|| Message::Reconcile);
     }
 
+    /// What ends connections that the workers hold.
+    pub fn cuts(&self) -> Arc<dyn Cuts> {
+        self.shared.clone()
+    }
+
     /// Stops accepting and lets what is under way go on for `timeout`. [`join`](Self::join) returns when it is over.
     pub fn drain(&self, timeout: Duration) {
         let deadline = self.shared.wiring.clock.now() + timeout;
@@ -204,6 +211,19 @@ impl Plane {
                 std::thread::sleep(INBOX_WAIT);
             }
         }
+    }
+}
+
+impl Cuts for Shared {
+    fn cut(&self, backend: BackendId) -> bool {
+        let full = |inbox: &mpsc::Sender<Message>| {
+            matches!(
+                inbox.try_send(Message::Cut(backend)),
+                Err(mpsc::error::TrySendError::Full(_))
+            )
+        };
+        // All that can be told are, whoever cannot.
+        self.inboxes.iter().filter(|inbox| full(inbox)).count() == 0
     }
 }
 

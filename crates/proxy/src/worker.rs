@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::Connection;
 use crate::line::Lines;
+use crate::links::Links;
 use crate::plane::{Message, Shared, Wanted};
 use crate::{http, tcp};
 
@@ -54,6 +55,7 @@ pub(crate) struct Worker {
     pub(crate) reuse: RefCell<ReuseCache>,
     pub(crate) trunks: http::Trunks,
     pub(crate) lines: Rc<Lines>,
+    pub(crate) links: Links,
     pub(crate) rng: RefCell<Rng>,
     /// Copies of requests that are on their way to mirrors.
     pub(crate) mirrored: Rc<Cell<usize>>,
@@ -108,6 +110,7 @@ impl Worker {
             reuse: RefCell::default(),
             trunks: http::Trunks::default(),
             lines: Rc::default(),
+            links: Links::default(),
             pinned: RefCell::new(Rc::new(Pinned::new(snapshot, &mut rng))),
             snapshot: RefCell::new(Cache::new(shared.wiring.snapshot.clone())),
             rng: RefCell::new(rng),
@@ -131,6 +134,7 @@ impl Worker {
                 Some(Message::Serve(handed)) => self.serve_handed(handed),
                 Some(Message::Shed(wanted)) => self.shed(wanted),
                 Some(Message::Grant(place)) => self.lines.grant(place),
+                Some(Message::Cut(backend)) => self.links.cut(backend),
                 Some(Message::Drain(deadline)) => {
                     self.begin_drain(deadline);
                     break;

@@ -83,11 +83,11 @@ impl Totals {
             *self.mirrored.of([names.name(pool), result.word().into()]) += count;
         }
         self.failures.resize(Reason::ALL.len(), 0);
-        for (mine, theirs) in self.failures.iter_mut().zip(shard.failures) {
+        for (mine, theirs) in self.failures.iter_mut().zip(*shard.failures) {
             *mine += theirs;
         }
         self.rehearsed.resize(Reason::ALL.len(), 0);
-        for (mine, theirs) in self.rehearsed.iter_mut().zip(shard.rehearsed) {
+        for (mine, theirs) in self.rehearsed.iter_mut().zip(*shard.rehearsed) {
             *mine += theirs;
         }
         self.crowded_out += shard.crowded_out;

@@ -65,6 +65,7 @@ reasons! {
     ClientTlsFailed = "client_tls_failed", 0, Client, "The TLS handshake with the client failed.";
     Http2Abuse = "http2_abuse", 0, Client, "The client sent too many frames of a kind that costs us more than it.";
     IdleTimeout = "idle_timeout", 0, Client, "The connection was idle for too long.";
+    BackendUnhealthy = "backend_unhealthy", 0, Ours, "The backend became unhealthy, and its connections were cut.";
     DrainDeadline = "drain_deadline", 0, Ours, "The connection was still open at the drain deadline.";
     Draining = "draining", 503, Ours, "This node is being shut down.";
     Overloaded = "overloaded", 503, Ours, "This node has reached one of its limits.";

@@ -59,6 +59,8 @@ pub struct PoolSettings {
     pub consecutive_errors: u32,
     /// Whether the times of answers are summed up, for backends that are compared by latency.
     pub compares_latency: bool,
+    /// Whether connections to a backend that becomes unhealthy are ended.
+    pub closes_unhealthy: bool,
 }
 
 /// A named group of backends with one policy.

@@ -116,6 +116,7 @@ mod tests {
             response_header_timeout: Duration::from_secs(1),
             consecutive_errors: 0,
             compares_latency: false,
+            closes_unhealthy: false,
         }
     }
 

@@ -109,6 +109,7 @@ impl World {
                 .as_ref()
                 .map_or(0, |outlier| outlier.consecutive_errors),
             compares_latency: (setup.rules.outlier.as_ref()).is_some_and(|outlier| outlier.latency.is_some()),
+            closes_unhealthy: false,
         };
         let config = PolicyConfig::named("round-robin").unwrap();
         let pool = Arc::new(Pool::new(NameId(0), "p", config, settings, View::default()));

@@ -24,6 +24,7 @@ mod http2_streams;
 mod killed;
 mod limits;
 mod mirror;
+mod on_unhealthy;
 mod operate;
 mod outlier;
 mod pipelining;

@@ -196,6 +196,7 @@ impl Forward<'_> {
         match relayed {
             Relayed::Idle if exchange.timer.is_expired() => self.finished.cut(Reason::DrainDeadline),
             Relayed::Idle => self.finished.cut(Reason::IdleTimeout),
+            Relayed::Cut => self.finished.cut(Reason::BackendUnhealthy),
             Relayed::FirstFailed(_) => self.finished.cut(Reason::ClientClosed),
             Relayed::SecondFailed(_) => self.finished.cut(Reason::BackendReset),
             Relayed::Closed => {}

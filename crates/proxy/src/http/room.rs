@@ -90,10 +90,12 @@ impl Forward<'_> {
         let begun = self.worker.now();
         let until = self.connect_until(exchange);
         let backend = lease.backend();
+        let cut = self.worker.links.link(&self.pool.settings, backend.id);
         match exchange.connect(backend.address, until).await? {
             Ok(socket) => {
                 self.finished.connect = Some(self.worker.now().since(begun));
                 self.worker.shard().backend_connection(self.pool.id, backend.id, false);
+                let socket = socket.cut_by(cut);
                 Ok(Upstream::H1(Connection { socket, place }))
             }
             Err(Reason::ConnectTimeout) if self.is_late(exchange.timer) => {

@@ -49,6 +49,13 @@ pub(super) async fn forward(
         Relayed::Closed => {}
         Relayed::Idle if connection.timer.is_expired() => finished.cut(Reason::DrainDeadline),
         Relayed::Idle => finished.cut(Reason::IdleTimeout),
+        Relayed::Cut => {
+            finished.cut(Reason::BackendUnhealthy);
+            // Neither side may take what it has for the whole, and its checks have said what there is to say about it.
+            backend.abort();
+            connection.socket.abort();
+            outcome = Outcome::Cancelled;
+        }
         Relayed::FirstFailed(_) => {
             finished.cut(Reason::ClientClosed);
             // The backend must not take what it has for the whole.
@@ -91,6 +98,7 @@ async fn reach(
         finished.backend = Some(lease.backend().id);
         let reason = if let Some(place) = lease.backend().place(lease.limits().connections) {
             let until = timer.after(pool.settings.connect_timeout);
+            let cut = client.worker.links.link(&pool.settings, lease.backend().id);
             match timer.within(until, connect(lease.backend().address)).await {
                 Ok(Ok(socket)) => {
                     let latency = client.worker.now().since(begun);
@@ -102,7 +110,7 @@ async fn reach(
                         .worker
                         .shard()
                         .backend_connection(pool.id, lease.backend().id, false);
-                    return Some((lease, (socket, place), latency));
+                    return Some((lease, (socket.cut_by(cut), place), latency));
                 }
                 Ok(Err(error)) => connect_reason(&error),
                 Err(_) => Reason::ConnectTimeout,

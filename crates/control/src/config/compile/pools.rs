@@ -7,7 +7,7 @@ use plimsoll_core::document::Located;
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings};
 
-use super::super::file::{Backend, Compared, File, Latency, Outlier, Pool, SuccessRate, UpstreamProtocol};
+use super::super::file::{Backend, Compared, File, Latency, OnUnhealthy, Outlier, Pool, SuccessRate, UpstreamProtocol};
 use super::super::plan::{BackendPlan, OutlierPlan, PoolPlan};
 use super::super::source::Sources;
 use super::{DEFAULT_POLICY, backend_name, health};
@@ -53,6 +53,7 @@ fn plan(name: &str, pool: &Pool, sources: &Sources) -> PoolPlan {
             // Never told when nothing is ejected for it.
             consecutive_errors: outlier.as_ref().map_or(u32::MAX, |outlier| outlier.consecutive_errors),
             compares_latency: outlier.as_ref().is_some_and(|outlier| outlier.latency.is_some()),
+            closes_unhealthy: pool.on_unhealthy == OnUnhealthy::Close,
         },
         backends: pool
             .backends

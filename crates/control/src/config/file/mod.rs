@@ -23,7 +23,7 @@ pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
 pub(super) use matching::{Match, ValueRule};
 pub(super) use outlier::{Compared, Latency, Outlier, OutlierTable, SuccessRate};
 pub(crate) use pool::WEIGHT_MAX;
-pub(super) use pool::{Backend, BackendEntry, Pool, PoolTimeouts, UpstreamProtocol};
+pub(super) use pool::{Backend, BackendEntry, OnUnhealthy, Pool, PoolTimeouts, UpstreamProtocol};
 pub(crate) use route::Part;
 pub(super) use route::{ACTIONS, Mirror, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};

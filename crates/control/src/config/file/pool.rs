@@ -27,6 +27,8 @@ document! {
         pub(in super::super) protocol: UpstreamProtocol = UpstreamProtocol::H1,
         /// How backends are checked: a TCP connection every 2s unless set; false for not at all.
         pub(in super::super) health: Option<Located<Health>>,
+        /// What becomes of the connections to a backend that becomes unhealthy.
+        pub(in super::super) on_unhealthy: OnUnhealthy = OnUnhealthy::Keep,
         /// When backends are ejected for their answers; false for never.
         pub(in super::super) outlier: Outlier = Outlier::Eject(OutlierTable::default()),
         /// Percent healthy under which all backends are used.
@@ -40,7 +42,17 @@ document! {
         /// Whether backends of the node's own zone are preferred, once there are two zones.
         pub(in super::super) zone_aware: bool = true,
     } later {
-        "discover", "drain_timeout", "fallback", "mode", "on_unhealthy", "quarantine", "send_proxy_protocol", "source", "sticky", "tls"
+        "discover", "drain_timeout", "fallback", "mode", "quarantine", "send_proxy_protocol", "source", "sticky", "tls"
+    }
+}
+
+words! {
+    /// What becomes of the connections to a backend that becomes unhealthy.
+    pub(in super::super) enum OnUnhealthy {
+        /// They go on for as long as they last.
+        Keep = "keep",
+        /// They are cut.
+        Close = "close",
     }
 }
 

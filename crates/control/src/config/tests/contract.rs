@@ -34,7 +34,6 @@ fn the_whole_contract_is_known_and_what_is_not_built_says_so() {
         "fallback",
         "send_proxy_protocol",
         "source",
-        "on_unhealthy",
         "cluster",
     ] {
         let marked = format!("«{key}» `{key}` is not built yet");

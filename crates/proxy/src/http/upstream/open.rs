@@ -14,7 +14,7 @@ use h2::{Ping, PingPong};
 use plimsoll_core::backend::Place;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::PoolSettings;
-use plimsoll_net::{Deadline, Timer};
+use plimsoll_net::{Cut, Deadline, Timer};
 use tokio::sync::watch;
 
 use super::Lost;
@@ -61,6 +61,7 @@ pub(crate) fn open(worker: &Rc<Worker>, settings: &PoolSettings, place: Place) {
     let backend = place.backend().clone();
     let (done, opening) = watch::channel(None);
     worker.trunks.open(backend.id, opening);
+    let cut = worker.links.link(settings, backend.id);
     let (worker, connect, idle) = (worker.clone(), settings.connect_timeout, settings.idle_timeout);
     tokio::task::spawn_local(async move {
         let heard = Rc::new(Heard::default());
@@ -88,6 +89,7 @@ pub(crate) fn open(worker: &Rc<Worker>, settings: &PoolSettings, place: Place) {
             pings,
             heard,
             timer,
+            cut,
             idle,
             was_idle: false,
             until: None,
@@ -162,6 +164,8 @@ struct Driven {
     pings: Option<PingPong>,
     heard: Rc<Heard>,
     timer: Timer,
+    /// What ends it when its backend becomes unhealthy, in pools that want that.
+    cut: Option<Rc<Cut>>,
     /// How long it may be idle.
     idle: Duration,
     was_idle: bool,
@@ -176,6 +180,9 @@ struct Driven {
 impl Driven {
     /// Ready once the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>, trunk: &Trunk) -> Poll<()> {
+        if self.cut.as_ref().is_some_and(|cut| cut.poll(cx).is_ready()) {
+            return Poll::Ready(());
+        }
         loop {
             let ended = Pin::new(&mut self.connection).poll(cx);
             self.look(trunk);
