@@ -421,6 +421,7 @@ impl State {
             id: self.identities.names.intern(&plan.name),
             name: plan.name.as_str().into(),
             bind: plan.bind.clone(),
+            max_connections_per_client: plan.max_connections_per_client,
             service,
         }
     }

@@ -101,6 +101,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// The addresses.
     pub bind: Vec<SocketAddr>,
+    /// Connections that one client may have open here; trusted proxies, who speak for many, as many as they like.
+    pub max_connections_per_client: Option<u32>,
     /// What is spoken.
     pub service: Service,
 }

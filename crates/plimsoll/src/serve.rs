@@ -168,7 +168,10 @@ fn log_to_stderr(level: &str) -> anyhow::Result<()> {
 }
 
 fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize) {
-    for ListenerPlan { name, bind, service } in &plan.listeners {
+    for ListenerPlan {
+        name, bind, service, ..
+    } in &plan.listeners
+    {
         let protocol = match service {
             ServicePlan::Http(_) => "http",
             ServicePlan::Tcp(_) => "tcp",

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use plimsoll_core::limit::Held;
 use plimsoll_core::name::NameId;
 use plimsoll_core::time::Now;
 use plimsoll_net::{Buffer, Socket, Timer};
@@ -28,6 +29,8 @@ pub(crate) struct Client {
     pub(crate) requests: Cell<u64>,
     /// All workers together carried as many connections as they may when it came.
     one_too_many: bool,
+    /// Its place among the connections of its client, where those are counted.
+    _held: Option<Held>,
 }
 
 /// A client's connection.
@@ -38,7 +41,7 @@ pub(crate) struct Connection {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, peer: SocketAddr, listener: NameId, most: u32) -> Self {
+    fn new(worker: Rc<Worker>, (peer, held): (SocketAddr, Option<Held>), listener: NameId, most: u32) -> Self {
         worker.shared.carried[worker.index].fetch_add(1, Relaxed);
         let before = worker.shared.connections.fetch_add(1, Relaxed);
         worker.shard().listener(listener).opened += 1;
@@ -48,6 +51,7 @@ impl Client {
             born: worker.now(),
             requests: Cell::new(0),
             one_too_many: before >= most,
+            _held: held,
             worker,
         }
     }
@@ -69,7 +73,7 @@ impl Connection {
     pub(crate) fn new(
         worker: Rc<Worker>,
         stream: tokio::net::TcpStream,
-        peer: SocketAddr,
+        peer: (SocketAddr, Option<Held>),
         listener: NameId,
         most: u32,
     ) -> Self {

@@ -1,6 +1,7 @@
 //! The data plane as a whole: its workers' threads, and what they share.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use plimsoll_core::backend::Place;
+use plimsoll_core::limit::Counts;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::Telemetry;
@@ -77,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) carried: Vec<AtomicU32>,
     /// Client connections of all workers.
     pub(crate) connections: AtomicU32,
+    /// Client connections of each client at listeners that limit them.
+    pub(crate) clients: Arc<Counts>,
     pub(crate) draining: AtomicBool,
     inboxes: Vec<mpsc::Sender<Message>>,
     /// Sockets that were bound and not yet fetched by their worker.
@@ -103,6 +107,7 @@ impl Plane {
             wiring,
             carried: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             connections: AtomicU32::new(0),
+            clients: Arc::new(Counts::new(RandomState::new().hash_one(0))),
             draining: AtomicBool::new(false),
             inboxes,
             sockets: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, Cache};
 use plimsoll_core::backend::Place;
+use plimsoll_core::balance::client_bytes;
 use plimsoll_core::filter::Changes;
+use plimsoll_core::limit::{Held, Room};
 use plimsoll_core::name::NameId;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::{AcquireCx, Lease, Refusal, ViewReader};
-use plimsoll_core::rng::Rng;
+use plimsoll_core::rng::{Rng, SeededState};
 use plimsoll_core::snapshot::{Listener, PoolIndex, Service, Snapshot};
 use plimsoll_core::telemetry::Shard;
 use plimsoll_core::time::Now;
@@ -256,7 +259,10 @@ impl Worker {
         if self.shared.connections.load(Relaxed) >= most.saturating_add(REFUSED_MAX) {
             return self.shard().failure(Reason::Overloaded);
         }
-        let connection = Connection::new(self.clone(), stream, peer, listener, most);
+        let Ok(held) = self.hold_place(&pinned, found, peer) else {
+            return self.shard().failure(Reason::ConcurrencyLimited);
+        };
+        let connection = Connection::new(self.clone(), stream, (peer, held), listener, most);
         match found.service {
             Service::Http(_) => {
                 tokio::task::spawn_local(http::accept::serve(connection));
@@ -264,6 +270,27 @@ impl Worker {
             Service::Tcp(_) => {
                 tokio::task::spawn_local(tcp::accept::serve(connection));
             }
+        }
+    }
+
+    /// A place among the connections of `peer` at a listener that limits them; an error when it has as many as it may.
+    /// Whoever has too many is not told so: that would cost more than a connection costs him.
+    fn hold_place(&self, pinned: &Pinned, listener: &Listener, peer: SocketAddr) -> Result<Option<Held>, ()> {
+        let Some(most) = listener.max_connections_per_client else {
+            return Ok(None);
+        };
+        if pinned.snapshot.node.trusts(peer.ip()) {
+            return Ok(None);
+        }
+        let clients = &self.shared.clients;
+        let (bytes, count) = client_bytes(peer.ip());
+        let mut key = SeededState(clients.seed()).build_hasher();
+        key.write(&listener.id.0.to_be_bytes());
+        key.write(&bytes[..count]);
+        match clients.hold(key.finish(), most) {
+            Room::Taken(held) => Ok(Some(held)),
+            Room::Unknown => Ok(None),
+            Room::Full(_) => Err(()),
         }
     }
 

@@ -83,6 +83,8 @@ pub struct ListenerPlan {
     pub name: String,
     /// The addresses; at least one.
     pub bind: Vec<SocketAddr>,
+    /// Connections that one client may have open here.
+    pub max_connections_per_client: Option<u32>,
     /// What is spoken.
     pub service: ServicePlan,
 }

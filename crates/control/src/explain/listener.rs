@@ -160,7 +160,9 @@ fn describe(listener: &Listener) -> String {
         Service::Tcp(_) => "tcp",
     };
     let binds: Vec<String> = listener.bind.iter().map(ToString::to_string).collect();
-    format!("{protocol} on {}", binds.join(", "))
+    let each = listener.max_connections_per_client;
+    let each = each.map(|most| format!(", {most} connections a client at the most"));
+    format!("{protocol} on {}{}", binds.join(", "), each.unwrap_or_default())
 }
 
 fn unknown(name: &str, listeners: &[Arc<Listener>]) -> Unanswerable {

@@ -1,6 +1,7 @@
 //! What filters have made of a request so far.
 
 use super::edits::Edits;
+use crate::limit::Held;
 use crate::outcome::Reason;
 
 /// What filters have made of a request so far.
@@ -16,6 +17,8 @@ pub struct Changes {
     pub rehearsed: Vec<Reason>,
     /// Keys of limits that were forgotten for its own, since a table was full.
     pub crowded_out: u32,
+    /// Where it is counted for as long as it is under way.
+    pub held: Vec<Held>,
 }
 
 impl Changes {
@@ -26,10 +29,17 @@ impl Changes {
         self.path = None;
         self.rehearsed.clear();
         self.crowded_out = 0;
+        self.held.clear();
     }
 
     /// Whether they matter once the request is on its way.
     pub fn outlast_head(&self) -> bool {
-        !self.answer.is_empty() || !self.rehearsed.is_empty() || self.crowded_out > 0
+        let Changes {
+            answer,
+            rehearsed,
+            held,
+            ..
+        } = self;
+        !answer.is_empty() || !rehearsed.is_empty() || self.crowded_out > 0 || !held.is_empty()
     }
 }

@@ -41,6 +41,7 @@ filters! {
     "redirect" => redirect::Redirect,
     "allow" => allow::Allow,
     "deny" => deny::Deny,
+    "concurrency-limit" => concurrency_limit::ConcurrencyLimit,
     "rate-limit" => rate_limit::RateLimit,
     "map" => map::Map,
 }

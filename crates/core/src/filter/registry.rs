@@ -61,7 +61,6 @@ const LATER: &[&str] = &[
     "basic-auth",
     "body-limit",
     "compress",
-    "concurrency-limit",
     "cors",
     "fault",
     "forward-auth",

@@ -2,7 +2,9 @@
 //! under way.
 
 mod bucket;
+mod counts;
 mod table;
 
 pub use bucket::{Bucket, Debt, Rate, Taken};
+pub use counts::{COUNTED_MAX, Counts, Held, Room};
 pub use table::{KEYS_MAX, Slot, Table};

@@ -7,6 +7,7 @@ mod admin;
 mod beside;
 mod checks;
 mod clients;
+mod concurrency;
 mod continuing;
 mod cuts;
 mod draining;

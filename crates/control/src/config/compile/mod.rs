@@ -136,6 +136,7 @@ fn listeners(
         plans.push(ListenerPlan {
             name: name.to_owned(),
             bind: listener.bind.iter().map(|bind| bind.value.0).collect(),
+            max_connections_per_client: listener.max_connections_per_client.map(|number| number.0),
             service,
         });
     }

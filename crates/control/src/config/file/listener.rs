@@ -23,13 +23,16 @@ document! {
         pub(in super::super) keepalive_requests: Option<Positive>,
         /// Of http: age after which a connection is closed; never unless set.
         pub(in super::super) keepalive_age: Option<Timeout>,
+        /// Connections that one client may have open here, IPv6 by its /64; as many as it likes unless set. Trusted
+        /// proxies, who speak for many, are not counted.
+        pub(in super::super) max_connections_per_client: Option<Positive>,
         /// Of http: filters before any route is asked; a name stands for the chain of that name.
         pub(in super::super) filters: Vec<Located<FilterUse>>,
         /// How long each phase may take.
         pub(in super::super) timeouts: ListenerTimeouts = ListenerTimeouts::default(),
         /// Of http: whether %2F and %5C may stand in a path.
         pub(in super::super) allow_encoded_slash: bool = false,
-    } later { "http3", "max_connections_per_client", "proxy_protocol", "tls" }
+    } later { "http3", "proxy_protocol", "tls" }
 }
 
 /// The keys that mean something on http listeners only.
