@@ -8,6 +8,7 @@ pub mod balance;
 pub mod decision;
 pub mod document;
 pub mod filter;
+pub mod grpc;
 pub mod health;
 pub mod limit;
 pub mod load;

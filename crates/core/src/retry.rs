@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::grpc::Code;
 use crate::outcome::{Failure, Reason, Retry};
 use crate::time::Now;
 
@@ -21,6 +22,8 @@ pub struct RetryPolicy {
     pub on_5xx: bool,
     /// Single statuses.
     pub on_status: Vec<u16>,
+    /// Statuses of gRPC.
+    pub on_grpc: Vec<Code>,
     /// The longest that one try may take, from the request's end to the head of its answer.
     pub per_try_timeout: Option<Duration>,
 }
@@ -35,6 +38,7 @@ impl Default for RetryPolicy {
             on_timeout: false,
             on_5xx: false,
             on_status: Vec::new(),
+            on_grpc: Vec::new(),
             per_try_timeout: None,
         }
     }
@@ -48,6 +52,7 @@ impl RetryPolicy {
         on_reset: false,
         on_timeout: false,
         on_5xx: false,
+        on_grpc: Vec::new(),
         on_status: Vec::new(),
         per_try_timeout: None,
     };
@@ -71,6 +76,12 @@ impl RetryPolicy {
     /// Whether an answer with `status` may be thrown away for another attempt.
     pub fn covers_status(&self, status: u16, idempotent: bool) -> bool {
         idempotent && ((self.on_5xx && status >= 500) || self.on_status.contains(&status))
+    }
+
+    /// Whether an answer that says no more than this status of gRPC may be thrown away for another attempt. Every call is
+    /// a POST: who names a status says that its calls may be repeated.
+    pub fn covers_code(&self, code: Code) -> bool {
+        self.on_grpc.contains(&code)
     }
 }
 

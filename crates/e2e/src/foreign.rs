@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::port::Port;
 use crate::scratch::Scratch;
+use crate::tools::python_with_packages;
 use crate::wait::eventually;
 
 /// A server that listens at a port of its own, and is killed when dropped.
@@ -124,13 +125,8 @@ impl Foreign {
     #[track_caller]
     pub fn python(script: &str) -> Foreign {
         Foreign::start(|port, _| {
-            let mut command = Command::new("python3");
-            command
-                .env(
-                    "PYTHONPATH",
-                    concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/python"),
-                )
-                .args(["-u", "-c", script, &format!("127.0.0.1:{port}")]);
+            let mut command = Command::new(python_with_packages());
+            command.args(["-u", "-c", script, &format!("127.0.0.1:{port}")]);
             command
         })
     }

@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,12 @@ pub fn curl(arguments: &[&str]) -> Output {
 #[track_caller]
 pub fn python(script: &str, arguments: &[&str], patience: Duration) -> Output {
     run(Command::new("python3").args(["-c", script]).args(arguments), patience)
+}
+
+/// A Python that has the packages which the tests import, where `./test` puts it; or else any.
+pub fn python_with_packages() -> PathBuf {
+    let ours = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/python/bin/python3"));
+    if ours.is_file() { ours } else { PathBuf::from("python3") }
 }
 
 /// What `wrk` counted.

@@ -99,6 +99,8 @@ pub(crate) struct Finished {
     logged: bool,
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
+    /// The status of gRPC that a call ended with.
+    pub(crate) grpc: Option<u8>,
     pub(crate) pool: Option<NameId>,
     pub(crate) backend: Option<BackendId>,
     /// The attempts; kept only while there is an access log to tell them to.
@@ -118,6 +120,7 @@ impl Finished {
             logged: pinned.snapshot.node.access_log.is_some(),
             status: 0,
             reason: None,
+            grpc: None,
             pool: None,
             backend: None,
             attempts: Vec::new(),
@@ -220,6 +223,7 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "host": log.map(|log| &log.host),
         "path": log.map(|log| &log.path),
         "status": finished.status,
+        "grpc_status": finished.grpc,
         "reason": finished.reason.map(Reason::word),
         "route": name(request.route),
         "pool": pool.map(|pool| &*pool.name),

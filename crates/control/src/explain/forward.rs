@@ -120,6 +120,7 @@ pub(super) fn retries(policy: &RetryPolicy, method: &str) -> String {
     .map(|(_, word)| (*word).to_owned())
     .collect();
     on.extend(policy.on_status.iter().map(ToString::to_string));
+    on.extend(policy.on_grpc.iter().map(|code| format!("grpc:{}", code.name())));
     if on.is_empty() {
         return "none: nothing is named that would be retried".into();
     }
@@ -127,6 +128,11 @@ pub(super) fn retries(policy: &RetryPolicy, method: &str) -> String {
         format!("{method} may be sent again")
     } else {
         format!("{method} may not be sent again once any of it was sent")
+    };
+    let safe = if policy.on_grpc.is_empty() || is_idempotent(method) {
+        safe
+    } else {
+        format!("{safe}, unless gRPC answers with such a status and nothing else")
     };
     let attempts = policy.attempts;
     format!(

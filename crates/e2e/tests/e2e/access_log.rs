@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::front::front;
 
 /// The fields of a line, as they are promised.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 26] = [
     "time",
     "request_id",
     "listener",
@@ -30,6 +30,7 @@ const FIELDS: [&str; 25] = [
     "connect_ms",
     "tls_ms",
     "first_byte_ms",
+    "grpc_status",
     "upstream_ms",
     "closed_by",
     "tls",

@@ -15,6 +15,7 @@ mod failures;
 mod filters;
 mod framing;
 mod front;
+mod grpc_calls;
 mod heads;
 mod health;
 mod http2;

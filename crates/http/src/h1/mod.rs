@@ -1,6 +1,7 @@
 //! HTTP/1.1 (RFC 9112): strict on what comes in, and what goes out is always framed by us.
 
 mod body;
+mod phrase;
 mod request;
 #[cfg(test)]
 mod request_tests;
@@ -10,10 +11,11 @@ mod write;
 
 pub use body::{BodyDecoder, BodyFault, Step, write_chunk_end, write_chunk_head, write_last_chunk};
 pub(crate) use body::{TRAILER_FIELDS_MAX, TRAILERS_MAX};
+pub use phrase::phrase;
 pub use request::{Framing, RequestHead, parse_request};
 pub use response::{Method, ResponseHead, parse_response};
 pub use scan::{HeadScan, Scanned};
-pub use write::{HeadOut, ReplyHead, RequestOut, phrase, write_reply_head, write_request_head, write_response_head};
+pub use write::{HeadOut, ReplyHead, RequestOut, write_reply_head, write_request_head, write_response_head};
 
 use std::mem::MaybeUninit;
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use plimsoll_core::filter::Chosen;
+use plimsoll_core::grpc::Code;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::Lease;
 use plimsoll_core::time::Now;
@@ -11,7 +12,8 @@ use plimsoll_net::{Relayed, relay};
 
 use super::accept::Next;
 use super::downstream::Downstream;
-use super::exchange::{Answer, Exchange, Fault};
+use super::exchange::{Answer, Exchange};
+use super::fault::Fault;
 use super::forward::Forward;
 use super::respond::{after, may_go_on};
 use super::route::Request;
@@ -114,18 +116,17 @@ impl Forward<'_> {
         latency: std::time::Duration,
         keep_alive: bool,
     ) -> Ended {
-        let before = exchange.bytes_out + answer.head_bytes as u64;
-        exchange.bytes_out = before;
+        exchange.bytes_out += answer.head_bytes as u64;
         let streamed = exchange.stream(&mut upstream, &answer).await;
         let clean = match streamed {
             Ok(clean) => clean,
             // The body's first bytes were wrong: the client has none of it yet, and gets to know why.
-            Err(Fault::Backend(failure)) if exchange.bytes_out == before => {
+            Err(Fault::Backend(failure)) if !exchange.told => {
                 self.conclude_after(lease, Outcome::Failed(failure), latency, self.worker.now());
                 return Ended::Refused(failure.reason);
             }
             // As little as of a body of the client's that turns out to be none.
-            Err(Fault::Client(reason)) if exchange.bytes_out == before && reason.status() != 0 => {
+            Err(Fault::Client(reason)) if !exchange.told && reason.status() != 0 => {
                 return Ended::Refused(reason);
             }
             Err(fault) => return Ended::Answered(self.cut(lease, fault, latency)),
@@ -143,7 +144,8 @@ impl Forward<'_> {
             }
         }
         self.finished.ended = Some(now);
-        self.conclude_after(lease, Outcome::Answered(answer.status), latency, now);
+        let status = as_http(exchange.grpc).unwrap_or(answer.status);
+        self.conclude_after(lease, Outcome::Answered(status), latency, now);
         if !exchange.upload.is_read() {
             // What the client still sends is not wanted any more: it gets to read the answer, and then the end.
             return Ended::Answered(Next::Linger);
@@ -206,6 +208,12 @@ impl Forward<'_> {
         self.conclude_after(lease, Outcome::Answered(101), latency, self.worker.now());
         Ended::Answered(Next::Close)
     }
+}
+
+/// What a status of gRPC says of the backend's health, in the words of HTTP.
+pub(super) fn as_http(grpc: Option<u8>) -> Option<u16> {
+    let code = Code::numbered(grpc.filter(|number| *number > 0)?);
+    Some(code.unwrap_or(Code::Unknown).http_status())
 }
 
 impl Finished {

@@ -7,8 +7,10 @@ use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head};
 use plimsoll_net::Deadline;
 
+use super::accept::sooner;
 use super::downstream::Downstream;
-use super::exchange::{Answer, Exchange, Fault};
+use super::exchange::{Answer, Exchange, number};
+use super::fault::Fault;
 use super::upstream::Upstream;
 
 /// Up to this size bytes are copied behind the head and written with it; above, two pieces go out in one call.
@@ -29,9 +31,7 @@ impl<D: Downstream> Exchange<'_, D> {
                     self.answer.consume(count);
                 }
                 Step::More => {
-                    if !self.out.is_empty() {
-                        self.write_out(backend, 0).await?;
-                    }
+                    self.begin(backend).await?;
                     if !self.fill(backend).await? {
                         decoder
                             .ended()
@@ -43,6 +43,9 @@ impl<D: Downstream> Exchange<'_, D> {
                         self.await_end(backend).await?;
                     }
                     let trailers = backend.trailers(decoder.trailers());
+                    if self.is_call {
+                        self.grpc = status_of(trailers).or(self.grpc);
+                    }
                     self.client.end(&mut self.out, answer.framing_out, trailers);
                     self.write_out(backend, 0).await?;
                     self.write_end(backend).await?;
@@ -52,14 +55,24 @@ impl<D: Downstream> Exchange<'_, D> {
         }
     }
 
+    /// Sends what is there of the answer, its head at least: the client may wait for it before it says more.
+    async fn begin(&mut self, backend: &mut Upstream) -> Result<(), Fault> {
+        if !self.told {
+            self.client.begin().map_err(|_| Fault::ClientGone)?;
+            self.told = true;
+        }
+        if !self.out.is_empty() {
+            self.write_out(backend, 0).await?;
+        }
+        Ok(())
+    }
+
     /// Reads what HTTP/2 may have behind the last byte of an answer of a known length: trailers, or its end alone.
     async fn await_end(&mut self, backend: &mut Upstream) -> Result<(), Fault> {
         if !matches!(backend, Upstream::H2(_)) || backend.is_ended() {
             return Ok(());
         }
-        if !self.out.is_empty() {
-            self.write_out(backend, 0).await?;
-        }
+        self.begin(backend).await?;
         if self.fill(backend).await? {
             return Err(Fault::Backend(Failure::last(Reason::BackendProtocolError)));
         }
@@ -93,6 +106,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 let body = &self.answer.unread()[written.saturating_sub(self.out.len()).min(count)..count];
                 match self.client.poll_write(cx, head, body) {
                     Poll::Ready(Ok(more)) if more > 0 => {
+                        self.told = true;
                         written += more;
                         if written < total {
                             until = self.timer.after(self.limits.timeouts.stream_idle);
@@ -103,7 +117,7 @@ impl<D: Downstream> Exchange<'_, D> {
                         self.poll_beside(cx, backend)?;
                         return self
                             .timer
-                            .poll_elapsed(cx, until)
+                            .poll_elapsed(cx, sooner(until, self.limits.call))
                             .map(|_| Err(self.stalled(Fault::Client(Reason::IdleTimeout))));
                     }
                 }
@@ -124,7 +138,7 @@ impl<D: Downstream> Exchange<'_, D> {
             Poll::Pending => {
                 self.poll_beside(cx, backend)?;
                 self.timer
-                    .poll_elapsed(cx, until)
+                    .poll_elapsed(cx, sooner(until, self.limits.call))
                     .map(|_| Err(self.stalled(Fault::Client(Reason::IdleTimeout))))
             }
         })
@@ -152,7 +166,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 }
                 self.poll_beside(cx, backend)?;
                 let (until, late) = self.silence(&mut idle_until);
-                self.poll_late(cx, until)
+                self.poll_late(cx, sooner(until, self.limits.call))
                     .map(|gone| Err(gone.unwrap_or_else(|| self.stalled(late))))
             }
         })
@@ -170,12 +184,21 @@ impl<D: Downstream> Exchange<'_, D> {
         if !self.upload.is_starved() {
             return (idle, Fault::Backend(Failure::last(Reason::ResponseTimeout)));
         }
-        let until = idle.min(self.upload.stalls_at(timer, timeouts.request_body));
+        let patience = self.body_patience();
+        let until = idle.min(self.upload.stalls_at(timer, patience));
         (until, Fault::Client(Reason::RequestBodyTimeout))
     }
 
     /// What it means that nothing has moved for too long: `fault`, unless this node's time is up.
     fn stalled(&self, fault: Fault) -> Fault {
-        if self.timer.is_expired() { Fault::Cut } else { fault }
+        self.over().unwrap_or(fault)
     }
+}
+
+/// The status of gRPC that trailer lines end a call with.
+fn status_of(lines: &[u8]) -> Option<u8> {
+    lines.split(|byte| *byte == b'\n').find_map(|line| {
+        let (name, value) = line.split_at_checked("grpc-status:".len())?;
+        number(value).filter(|_| name.eq_ignore_ascii_case(b"grpc-status:"))
+    })
 }

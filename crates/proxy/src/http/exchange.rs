@@ -6,12 +6,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use plimsoll_core::outcome::{Failure, Reason};
-use plimsoll_core::snapshot::{HttpLimits, HttpTimeouts};
 use plimsoll_http::h1::{FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response};
 use plimsoll_net::{Buffer, Deadline, Timer};
 
 use super::accept::sooner;
 use super::downstream::Downstream;
+use super::fault::{Fault, Limits, malformed};
 use super::upload::{Upload, UploadFault};
 use super::upstream::{Lost, Upstream};
 
@@ -33,52 +33,14 @@ pub(crate) struct Exchange<'c, D> {
     /// What the client is to be sent before what stands in `answer`.
     pub(crate) out: Vec<u8>,
     pub(crate) bytes_out: u64,
+    /// Whether the client has been sent any of the final answer.
+    pub(crate) told: bool,
+    /// Whether this is a call of gRPC, and the status that it ended with.
+    pub(crate) is_call: bool,
+    pub(crate) grpc: Option<u8>,
     pub(crate) limits: Limits<'c>,
     /// When to look whether a client is still there that is not read from.
     pub(crate) look_at: Option<Deadline>,
-}
-
-/// What bounds an exchange.
-#[derive(Clone, Copy)]
-pub(crate) struct Limits<'c> {
-    pub(crate) timeouts: &'c HttpTimeouts,
-    pub(crate) head: &'c HttpLimits,
-    /// From the request's end to the head of the answer.
-    pub(crate) response_header: Duration,
-    /// One try, from the request's end to the head of its answer.
-    pub(crate) per_try: Option<Duration>,
-    /// The whole request, until the head of the answer.
-    pub(crate) deadline: Option<Deadline>,
-}
-
-/// Why an exchange came to no good end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Fault {
-    /// The client went away.
-    ClientGone,
-    /// The client sent something wrong, or too slowly.
-    Client(Reason),
-    /// The backend failed.
-    Backend(Failure),
-    /// This node has had its time to drain.
-    Cut,
-    /// A connection that was kept for reuse turned out to be closed: nothing of the answer came.
-    Stale,
-    /// The backend takes nothing more on this connection, and says that it has done nothing of this.
-    Unprocessed,
-}
-
-impl Fault {
-    /// What it is called.
-    pub(crate) fn reason(self) -> Reason {
-        match self {
-            Fault::ClientGone => Reason::ClientClosed,
-            Fault::Client(reason) => reason,
-            Fault::Backend(failure) => failure.reason,
-            Fault::Cut => Reason::DrainDeadline,
-            Fault::Stale | Fault::Unprocessed => Reason::BackendReset,
-        }
-    }
 }
 
 /// The head of an answer, once it is written to [`Exchange::out`].
@@ -159,7 +121,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 *per_try = self.limits.per_try.map(|span| self.timer.after(span));
             }
             let (until, fault) = self.head_deadline(&mut sent_at);
-            let until = sooner(sooner(until, *per_try), self.limits.deadline);
+            let until = sooner(sooner(sooner(until, *per_try), self.limits.deadline), self.limits.call);
             self.poll_late(cx, until)
                 .map(|gone| Err(gone.unwrap_or_else(|| self.late(fault))))
         })
@@ -172,53 +134,8 @@ impl<D: Downstream> Exchange<'_, D> {
             let until = *sent_at.get_or_insert_with(|| self.timer.after(self.limits.response_header));
             return (until, Reason::ResponseTimeout);
         }
-        (
-            self.upload.stalls_at(self.timer, self.limits.timeouts.request_body),
-            Reason::RequestBodyTimeout,
-        )
-    }
-
-    /// The fault of a deadline that has passed.
-    fn late(&self, fault: Reason) -> Fault {
-        if self.timer.is_expired() {
-            return Fault::Cut;
-        }
-        if self
-            .limits
-            .deadline
-            .is_some_and(|deadline| self.timer.is_past(deadline))
-        {
-            return if self.upload.is_starved() {
-                Fault::Client(Reason::RequestTimeout)
-            } else {
-                Fault::Backend(Failure::last(Reason::RequestTimeout))
-            };
-        }
-        // The body waits for the client unless there is some that the backend does not take.
-        if fault == Reason::RequestBodyTimeout && self.upload.is_starved() {
-            return Fault::Client(Reason::RequestBodyTimeout);
-        }
-        Fault::Backend(Failure::sent(Reason::ResponseTimeout))
-    }
-
-    /// What it means that the backend's side is lost; a connection that was kept and has been `silent` since was closed
-    /// before.
-    fn lost(&self, lost: Lost, silent: bool) -> Fault {
-        match lost {
-            Lost::Connection if silent => Fault::Stale,
-            Lost::Unprocessed => Fault::Unprocessed,
-            Lost::Refused => Fault::Backend(Failure::unsent(lost.reason())),
-            _ => self.broken(lost.reason()),
-        }
-    }
-
-    /// The backend's failure, with what it means for a retry.
-    fn broken(&self, reason: Reason) -> Fault {
-        Fault::Backend(if self.upload.is_begun() {
-            Failure::sent(reason)
-        } else {
-            Failure::unsent(reason)
-        })
+        let patience = self.body_patience();
+        (self.upload.stalls_at(self.timer, patience), Reason::RequestBodyTimeout)
     }
 
     /// Moves the request on.
@@ -299,6 +216,10 @@ impl<D: Downstream> Exchange<'_, D> {
         if ended && head.framing == Framing::UntilClose {
             head.framing = Framing::Length(0);
         }
+        self.grpc = None;
+        if self.is_call {
+            self.grpc = head.first("grpc-status").and_then(number);
+        }
         let before = self.out.len();
         let framing_out = self
             .client
@@ -316,6 +237,7 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Throws away what has come of an answer, for another try.
     pub(crate) fn forget_answer(&mut self) {
         self.out.clear();
+        self.grpc = None;
         self.client.forget_head();
         self.answer.consume(self.answer.len());
     }
@@ -354,9 +276,9 @@ fn read_head<'b>(bytes: &'b [u8], room: &'b mut FieldRoom<'b>, method: Method) -
     parse_response(bytes, room, method).map_err(|_| malformed())
 }
 
-/// The backend's head is no head.
-fn malformed() -> Fault {
-    Fault::Backend(Failure::sent(Reason::BackendProtocolError))
+/// The number that a field's value is.
+pub(super) fn number(value: &[u8]) -> Option<u8> {
+    std::str::from_utf8(value.trim_ascii()).ok()?.parse().ok()
 }
 
 /// The status of a head whose first line may be anything.

@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_core::grpc::Code;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::{AcquireCx, Alarm, BackendProtocol, Lease, Pool, TRIES_MAX};
 use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::RetryPolicy;
-use plimsoll_core::snapshot::{HttpService, PoolIndex};
+use plimsoll_core::snapshot::{HttpService, PoolIndex, Route};
 use plimsoll_core::telemetry::RetryResult;
 use plimsoll_core::time::Now;
 use plimsoll_net::{Deadline, Timer};
@@ -17,7 +18,8 @@ use plimsoll_net::{Deadline, Timer};
 use super::accept::Next;
 use super::answer::{Ended, Goes};
 use super::downstream::Downstream;
-use super::exchange::{Exchange, Fault, Limits};
+use super::exchange::Exchange;
+use super::fault::{Fault, Limits};
 use super::mirror;
 use super::route::{self, Request};
 use super::upload::Upload;
@@ -63,21 +65,18 @@ pub(super) async fn forward<D: Downstream>(
         return Forwarded::Answered(Next::Close);
     };
     let retry = &chosen.retry;
-    let deadline = chosen.timeout.map(|timeout| timer.after(timeout));
+    let limits = limits_of((service, pool, chosen), request, timer);
     pool.retry_budget.deposit(request.started);
     let goes = Goes::of(client, pinned, request);
     let upload = Upload::new(head, request.framing, pool.settings.protocol);
-    let mut exchange = exchange(
-        (&worker, timer, downstream),
-        (pinned, service),
-        (pool_at, retry),
-        upload,
-    );
-    exchange.limits.deadline = deadline;
+    let mut exchange = exchange((&worker, timer, downstream), limits, upload);
+    exchange.is_call = request.grpc.is_some();
+    let deadline = limits.deadline.into_iter().chain(limits.call).min();
     let mut forward = Forward::new(&worker, pinned, request, (pool_at, retry), deadline);
     let ended = forward.run(&mut exchange, goes).await;
     forward.finished.bytes_in = exchange.upload.body_bytes + request.head_bytes as u64;
     forward.finished.bytes_out = exchange.bytes_out;
+    forward.finished.grpc = exchange.grpc;
     let read = exchange.upload.is_read();
     let Exchange { upload, out, .. } = exchange;
     worker.blocks.give_scratch(out);
@@ -104,11 +103,24 @@ pub(super) async fn forward<D: Downstream>(
     }
 }
 
-/// An exchange with a client, of a request that goes to the pool at `pool_at`.
+fn limits_of<'l>(
+    (service, pool, route): (&'l HttpService, &Pool, &Route),
+    request: &Request,
+    timer: &Timer,
+) -> Limits<'l> {
+    let call = request.grpc.and_then(|call| call.timeout);
+    Limits {
+        per_try: route.retry.per_try_timeout,
+        deadline: route.timeout.map(|timeout| timer.after(timeout)),
+        call: call.map(|span| timer.after(span)),
+        ..Limits::of(service, pool)
+    }
+}
+
+/// An exchange with a client.
 pub(super) fn exchange<'c, D>(
     (worker, timer, client): (&Worker, &'c Timer, &'c mut D),
-    (pinned, service): (&Pinned, &'c HttpService),
-    (pool_at, retry): (PoolIndex, &RetryPolicy),
+    limits: Limits<'c>,
     upload: Upload,
 ) -> Exchange<'c, D> {
     Exchange {
@@ -118,13 +130,10 @@ pub(super) fn exchange<'c, D>(
         hungry: false,
         out: worker.blocks.take_scratch(),
         bytes_out: 0,
-        limits: Limits {
-            timeouts: &service.timeouts,
-            head: &service.limits,
-            response_header: pinned.snapshot.pools[pool_at].settings.response_header_timeout,
-            per_try: retry.per_try_timeout,
-            deadline: None,
-        },
+        told: false,
+        is_call: false,
+        grpc: None,
+        limits,
         client,
         look_at: None,
     }
@@ -175,7 +184,9 @@ impl<'f> Forward<'f> {
             let fault = match attempted {
                 Ok((upstream, answer, keep_alive)) => {
                     let status = answer.status;
-                    let again = self.retry.covers_status(status, self.request.idempotent);
+                    let code = exchange.grpc.and_then(Code::numbered);
+                    let again = self.retry.covers_status(status, self.request.idempotent)
+                        || code.is_some_and(|code| self.retry.covers_code(code));
                     if !(again && self.may_retry(exchange, &lease, (begun, false))) {
                         self.count_retries(!again);
                         return self
@@ -184,6 +195,7 @@ impl<'f> Forward<'f> {
                     }
                     self.finished
                         .attempted(|| Attempt::answered(&lease, status, self.worker.now().since(begun)));
+                    let status = code.map_or(status, Code::http_status);
                     exchange.forget_answer();
                     begun = self.conclude(lease, Outcome::Answered(status), begun);
                     continue;
@@ -276,8 +288,14 @@ impl<'f> Forward<'f> {
         true
     }
 
+    /// The fault of a request that has had its time, or whose client or node has.
+    pub(super) fn lateness<D: Downstream>(&self, exchange: &Exchange<'_, D>) -> Option<Fault> {
+        let late = || Fault::Backend(Failure::last(Reason::RequestTimeout));
+        exchange.over().or_else(|| self.is_late(exchange.timer).then(late))
+    }
+
     /// Whether the whole request has had its time.
-    pub(super) fn is_late(&self, timer: &Timer) -> bool {
+    fn is_late(&self, timer: &Timer) -> bool {
         self.deadline.is_some_and(|deadline| timer.is_past(deadline))
     }
 

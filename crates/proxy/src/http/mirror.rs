@@ -13,6 +13,7 @@ use plimsoll_core::telemetry::Mirrored;
 
 use super::answer::{Ended, Goes};
 use super::downstream::Nobody;
+use super::fault::Limits;
 use super::forward::{Forward, exchange};
 use super::route::Request;
 use super::upload::Upload;
@@ -67,7 +68,8 @@ pub(super) fn send(
         };
         let timer = worker.timers.timer();
         let mut nobody = Nobody;
-        let mut exchange = exchange((&worker, &timer, &mut nobody), (&pinned, service), (at, &NEVER), upload);
+        let limits = Limits::of(service, &pinned.snapshot.pools[at]);
+        let mut exchange = exchange((&worker, &timer, &mut nobody), limits, upload);
         let mut forward = Forward::new(&worker, &pinned, &request, (at, &NEVER), None);
         let ended = forward.run(&mut exchange, Goes::nowhere()).await;
         let cut = forward.finished.reason.is_some();

@@ -6,6 +6,7 @@ mod download;
 mod downstream;
 mod errand;
 mod exchange;
+mod fault;
 mod forward;
 mod mirror;
 mod multiplex;

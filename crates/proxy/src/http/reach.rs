@@ -11,7 +11,8 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_net::{Deadline, Socket};
 
 use super::downstream::Downstream;
-use super::exchange::{Exchange, Fault};
+use super::exchange::Exchange;
+use super::fault::Fault;
 use super::upstream::{Opened, Opening};
 use crate::line::Ticket;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use plimsoll_core::filter::Chosen;
+use plimsoll_core::grpc::{self, Code};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::time::Now;
@@ -50,11 +51,13 @@ pub(crate) async fn respond_after(
     let now = client.worker.now();
     let close = reply.close;
     let keep_alive = request.keep_alive && !close && may_go_on(client, pinned, now);
+    let composed = compose(pinned, request, reply);
     let mut out = Vec::with_capacity(512);
-    write_reply(&mut out, client, pinned, request, reply, (keep_alive, now));
+    write_reply(&mut out, client, request, &composed, (keep_alive, now));
     let until = timer.after(REPLY_TIMEOUT);
     let written = timer.within(until, socket.write_all(&out)).await;
-    finished.status = reply.status;
+    finished.status = composed.status;
+    finished.grpc = composed.grpc.map(Code::number);
     finished.reason = reply.reason;
     finished.bytes_out += out.len() as u64;
     crate::log::request(client, pinned, request, &finished);
@@ -73,49 +76,94 @@ pub(crate) async fn respond_on_stream(
     reply: &Reply,
     mut finished: Finished,
 ) {
-    let (fields, body) = compose(pinned, request, reply);
+    let composed = compose(pinned, request, reply);
     let mut head = Response::new(());
     let date = client.worker.date(client.worker.now()).1.clone();
-    *head.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let length = body.len().to_string();
-    let framing = [("content-length", length.as_bytes()), ("date", date.as_bytes())];
-    let framing = &framing[usize::from(reply.status == 204 || reply.status == 304)..];
-    for (name, value) in fields.iter().chain(framing) {
+    *head.status_mut() = StatusCode::from_u16(composed.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let length = composed.body.len().to_string();
+    let framing = [
+        ("content-length", Cow::Borrowed(length.as_bytes())),
+        ("date", Cow::Borrowed(date.as_bytes())),
+    ];
+    let lengthless = reply.status == 204 || reply.status == 304 || composed.grpc.is_some();
+    let framing = &framing[usize::from(lengthless)..];
+    for (name, value) in composed.fields.iter().chain(framing) {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
             head.headers_mut().append(name, value);
         }
     }
     let bodiless = request.is_head || reply.status == 204 || reply.status == 304;
-    let body = if bodiless { &[] } else { body.as_bytes() };
+    let body = if bodiless { &[] } else { composed.body.as_bytes() };
     // As fast as the client takes it, and no longer than one on HTTP/1.1 may take.
     let told = timer.within(timer.after(REPLY_TIMEOUT), stream.reply(head, body)).await;
     if !matches!(told, Ok(Ok(()))) {
         stream.abort();
     }
-    finished.status = reply.status;
+    finished.status = composed.status;
+    finished.grpc = composed.grpc.map(Code::number);
     finished.reason = reply.reason;
     finished.bytes_out += body.len() as u64;
     crate::log::request(client, pinned, request, &finished);
 }
 
-/// The fields of a reply besides those that frame and date it, and its body.
-fn compose<'r>(pinned: &Pinned, request: &'r Request, reply: &'r Reply) -> (Vec<(&'r str, &'r [u8])>, Cow<'r, str>) {
+/// A reply as it is sent: its status, its fields besides those that frame and date it, and its body.
+struct Composed<'r> {
+    status: u16,
+    fields: Vec<(&'r str, Cow<'r, [u8]>)>,
+    body: Cow<'r, str>,
+    grpc: Option<Code>,
+}
+
+fn compose<'r>(pinned: &Pinned, request: &'r Request, reply: &'r Reply) -> Composed<'r> {
     let exposed = pinned.snapshot.node.expose_reason;
     let body = match reply.reason {
         Some(reason) if !exposed => Cow::Owned(format!("{} {}\n", reason.status(), phrase(reason.status()))),
         _ => Cow::Borrowed(&*reply.body),
     };
-    let own = reply.headers.iter().map(|(name, value)| (&**name, value.as_bytes()));
-    let mut fields: Vec<(&str, &[u8])> = own.collect();
+    let call = request.grpc.and_then(|_| Code::of_reply(reply));
+    let mut composed = match call {
+        Some(code) => Composed::of_call(code, &body),
+        None => Composed {
+            status: reply.status,
+            fields: (reply.headers.iter())
+                .map(|(name, value)| (&**name, Cow::Borrowed(value.as_bytes())))
+                .collect(),
+            body,
+            grpc: None,
+        },
+    };
     if let Some(changes) = &request.changes {
-        fields.retain(|(name, _)| !changes.answer.removes(name));
+        // What makes it an answer to a call stays.
+        (composed.fields).retain(|(name, _)| call.is_some() || !changes.answer.removes(name));
         // Without a backend, what only names it has nothing to say.
-        fields.extend(changes.answer.added().filter(|(_, value)| !Chosen::is_named_in(value)));
+        let added = changes.answer.added().filter(|(_, value)| !Chosen::is_named_in(value));
+        composed
+            .fields
+            .extend(added.map(|(name, value)| (name, Cow::Borrowed(value))));
     }
     if let Some(reason) = reply.reason.filter(|_| exposed) {
-        fields.push(("x-plimsoll-reason", reason.word().as_bytes()));
+        let word = Cow::Borrowed(reason.word().as_bytes());
+        composed.fields.push(("x-plimsoll-reason", word));
     }
-    (fields, body)
+    composed
+}
+
+impl Composed<'_> {
+    /// A call is answered with 200 and trailers alone, which stand in the head then: a client of gRPC looks at no other
+    /// status, and reads no body that is not a message.
+    fn of_call(code: Code, says: &str) -> Self {
+        let says = grpc::message(says.trim_end());
+        Composed {
+            status: 200,
+            fields: vec![
+                ("content-type", Cow::Borrowed(b"application/grpc")),
+                ("grpc-status", code.number().to_string().into_bytes().into()),
+                ("grpc-message", says.into_bytes().into()),
+            ],
+            body: "".into(),
+            grpc: Some(code),
+        }
+    }
 }
 
 /// What becomes of the connection after an answer, which has told the client whether it `goes_on`.
@@ -133,17 +181,16 @@ pub(super) fn after(request: &Request, goes_on: bool) -> Next {
 fn write_reply(
     out: &mut Vec<u8>,
     client: &Client,
-    pinned: &Pinned,
     request: &Request,
-    reply: &Reply,
+    reply: &Composed<'_>,
     (keep_alive, now): (bool, Now),
 ) {
     let date = client.worker.date(now);
-    let (fields, body) = compose(pinned, request, reply);
+    let fields: Vec<(&str, &[u8])> = reply.fields.iter().map(|(name, value)| (*name, &**value)).collect();
     let head = ReplyHead {
         status: reply.status,
         fields: &fields,
-        length: body.len(),
+        length: reply.body.len(),
         to: HeadOut {
             client_minor: request.minor,
             keep_alive,
@@ -153,7 +200,7 @@ fn write_reply(
     };
     write_reply_head(out, &head);
     if !request.is_head && reply.status != 204 && reply.status != 304 {
-        out.extend_from_slice(body.as_bytes());
+        out.extend_from_slice(reply.body.as_bytes());
     }
 }
 

@@ -11,7 +11,8 @@ use plimsoll_net::Deadline;
 
 use super::accept::sooner;
 use super::downstream::Downstream;
-use super::exchange::{Exchange, Fault};
+use super::exchange::Exchange;
+use super::fault::Fault;
 use super::forward::Forward;
 use super::upstream::Upstream;
 use crate::plane::Wanted;
@@ -98,10 +99,10 @@ impl Forward<'_> {
                 let socket = socket.cut_by(cut);
                 Ok(Upstream::H1(Connection { socket, place }))
             }
-            Err(Reason::ConnectTimeout) if self.is_late(exchange.timer) => {
-                Err(Fault::Backend(Failure::last(Reason::RequestTimeout)))
+            Err(reason) => {
+                let late = self.lateness(exchange).filter(|_| reason == Reason::ConnectTimeout);
+                Err(late.unwrap_or(Fault::Backend(Failure::unsent(reason))))
             }
-            Err(reason) => Err(Fault::Backend(Failure::unsent(reason))),
         }
     }
 
@@ -149,11 +150,8 @@ impl Forward<'_> {
                     });
                 }
             }
-            if exchange.timer.is_expired() {
-                return Err(Fault::Cut);
-            }
-            if self.is_late(exchange.timer) {
-                return Err(Fault::Backend(Failure::last(Reason::RequestTimeout)));
+            if let Some(fault) = self.lateness(exchange) {
+                return Err(fault);
             }
             if exchange.timer.is_past(until) {
                 break;

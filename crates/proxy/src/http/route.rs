@@ -1,8 +1,10 @@
 //! From a head's bytes to a decision: read strictly, made canonical, matched, and written as it goes upstream.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
+use plimsoll_core::grpc;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::is_idempotent;
@@ -33,6 +35,8 @@ pub(crate) struct Request {
     pub(crate) idempotent: bool,
     pub(crate) expect_continue: bool,
     pub(crate) upgrade: bool,
+    /// What is known of it as a call of gRPC, when it is one.
+    pub(crate) grpc: Option<Call>,
     /// The hash of the policy's key, when the request has it.
     pub(crate) key: Option<u64>,
     pub(crate) head_bytes: usize,
@@ -40,6 +44,22 @@ pub(crate) struct Request {
     pub(crate) log: Option<Box<RequestLog>>,
     /// What filters want of the answer, when they want anything.
     pub(crate) changes: Option<Box<Changes>>,
+}
+
+/// A call of gRPC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    /// How long its client waits for its end.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Call {
+    fn of(head: &RequestHead<'_>) -> Option<Call> {
+        let content_type = head.first("content-type").filter(|_| head.method == "POST")?;
+        grpc::is_grpc(content_type).then(|| Call {
+            timeout: head.first("grpc-timeout").and_then(grpc::timeout),
+        })
+    }
 }
 
 /// What is to be done with a request.
@@ -131,6 +151,7 @@ impl Request {
             idempotent: false,
             expect_continue: false,
             upgrade: false,
+            grpc: None,
             key: None,
             head_bytes,
             log: None,
@@ -146,6 +167,7 @@ impl Request {
         self.idempotent = is_idempotent(head.method);
         self.expect_continue = head.expect_continue;
         self.upgrade = head.upgrade_websocket;
+        self.grpc = Call::of(head);
     }
 
     /// Malformed: nobody can say where the next request would begin, so the connection ends.

@@ -1,13 +1,13 @@
 //! What an attempt over HTTP/2 is sent on: a stream of a trunk that has room, of a new one, or the first that becomes
 //! free.
 
-use plimsoll_core::outcome::Failure;
-use plimsoll_core::outcome::Reason;
+use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_core::pool::Lease;
 use plimsoll_core::time::Now;
 
 use super::downstream::Downstream;
-use super::exchange::{Exchange, Fault};
+use super::exchange::Exchange;
+use super::fault::Fault;
 use super::forward::Forward;
 use super::room::{PLACE_POLL, SHED_EVERY};
 use super::upstream::{H2, Upstream, open};
@@ -83,9 +83,6 @@ impl Forward<'_> {
                 });
             }
             look += 1;
-            if exchange.timer.is_expired() {
-                return Err(Fault::Cut);
-            }
             if exchange.timer.is_past(until) {
                 return Err(self.unopened(exchange, Reason::PoolFull));
             }
@@ -102,12 +99,9 @@ impl Forward<'_> {
         self.worker.shard().backend_connection(self.pool.id, backend, !opened);
     }
 
-    /// There is no stream, for this reason, unless the whole request has had its time.
-    fn unopened<D>(&self, exchange: &Exchange<'_, D>, reason: Reason) -> Fault {
-        Fault::Backend(if self.is_late(exchange.timer) {
-            Failure::last(Reason::RequestTimeout)
-        } else {
-            Failure::unsent(reason)
-        })
+    /// There is no stream, for this reason, unless the time is up for another.
+    fn unopened<D: Downstream>(&self, exchange: &Exchange<'_, D>, reason: Reason) -> Fault {
+        self.lateness(exchange)
+            .unwrap_or(Fault::Backend(Failure::unsent(reason)))
     }
 }

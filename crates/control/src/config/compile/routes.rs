@@ -201,6 +201,7 @@ fn retry(written: &RetryTable) -> RetryPolicy {
             RetryOn::Timeout => policy.on_timeout = true,
             RetryOn::ServerError => policy.on_5xx = true,
             RetryOn::Status(status) => policy.on_status.push(status),
+            RetryOn::Grpc(code) => policy.on_grpc.push(code),
         }
     }
     policy

@@ -2,6 +2,7 @@
 
 use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text, expect_word};
 use plimsoll_core::filter::{FieldMap, Redirect};
+use plimsoll_core::grpc::Code;
 use plimsoll_core::split::WEIGHT_MAX;
 use plimsoll_core::template::Template;
 use plimsoll_core::{document, words};
@@ -139,6 +140,8 @@ pub(in super::super) enum RetryOn {
     ServerError,
     /// This status.
     Status(u16),
+    /// An answer that says no more than this status of gRPC.
+    Grpc(Code),
 }
 
 const RETRY_WORDS: [&str; 4] = ["connect", "reset", "timeout", "5xx"];
@@ -151,10 +154,11 @@ impl Decode for RetryOn {
                 .map(RetryOn::Status);
         }
         let text = expect_text(node, "a failure, like \"connect\" or \"503\"", faults)?;
-        if text.starts_with("grpc:") {
-            faults
-                .not_built(node.span, &format!("\"{text}\""))
-                .help("what there is: \"connect\", \"reset\", \"timeout\", \"5xx\" and single codes like \"503\"");
+        if let Some(name) = text.strip_prefix("grpc:") {
+            if let Some(code) = Code::named(name) {
+                return Some(RetryOn::Grpc(code));
+            }
+            expect_word(node, Code::RETRY_WORDS, &[], faults)?;
             return None;
         }
         if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -173,8 +177,17 @@ impl Decode for RetryOn {
     }
 
     fn schema() -> Json {
+        // In either case, and with hyphens or underscores.
+        let either = |byte: char| match byte {
+            '-' => "[-_]".to_owned(),
+            letter => format!("[{letter}{}]", letter.to_ascii_uppercase()),
+        };
+        let name = |word: &&str| word["grpc:".len()..].chars().map(either).collect::<String>();
+        let names: Vec<String> = Code::RETRY_WORDS.iter().map(name).collect();
+        let grpc = format!("^grpc:({})$", names.join("|"));
         json!({ "anyOf": [
             { "type": "string", "enum": RETRY_WORDS },
+            { "type": "string", "pattern": grpc },
             { "type": "string", "pattern": "^[45][0-9][0-9]$" },
             { "type": "integer", "minimum": 400, "maximum": 599 },
         ] })

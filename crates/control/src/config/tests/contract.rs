@@ -95,7 +95,7 @@ fn each_alternative_of_the_contract_is_accepted_or_not_built_yet() {
         ("[[routes]]\npool = \"api\"\nhost = \"api.internal\"", false),
         (
             "[[routes]]\npool = \"api\"\nretry = { on = [\"grpc:unavailable\"] }",
-            false,
+            true,
         ),
     ];
     for (text, accepted) in cases {

@@ -55,6 +55,14 @@ fn routes_have_one_action_that_can_be_done() {
             "error 3:17 «\"302\"» 302 is no failure: 400 to 599 are",
         ),
         (
+            "[[routes]]\npool = \"api\"\nretry = { on = [\"grpc:unavailible\"] }",
+            "error 3:17 «\"grpc:unavailible\"» unknown word \"grpc:unavailible\" (did you mean \"grpc:unavailable\"? \
+             Known here: \"grpc:cancelled\", \"grpc:unknown\", \"grpc:invalid-argument\", \"grpc:deadline-exceeded\", \
+             \"grpc:not-found\", \"grpc:already-exists\", \"grpc:permission-denied\", \"grpc:resource-exhausted\", \
+             \"grpc:failed-precondition\", \"grpc:aborted\", \"grpc:out-of-range\", \"grpc:unimplemented\", \
+             \"grpc:internal\", \"grpc:unavailable\", \"grpc:data-loss\", \"grpc:unauthenticated\")",
+        ),
+        (
             "[[routes]]\npool = \"api\"\ntimeout = \"1s\"\nretry = { per_try_timeout = \"2s\" }",
             "error 4:29 «\"2s\"» one attempt may take longer than the whole request [the whole request: 3:11]",
         ),

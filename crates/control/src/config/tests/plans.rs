@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use plimsoll_core::grpc::Code;
 use plimsoll_core::health::{Latency, SuccessRate};
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::BackendProtocol;
@@ -253,7 +254,7 @@ fn rules_hold_for_their_listeners_in_the_order_of_the_file() {
 fn routes_say_what_they_do() {
     let plan = plan(&format!(
         "{SOUND}[[routes]]\nredirect = {{ scheme = \"https\", host = \"WWW.example.com\", port = 8443, status = 308 }}\nupgrade = []\n\
-         [[routes]]\npool = \"api\"\ntimeout = \"15s\"\nretry = {{ attempts = 2, on = [\"timeout\", \"5xx\", 503, \"429\"], per_try_timeout = \"3s\" }}\n\
+         [[routes]]\npool = \"api\"\ntimeout = \"15s\"\nretry = {{ attempts = 2, on = [\"timeout\", \"5xx\", 503, \"429\", \"grpc:data_loss\", \"grpc:ABORTED\"], per_try_timeout = \"3s\" }}\n\
          [[routes]]\nrespond = {{ status = 503, headers = {{ Retry-After = \"60\" }} }}\n"
     ));
     let Action::Redirect(redirect) = &plan.routes[1].action else {
@@ -272,6 +273,7 @@ fn routes_say_what_they_do() {
     );
     assert!(!retry.on_connect && !retry.on_reset && retry.on_timeout && retry.on_5xx);
     assert_eq!(retry.on_status, [503, 429]);
+    assert_eq!(retry.on_grpc, [Code::DataLoss, Code::Aborted]);
     assert_eq!(plan.routes[2].timeout, Some(Duration::from_secs(15)));
     assert!(plan.routes[0].retry.on_connect && plan.routes[0].retry.attempts == 1);
     assert!(

@@ -101,6 +101,10 @@ impl Downstream for H1<'_> {
         Ok(())
     }
 
+    fn begin(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// It stands in what is to be written, which the caller clears.
     fn forget_head(&mut self) {}
 

@@ -148,6 +148,10 @@ impl Downstream for H2 {
         Ok(())
     }
 
+    fn begin(&mut self) -> io::Result<()> {
+        self.send_head()
+    }
+
     fn forget_head(&mut self) {
         self.head = None;
     }

@@ -53,6 +53,9 @@ pub(crate) trait Downstream {
         to: &HeadOut<'_>,
     ) -> Result<(), Unspeakable>;
 
+    /// Sends the head that was taken last, unless it stands in `out`.
+    fn begin(&mut self) -> io::Result<()>;
+
     /// Forgets the head that was taken last and not written yet.
     fn forget_head(&mut self);
 

@@ -49,6 +49,10 @@ impl Downstream for Nobody {
 
     fn forget_head(&mut self) {}
 
+    fn begin(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn poll_write(&mut self, _: &mut Context<'_>, out: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(out.len() + body.len()))
     }
