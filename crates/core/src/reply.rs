@@ -17,6 +17,8 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// Its body.
     pub body: Arc<str>,
+    /// The body is somebody else's words, which do not give a reason of ours away.
+    pub theirs: bool,
     /// The connection ends with it.
     pub close: bool,
 }
@@ -29,6 +31,7 @@ impl Reply {
             reason: None,
             headers,
             body: body.into(),
+            theirs: false,
             close: false,
         }
     }

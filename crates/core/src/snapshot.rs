@@ -36,6 +36,8 @@ pub type PoolIndex = usize;
 pub struct NodeSettings {
     /// Peers whose forwarded headers are believed.
     pub trusted_proxies: Vec<Network>,
+    /// Fields of requests that filters vouch for: nobody else may set them.
+    pub vouched: Vec<String>,
     /// Whether our own replies say why in `x-plimsoll-reason`.
     pub expose_reason: bool,
     /// Client connections over all listeners and workers.
@@ -260,6 +262,7 @@ mod tests {
     fn the_client_is_the_last_one_that_no_trusted_proxy_vouches_for() {
         let node = NodeSettings {
             trusted_proxies: vec![Network::parse("10.0.0.0/8").unwrap()],
+            vouched: Vec::new(),
             expose_reason: true,
             max_connections: 1,
             drain_timeout: Duration::ZERO,

@@ -72,6 +72,16 @@ impl Socket {
         self.stream.poll_read_ready(cx)
     }
 
+    /// Ready once the other end has ended its side, with nothing before that which is still to be read. When there is,
+    /// nobody can tell without reading it, and nobody is told.
+    pub fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut byte = [0];
+        match ready!(self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte))) {
+            Ok(1..) => Poll::Pending,
+            Ok(0) | Err(_) => Poll::Ready(()),
+        }
+    }
+
     /// Reads what there is into the buffer's room; 0 is the end. The buffer must have room; one without a block takes
     /// one only when there is something to read.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<usize>> {

@@ -1,11 +1,13 @@
 //! The data plane: workers that accept, route, acquire, forward and respond. It decides nothing that core could decide.
 
+mod ask;
 mod client;
 mod clock;
 mod http;
 mod line;
 mod links;
 mod log;
+mod passwords;
 mod plane;
 mod tcp;
 mod worker;

@@ -166,6 +166,13 @@ impl Finished {
     }
 }
 
+/// Counts a request whose client went away before anything was sent anywhere.
+pub(crate) fn gone(client: &Client, pinned: &Pinned, gone: &Request) {
+    let mut finished = Finished::new(pinned);
+    finished.fail(Reason::ClientClosed);
+    request(client, pinned, gone, &finished);
+}
+
 /// Counts a finished request, and writes it to the access log when there is one.
 pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finished: &Finished) {
     let worker = &client.worker;

@@ -20,6 +20,7 @@ use plimsoll_core::upcall::{AccessLog, Alarms, Cuts};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
+use crate::passwords::Passwords;
 use crate::worker::{self, Handed};
 
 /// Messages that may wait for a worker; beyond it, what was to be handed over stays where it is.
@@ -82,6 +83,7 @@ pub(crate) struct Shared {
     /// Client connections of each client at listeners that limit them.
     pub(crate) clients: Arc<Counts>,
     pub(crate) draining: AtomicBool,
+    pub(crate) passwords: Passwords,
     inboxes: Vec<mpsc::Sender<Message>>,
     /// Sockets that were bound and not yet fetched by their worker.
     sockets: Mutex<HashMap<(usize, SocketAddr), TcpListener>>,
@@ -109,6 +111,7 @@ impl Plane {
             connections: AtomicU32::new(0),
             clients: Arc::new(Counts::new(RandomState::new().hash_one(0))),
             draining: AtomicBool::new(false),
+            passwords: Passwords::new()?,
             inboxes,
             sockets: Mutex::default(),
             bound: Mutex::default(),

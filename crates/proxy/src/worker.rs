@@ -27,9 +27,11 @@ use plimsoll_net::{Blocks, Deadline, Timer, Timers};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::ask::Services;
 use crate::client::Connection;
 use crate::line::Lines;
 use crate::links::Links;
+use crate::passwords::Remembered;
 use crate::plane::{Message, Shared, Wanted};
 use crate::{http, tcp};
 
@@ -64,6 +66,8 @@ pub(crate) struct Worker {
     pub(crate) mirrored: Rc<Cell<usize>>,
     /// Room for what filters do to the next request.
     pub(crate) changes: Cell<Changes>,
+    pub(crate) remembered: Remembered,
+    pub(crate) services: Services,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pinned: RefCell<Rc<Pinned>>,
     drain: Cell<Option<Drain>>,
@@ -120,6 +124,8 @@ impl Worker {
             drain: Cell::new(None),
             changes: Cell::default(),
             mirrored: Rc::default(),
+            remembered: Remembered::default(),
+            services: Services::default(),
             date: RefCell::new((shared.wiring.clock.now(), httpdate::fmt_http_date(SystemTime::now()))),
             accepting: RefCell::default(),
             shared,
@@ -320,6 +326,7 @@ impl Worker {
         loop {
             tokio::time::sleep(SWEEP).await;
             self.reuse.borrow_mut().sweep(self.now());
+            self.services.sweep(self.now());
         }
     }
 

@@ -64,6 +64,8 @@ impl Explanation<'_> {
             let (way, record) = ((&mut progress, done.take()), Some(&mut self.decision));
             match snapshot.decide(service, asked, visitor, &mut self.rng, way, record) {
                 Decided::Errand(Errand::Wait(_)) => done = Some(Done::Waited),
+                // Nobody is bothered with a question.
+                Decided::Errand(_) => done = Some(Done::Assumed),
                 decided => break decided,
             }
         };

@@ -98,7 +98,7 @@ impl Link {
                 };
                 (verdict, format!("{would} {}{reason}", reply.status))
             }
-            Flow::Errand(Errand::Wait(span)) => (Verdict::Passed, format!("waits for {} ms", span.as_millis())),
+            Flow::Errand(errand) => (Verdict::Passed, errand.told()),
         };
         let why = if said.is_empty() {
             what

@@ -6,9 +6,11 @@
 //! A new filter is a file here and a line in the list below: the list makes the module, the configuration and the match
 //! that builds it.
 
+mod authorization;
 mod chain;
 mod changes;
 mod edits;
+mod errand;
 mod expression;
 #[cfg(test)]
 mod fixtures;
@@ -23,6 +25,7 @@ mod view;
 pub use chain::{Chain, Ran};
 pub use changes::Changes;
 pub use edits::{Chosen, Edited, Edits, FRAMING, FieldMap, FieldName, is_token};
+pub use errand::{Answered, Ask, Done, Errand, Password, Secret};
 pub use held::{Contents, FILE_BYTES_MAX, FileName, FileUse, Held, Slot, Wrong};
 pub use passage::{Decided, Progress, Visitor};
 pub use redirect::Redirect;
@@ -31,7 +34,6 @@ pub use view::{FilterCx, RequestView};
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::reply::Reply;
 
@@ -44,6 +46,8 @@ filters! {
     "concurrency-limit" => concurrency_limit::ConcurrencyLimit,
     "rate-limit" => rate_limit::RateLimit,
     "map" => map::Map,
+    "basic-auth" => basic_auth::BasicAuth,
+    "forward-auth" => forward_auth::ForwardAuth,
 }
 
 /// What changes a request's head, or answers it.
@@ -64,6 +68,11 @@ pub trait FilterKind {
 
     /// The files that it names.
     fn files(&mut self) -> Vec<FileUse<'_>> {
+        Vec::new()
+    }
+
+    /// The fields of requests that it vouches for: no untrusted client may set them, on any route.
+    fn vouches(&self) -> Vec<&FieldName> {
         Vec::new()
     }
 }
@@ -89,18 +98,4 @@ pub enum Flow {
     Reply(Reply),
     /// It goes on, or not, once this has been done.
     Errand(Errand),
-}
-
-/// What a filter needs to have done, and cannot do itself.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Errand {
-    /// Time is to pass.
-    Wait(Duration),
-}
-
-/// How an errand went.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Done {
-    /// The time has passed.
-    Waited,
 }

@@ -31,6 +31,8 @@ pub struct Visitor<'v> {
 pub struct Progress {
     /// What filters have made of it.
     pub changes: Changes,
+    /// The id that was drawn for it.
+    pub id: Option<[u8; 32]>,
     /// Its route's position in [`Snapshot::routes`], once it has one.
     pub route: Option<usize>,
     /// Its route's pool, once that was drawn.
@@ -105,6 +107,12 @@ impl Snapshot {
                     .is_some_and(|health| health == asked.path)
             {
                 return Decided::Health;
+            }
+            if done.is_none() && !self.node.trusts(visitor.peer.ip()) {
+                self.node
+                    .vouched
+                    .iter()
+                    .for_each(|name| progress.changes.request.remove(name));
             }
             if let Some(decided) = passage.filter(&service.filters, progress, done.take()) {
                 return decided;

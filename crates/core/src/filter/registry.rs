@@ -31,6 +31,11 @@ macro_rules! filters {
                 match self { $( FilterConfig::$type(filter) => filter.files() ),* }
             }
 
+            /// The fields of requests that it vouches for.
+            pub fn vouches(&self) -> Vec<&FieldName> {
+                match self { $( FilterConfig::$type(filter) => filter.vouches() ),* }
+            }
+
             fn from_table(
                 kind: &str,
                 table: &$crate::document::Node,
@@ -57,15 +62,7 @@ use crate::document::{
 };
 
 /// Filters of the contract that are not built yet.
-const LATER: &[&str] = &[
-    "basic-auth",
-    "body-limit",
-    "compress",
-    "cors",
-    "fault",
-    "forward-auth",
-    "jwt",
-];
+const LATER: &[&str] = &["body-limit", "compress", "cors", "fault", "jwt"];
 
 /// A filter of a chain.
 #[derive(Clone, Debug, PartialEq)]

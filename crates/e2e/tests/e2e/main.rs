@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod basic_auth;
 mod beside;
 mod checks;
 mod clients;
@@ -13,6 +14,7 @@ mod cuts;
 mod draining;
 mod failures;
 mod filters;
+mod forward_auth;
 mod framing;
 mod front;
 mod grpc_calls;

@@ -1,5 +1,6 @@
 //! HTTP/1.1 (RFC 9112): strict on what comes in, and what goes out is always framed by us.
 
+mod ask;
 mod body;
 mod phrase;
 mod request;
@@ -9,6 +10,7 @@ mod response;
 mod scan;
 mod write;
 
+pub use ask::{AskOut, write_ask_head};
 pub use body::{BodyDecoder, BodyFault, Step, write_chunk_end, write_chunk_head, write_last_chunk};
 pub(crate) use body::{TRAILER_FIELDS_MAX, TRAILERS_MAX};
 pub use phrase::phrase;

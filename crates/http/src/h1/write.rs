@@ -103,14 +103,14 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &Reques
 
 /// Which of the fields that we add were there already.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+pub(super) struct Seen {
     proto: bool,
     host: bool,
     id: bool,
 }
 
 impl Seen {
-    fn see(&mut self, class: Class) {
+    pub(super) fn see(&mut self, class: Class) {
         match class {
             Class::ForwardedProto => self.proto = true,
             Class::ForwardedHost => self.host = true,
@@ -120,7 +120,7 @@ impl Seen {
     }
 }
 
-fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_>, seen: Seen) {
+pub(super) fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_>, seen: Seen) {
     let edited = !to.edits.is_empty();
     let wanted = |name: &str| !(edited && to.edits.removes(name));
     if wanted("x-forwarded-for") {
@@ -170,7 +170,7 @@ fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(super) fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -178,7 +178,7 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// Copies the lines that `keep` names, each run of neighbours in one go.
-fn copy_runs(
+pub(super) fn copy_runs(
     out: &mut Vec<u8>,
     bytes: &[u8],
     count: usize,

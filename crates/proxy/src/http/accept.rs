@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use plimsoll_core::outcome::Reason;
@@ -181,7 +181,9 @@ async fn one_request(
         http2: false,
     };
     let timer = &connection.timer;
-    let mut request = errand::through(&arrived, timer, &input.unread()[..head], &mut upstream_head).await;
+    let mut gone = |cx: &mut Context<'_>| connection.socket.poll_ended(cx);
+    let head_bytes = &input.unread()[..head];
+    let mut request = errand::through(&arrived, timer, head_bytes, &mut upstream_head, &mut gone).await;
     input.consume(head);
     if client.requests.get() == 1 && client.is_too_many(pinned.snapshot.node.max_connections) {
         request.action = route::Routed::Reply(Reply::reason(Reason::Overloaded).closing());
@@ -200,6 +202,10 @@ async fn one_request(
             }
         }
         route::Routed::Reply(reply) => respond::respond(connection, pinned, &request, reply).await,
+        route::Routed::Gone => {
+            log::gone(&connection.client, pinned, &request);
+            Next::Close
+        }
         route::Routed::Errand(_) | route::Routed::Done => Next::Close,
     }
 }

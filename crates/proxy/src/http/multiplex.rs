@@ -25,7 +25,7 @@ use super::respond::{self, may_go_on};
 use super::route::{self, Arrived, Request};
 use super::watched::{Sight, Watched};
 use crate::client::{Client, Connection};
-use crate::log::Finished;
+use crate::log::{self, Finished};
 use crate::worker::Pinned;
 
 /// Streams that a client may have open at once (HAProxy's and nghttp2's default).
@@ -291,7 +291,7 @@ async fn one_request(
     local: Option<SocketAddr>,
     pinned: &Rc<Pinned>,
     head: Head<RecvStream>,
-    respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Bytes>,
 ) {
     let Some(service) = http_service(pinned, client) else {
         return;
@@ -312,7 +312,10 @@ async fn one_request(
         Ok(()) if text.len() > service.limits.head_bytes => {
             Request::unread(text.len(), worker.now()).refused(Reply::reason(Reason::HeaderTooLarge))
         }
-        Ok(()) => errand::through(&arrived, &timer, &text, &mut upstream_head).await,
+        Ok(()) => {
+            let mut gone = |cx: &mut Context<'_>| respond.poll_reset(cx).map(drop);
+            errand::through(&arrived, &timer, &text, &mut upstream_head, &mut gone).await
+        }
         Err(fault) => Request::unread(text.len(), worker.now()).refused(Reply::detailed(fault.reason(), &fault)),
     };
     worker.blocks.give_scratch(text);
@@ -330,6 +333,7 @@ async fn one_request(
             }
         }
         route::Routed::Reply(reply) => (reply, Finished::new(pinned)),
+        route::Routed::Gone => return log::gone(client, pinned, &request),
         route::Routed::Errand(_) | route::Routed::Done => return,
     };
     let to = (client, &timer, &mut downstream);

@@ -70,6 +70,8 @@ pub(crate) enum Routed {
     Reply(Reply),
     /// See to this first, and then ask again.
     Errand(Errand),
+    /// The client went away while something was seen to.
+    Gone,
     /// It is being done.
     Done,
 }
@@ -115,7 +117,8 @@ fn route(
     let mut request = Request::unread(head.bytes.len(), client.worker.now());
     request.note_head(head);
     let trusted = node.trusts(client.peer.ip());
-    let drawn = request_id(client);
+    // A request that comes back from an errand keeps its id.
+    let drawn = *progress.id.get_or_insert_with(|| request_id(client));
     let brought = head.first("x-request-id").filter(|id| trusted && !id.is_empty());
     let id = String::from_utf8_lossy(brought.unwrap_or(&drawn));
     let from = node.client_address(client.peer.ip(), head);

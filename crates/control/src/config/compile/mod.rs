@@ -4,7 +4,7 @@ mod health;
 mod pools;
 pub(super) mod routes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use plimsoll_core::document::Located;
@@ -44,6 +44,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
                 .iter()
                 .map(|network| network.value)
                 .collect(),
+            vouched: vouched(&routes, &listeners),
             expose_reason: file.server.expose_reason,
             max_connections: file.server.max_connections.0,
             drain_timeout,
@@ -75,6 +76,18 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
         routes,
         pools: pools::pools(file, sources),
     }
+}
+
+/// The fields that filters vouch for, wherever they are.
+fn vouched(routes: &[super::plan::RoutePlan], listeners: &[ListenerPlan]) -> Vec<String> {
+    let of_listeners = listeners.iter().filter_map(|listener| match &listener.service {
+        ServicePlan::Http(http) => Some(&http.filters),
+        ServicePlan::Tcp(_) => None,
+    });
+    let entries = of_listeners.chain(routes.iter().map(|route| &route.filters)).flatten();
+    let names = entries.flat_map(|entry| entry.config.vouches());
+    let names: BTreeSet<String> = names.map(|name| name.0.clone()).collect();
+    names.into_iter().collect()
 }
 
 fn access_format(file: &File) -> AccessFormat {
