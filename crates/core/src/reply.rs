@@ -38,20 +38,29 @@ impl Reply {
 
     /// The reply for a reason.
     pub fn reason(reason: Reason) -> Self {
-        Reply::saying(reason, reason.says())
+        Reply::of_status(reason.status(), reason)
+    }
+
+    /// The reply for a reason, with another status than its own.
+    pub fn of_status(status: u16, reason: Reason) -> Self {
+        Reply::saying(status, reason, reason.says())
     }
 
     /// The reply for a reason, with what exactly was wrong.
     pub fn detailed(reason: Reason, detail: &dyn Display) -> Self {
-        Reply::saying(reason, &format!("{} In detail: {detail}.", reason.says()))
+        Reply::saying(
+            reason.status(),
+            reason,
+            &format!("{} In detail: {detail}.", reason.says()),
+        )
     }
 
-    fn saying(reason: Reason, says: &str) -> Self {
-        let body = format!("{} {}: {says}\n", reason.status(), reason.word());
+    fn saying(status: u16, reason: Reason, says: &str) -> Self {
+        let body = format!("{status} {}: {says}\n", reason.word());
         let headers = vec![("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())];
         Reply {
             reason: Some(reason),
-            ..Reply::new(reason.status(), headers, body)
+            ..Reply::new(status, headers, body)
         }
     }
 

@@ -62,9 +62,14 @@ impl Chain {
                     said: record.is_some().then_some(&mut said),
                     ..*cx
                 };
-                match done.take() {
+                let flow = match done.take() {
                     Some(done) => link.filter.resume(done, head, &mut cx),
                     None => link.filter.request(head, &mut cx),
+                };
+                match flow {
+                    // Nobody is made to wait on trial.
+                    Flow::Errand(Errand::Wait(_)) if link.dry_run => link.filter.resume(Done::Waited, head, &mut cx),
+                    flow => flow,
                 }
             };
             if let Some(decision) = record.as_deref_mut() {

@@ -13,6 +13,8 @@ pub struct Changes {
     pub answer: Edits,
     /// The path that goes upstream, when it is another one; it is canonical.
     pub path: Option<String>,
+    /// How long its body may be, when its head does not say.
+    pub body_max: Option<u64>,
     /// What filters on trial would have refused it for.
     pub rehearsed: Vec<Reason>,
     /// Keys of limits that were forgotten for its own, since a table was full.
@@ -27,6 +29,7 @@ impl Changes {
         self.request.clear();
         self.answer.clear();
         self.path = None;
+        self.body_max = None;
         self.rehearsed.clear();
         self.crowded_out = 0;
         self.held.clear();
@@ -36,10 +39,14 @@ impl Changes {
     pub fn outlast_head(&self) -> bool {
         let Changes {
             answer,
+            body_max,
             rehearsed,
-            held,
             ..
         } = self;
-        !answer.is_empty() || !rehearsed.is_empty() || self.crowded_out > 0 || !held.is_empty()
+        !answer.is_empty()
+            || body_max.is_some()
+            || !rehearsed.is_empty()
+            || self.crowded_out > 0
+            || !self.held.is_empty()
     }
 }

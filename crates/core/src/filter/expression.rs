@@ -14,6 +14,11 @@ impl PartialEq for Expression {
 }
 
 impl Expression {
+    /// Whether it matches all of `text`.
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+
     /// What it matches of `path`, put in the places of `pattern`; `None` when it does not match.
     pub(super) fn replace(&self, path: &str, pattern: &str) -> Option<String> {
         let captures = self.0.captures(path)?;

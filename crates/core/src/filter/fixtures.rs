@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Changes, FileName, Filter, FilterCx, FilterKind, Flow, Keep, RequestView, Slot};
+use super::{Changes, Done, FileName, Filter, FilterCx, FilterKind, Flow, Keep, RequestView, Slot};
 use crate::document::{Decode, Entry, Faults, Json, Node, Span, Value};
 use crate::rng::Rng;
 use crate::route::{Asked, Fields, Target};
@@ -74,6 +74,7 @@ pub(super) struct Request {
     pub(super) fields: Vec<(&'static str, &'static str)>,
     pub(super) client: IpAddr,
     pub(super) millis: u64,
+    pub(super) seed: u64,
 }
 
 /// What became of one.
@@ -116,6 +117,7 @@ impl Request {
             fields: Vec::new(),
             client: "192.0.2.1".parse().unwrap(),
             millis: 1_000,
+            seed: 1,
         }
     }
 
@@ -138,6 +140,12 @@ impl Request {
         self
     }
 
+    /// With other luck than the last.
+    pub(super) fn drawing(mut self, rng: &mut Rng) -> Self {
+        self.seed = rng.bits();
+        self
+    }
+
     /// What `filter` makes of it.
     pub(super) fn ask(&self, filter: &dyn Filter) -> Asking {
         self.put(|head, cx| filter.request(head, cx), false)
@@ -146,6 +154,11 @@ impl Request {
     /// What `filter` says that it would make of it.
     pub(super) fn question(&self, filter: &dyn Filter) -> Asking {
         self.put(|head, cx| filter.request(head, cx), true)
+    }
+
+    /// What `filter` makes of it after an errand.
+    pub(super) fn resume(&self, filter: &dyn Filter, done: Done) -> Asking {
+        self.put(|head, cx| filter.resume(done, head, cx), false)
     }
 
     fn put(&self, ask: impl FnOnce(&mut RequestView<'_>, &mut FilterCx<'_>) -> Flow, question: bool) -> Asking {
@@ -160,7 +173,7 @@ impl Request {
         };
         let mut cx = FilterCx {
             now: Now::from_millis(self.millis),
-            rng: &mut Rng::seeded(1),
+            rng: &mut Rng::seeded(self.seed),
             client: self.client,
             peer: (self.client, 1).into(),
             request_id: "id",

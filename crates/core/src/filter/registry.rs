@@ -62,7 +62,7 @@ use crate::document::{
 };
 
 /// Filters of the contract that are not built yet.
-const LATER: &[&str] = &["body-limit", "compress", "cors", "fault", "jwt"];
+const LATER: &[&str] = &["compress", "jwt"];
 
 /// A filter of a chain.
 #[derive(Clone, Debug, PartialEq)]

@@ -149,6 +149,7 @@ impl<D: Downstream> Exchange<'_, D> {
             Poll::Ready(Err(UploadFault::ClientBody | UploadFault::Unspeakable)) => {
                 return Err(Fault::Client(Reason::BadRequest));
             }
+            Poll::Ready(Err(UploadFault::TooLarge)) => return Err(Fault::Client(Reason::BodyTooLarge)),
             // It may have answered before it closed: that answer is read first.
             Poll::Ready(Err(UploadFault::Backend)) => self.upload.broken = true,
         }

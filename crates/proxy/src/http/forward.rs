@@ -68,7 +68,7 @@ pub(super) async fn forward<D: Downstream>(
     let limits = limits_of((service, pool, chosen), request, timer);
     pool.retry_budget.deposit(request.started);
     let goes = Goes::of(client, pinned, request);
-    let upload = Upload::new(head, request.framing, pool.settings.protocol);
+    let upload = Upload::new(head, request.framing, pool.settings.protocol).at_most(request.body_max());
     let mut exchange = exchange((&worker, timer, downstream), limits, upload);
     exchange.is_call = request.grpc.is_some();
     let deadline = limits.deadline.into_iter().chain(limits.call).min();

@@ -117,9 +117,7 @@ struct Composed<'r> {
 fn compose<'r>(pinned: &Pinned, request: &'r Request, reply: &'r Reply) -> Composed<'r> {
     let exposed = pinned.snapshot.node.expose_reason;
     let body = match reply.reason {
-        Some(reason) if !exposed && !reply.theirs => {
-            Cow::Owned(format!("{} {}\n", reason.status(), phrase(reason.status())))
-        }
+        Some(_) if !exposed && !reply.theirs => Cow::Owned(format!("{} {}\n", reply.status, phrase(reply.status))),
         _ => Cow::Borrowed(&*reply.body),
     };
     let call = request.grpc.and_then(|_| Code::of_reply(reply));

@@ -191,6 +191,11 @@ impl Request {
         }
     }
 
+    /// How long its body may be, when filters say so.
+    pub(super) fn body_max(&self) -> Option<u64> {
+        self.changes.as_ref().and_then(|changes| changes.body_max)
+    }
+
     /// Whether the whole request was read with its head.
     pub(super) fn is_bodiless(&self) -> bool {
         matches!(self.framing, Framing::None | Framing::Length(0))

@@ -35,6 +35,8 @@ pub(crate) struct Upload {
     stalls_at: Option<Deadline>,
     /// Bytes of the body that came from the client.
     pub(crate) body_bytes: u64,
+    /// How many there may be.
+    body_max: u64,
 }
 
 /// Why a request cannot be sent on.
@@ -44,6 +46,8 @@ pub(crate) enum UploadFault {
     ClientGone,
     /// The client's body is malformed.
     ClientBody,
+    /// The client's body is longer than it may be.
+    TooLarge,
     /// The backend does not take it.
     Backend,
     /// It cannot be told in the version of HTTP that is spoken to the backend.
@@ -75,12 +79,19 @@ impl Upload {
             moved: false,
             stalls_at: None,
             body_bytes: 0,
+            body_max: u64::MAX,
         }
     }
 
     /// The same once more, when all of it was kept.
     pub(crate) fn again(mut self) -> Option<Self> {
         (self.complete && self.restart()).then_some(self)
+    }
+
+    /// The same with a body of so many bytes at the most.
+    pub(crate) fn at_most(mut self, body_max: Option<u64>) -> Self {
+        self.body_max = body_max.unwrap_or(u64::MAX);
+        self
     }
 
     /// The vector that its bytes were kept in.
@@ -160,6 +171,9 @@ impl Upload {
                 Ok(starved) => starved,
                 Err(fault) => return Poll::Ready(Err(fault)),
             };
+            if self.body_bytes > self.body_max {
+                return Poll::Ready(Err(UploadFault::TooLarge));
+            }
             while self.written < self.sending.len() {
                 let part = Outgoing {
                     bytes: &self.sending[self.written..],
