@@ -11,7 +11,7 @@ use crate::pool::Pool;
 use crate::reply::{Redirect, Respond};
 use crate::retry::RetryPolicy;
 use crate::rng::Rng;
-use crate::route::{Fields, RouteTable};
+use crate::route::{Asked, Fields, RouteTable};
 use crate::split::Split;
 
 /// One generation of the configuration, compiled: names are numbers, defaults are filled in, limits are checked.
@@ -42,6 +42,8 @@ pub struct NodeSettings {
     pub expose_reason: bool,
     /// Client connections over all listeners and workers.
     pub max_connections: u32,
+    /// How late workers may be before they refuse a part of the requests; as late as they like unless set.
+    pub shed_after: Option<Duration>,
     /// How long work in flight may go on at shutdown.
     pub drain_timeout: Duration,
     /// Whether finished requests and connections are written to the access log.
@@ -135,6 +137,13 @@ pub struct HttpService {
     pub limits: HttpLimits,
     /// Whether `%2F` and `%5C` may stand in a path.
     pub allow_encoded_slash: bool,
+}
+
+impl HttpService {
+    /// Whether a request is for the health path.
+    pub fn is_health(&self, asked: &Asked<'_>) -> bool {
+        self.health_path.as_deref().is_some_and(|health| health == asked.path)
+    }
 }
 
 /// How long each phase of a client's connection may take.
@@ -265,6 +274,7 @@ mod tests {
             vouched: Vec::new(),
             expose_reason: true,
             max_connections: 1,
+            shed_after: None,
             drain_timeout: Duration::ZERO,
             access_log: None,
         };

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -293,6 +294,8 @@ fn bounded<K: Eq + Hash, V: Default>(table: &mut HashMap<K, V, IdState>, key: K,
 #[derive(Debug)]
 pub struct Telemetry {
     shards: Vec<Mutex<Shard>>,
+    /// How late each worker is, in microseconds.
+    late_us: Vec<AtomicU64>,
 }
 
 impl Telemetry {
@@ -300,7 +303,21 @@ impl Telemetry {
     pub fn new(workers: usize) -> Self {
         Telemetry {
             shards: (0..workers).map(|_| Mutex::default()).collect(),
+            late_us: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
+    }
+
+    /// A worker tells how late it is.
+    pub fn tell_late(&self, worker: usize, late: Duration) {
+        let micros = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+        self.late_us[worker].store(micros, Relaxed);
+    }
+
+    /// How late each worker was in the last tenth of a second.
+    pub fn lateness(&self) -> impl Iterator<Item = Duration> {
+        self.late_us
+            .iter()
+            .map(|late| Duration::from_micros(late.load(Relaxed)))
     }
 
     /// A worker's own shard.

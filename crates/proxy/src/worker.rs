@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, Cache};
 use plimsoll_core::backend::Place;
 use plimsoll_core::balance::client_bytes;
 use plimsoll_core::filter::Changes;
-use plimsoll_core::limit::{Held, Room};
+use plimsoll_core::limit::{Held, Room, Shedding};
 use plimsoll_core::name::NameId;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::{AcquireCx, Lease, Refusal, ViewReader};
@@ -37,6 +37,13 @@ use crate::{http, tcp};
 
 /// How often idle connections to backends are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often a worker looks how late it is, where it may refuse work for it, and where it only tells.
+const PULSE: Duration = Duration::from_millis(10);
+const SLOW_PULSE: Duration = Duration::from_millis(100);
+
+/// What the runtime's timers are late by when nothing keeps them.
+const ROUNDING: Duration = Duration::from_millis(1);
 
 /// How often a draining worker looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -68,6 +75,7 @@ pub(crate) struct Worker {
     pub(crate) changes: Cell<Changes>,
     pub(crate) remembered: Remembered,
     pub(crate) services: Services,
+    shedding: Cell<Shedding>,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pinned: RefCell<Rc<Pinned>>,
     drain: Cell<Option<Drain>>,
@@ -126,6 +134,7 @@ impl Worker {
             mirrored: Rc::default(),
             remembered: Remembered::default(),
             services: Services::default(),
+            shedding: Cell::default(),
             date: RefCell::new((shared.wiring.clock.now(), httpdate::fmt_http_date(SystemTime::now()))),
             accepting: RefCell::default(),
             shared,
@@ -135,6 +144,7 @@ impl Worker {
     async fn work(self: Rc<Self>, mut inbox: mpsc::Receiver<Message>) {
         tokio::task::spawn_local(self.timers.clone().run());
         tokio::task::spawn_local(self.clone().sweep());
+        tokio::task::spawn_local(self.clone().watch_lateness());
         self.reconcile();
         loop {
             match inbox.recv().await {
@@ -328,6 +338,27 @@ impl Worker {
             self.reuse.borrow_mut().sweep(self.now());
             self.services.sweep(self.now());
         }
+    }
+
+    /// Looks how late the loop is: a task that is to be woken at a time stands in line with all that is ready then.
+    async fn watch_lateness(self: Rc<Self>) {
+        loop {
+            let allowed = self.pin().snapshot.node.shed_after;
+            let pulse = if allowed.is_some() { PULSE } else { SLOW_PULSE };
+            let due = self.now() + pulse;
+            tokio::time::sleep(pulse).await;
+            let now = self.now();
+            let mut shedding = self.shedding.get();
+            // The runtime's clock rounds up to the next millisecond.
+            shedding.observe(now.since(due).saturating_sub(ROUNDING), allowed, now);
+            self.shedding.set(shedding);
+            self.shared.wiring.telemetry.tell_late(self.index, shedding.standing());
+        }
+    }
+
+    /// Whether this request or connection is to be refused, since the worker is late for everything.
+    pub(crate) fn sheds(&self) -> bool {
+        self.shedding.get().refuses(&mut self.rng.borrow_mut())
     }
 
     /// The newest snapshot, to be kept for as long as a request lasts.

@@ -197,6 +197,14 @@ pub(super) fn node(out: &mut Exposition, metrics: &Metrics) {
     .sample(&[("result", "ok")], taken)
     .sample(&[("result", "error")], refused);
     out.metric(
+        "plimsoll_worker_late_seconds",
+        Kind::Gauge,
+        "How long what was ready waited for its worker, at least, in the last tenth of a second.",
+    );
+    for (worker, late) in metrics.telemetry.lateness().enumerate() {
+        out.sample(&[("worker", &worker.to_string())], late.as_secs_f64());
+    }
+    out.metric(
         "plimsoll_access_log_dropped_total",
         Kind::Counter,
         "Lines of the access log that found no room or could not be written.",

@@ -100,12 +100,7 @@ impl Snapshot {
             record,
         };
         if progress.route.is_none() {
-            if done.is_none()
-                && service
-                    .health_path
-                    .as_deref()
-                    .is_some_and(|health| health == asked.path)
-            {
+            if done.is_none() && service.is_health(asked) {
                 return Decided::Health;
             }
             if done.is_none() && !self.node.trusts(visitor.peer.ip()) {

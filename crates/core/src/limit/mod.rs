@@ -3,8 +3,10 @@
 
 mod bucket;
 mod counts;
+mod shedding;
 mod table;
 
 pub use bucket::{Bucket, Debt, Rate, Taken};
 pub use counts::{COUNTED_MAX, Counts, Held, Room};
+pub use shedding::Shedding;
 pub use table::{KEYS_MAX, Slot, Table};

@@ -197,3 +197,37 @@ fn reasons_stay_inside_when_they_are_not_to_be_exposed() {
     wait_for_failures(&plimsoll, "backend_reset", 1);
     wait_for_failures(&plimsoll, "bad_request", 1);
 }
+
+#[test]
+fn a_worker_that_is_late_for_everything_refuses_a_part_and_never_the_health_path() {
+    let backend = Backend::start(Script::status(200));
+    let plimsoll = front()
+        .server("workers = 1\nshed_after = \"1ms\"")
+        .listener("health_path = \"/ready\"")
+        .before(backend.address());
+    let address = plimsoll.address("web");
+    let connections = usize::try_from(scaled("connections", 400, 2)).expect("a small number");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let refused = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(plimsoll.get("web", "/ready").status, 200);
+            }
+        });
+        // As long as it takes: a machine that is quick may be late only now and then.
+        let refused = eventually("requests are refused", || {
+            let load = e2e::tools::wrk(address, "/", connections, Duration::from_secs(2));
+            (load.bad_statuses > 0).then_some(load.bad_statuses)
+        });
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        watching.join().expect("the health path is served");
+        refused
+    });
+    let metrics = plimsoll.metrics();
+    assert!(metrics.sum("plimsoll_failures_total", &[("reason", "overloaded")]) >= refused as f64);
+    assert!(metrics.has("plimsoll_worker_late_seconds", &[("worker", "0")]));
+    eventually("it is over", || {
+        let replies = (0..20).map(|_| plimsoll.get("web", "/").status);
+        replies.into_iter().all(|status| status == 200).then_some(())
+    });
+}

@@ -32,6 +32,11 @@ pub(crate) fn health(draining: bool) -> Reply {
     Reply::new(200, Vec::new(), "ready\n")
 }
 
+/// The answer of a worker that is late for everything. Whoever comes back in a second finds it in time, or no worse.
+pub(super) fn shed() -> Reply {
+    Reply::reason(Reason::Overloaded).with("retry-after", "1")
+}
+
 /// Sends `reply` and counts the request.
 pub(crate) async fn respond(connection: &mut Connection, pinned: &Rc<Pinned>, request: &Request, reply: Reply) -> Next {
     // A body that was not read is in the way of the next request.

@@ -220,6 +220,10 @@ fn decide(
     let asked = head
         .asked(service.allow_encoded_slash)
         .map_err(|fault| Reply::detailed(Reason::BadRequest, &fault))?;
+    let is_new = done.is_none();
+    if is_new && !service.is_health(&asked) && client.worker.sheds() {
+        return Ok(Routed::Reply(respond::shed()));
+    }
     let decided = {
         let mut rng = client.worker.rng.borrow_mut();
         pinned

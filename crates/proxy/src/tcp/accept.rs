@@ -19,7 +19,7 @@ pub(crate) async fn serve(mut connection: Connection) {
         return;
     };
     let mut finished = Finished::new(&pinned);
-    if client.is_too_many(pinned.snapshot.node.max_connections) {
+    if client.is_too_many(pinned.snapshot.node.max_connections) || worker.sheds() {
         finished.fail(Reason::Overloaded);
     } else {
         forward(&mut connection, &pinned, service, &mut finished).await;

@@ -47,6 +47,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
             vouched: vouched(&routes, &listeners),
             expose_reason: file.server.expose_reason,
             max_connections: file.server.max_connections.0,
+            shed_after: file.server.shed_after.map(|late| late.0),
             drain_timeout,
             access_log: match file.log.access.value {
                 AccessTarget::Off => None,

@@ -8,7 +8,7 @@ use plimsoll_core::{document, words};
 use serde_json::json;
 
 use super::address::BindAddress;
-use super::values::{Pause, Positive, Tried, Within};
+use super::values::{Pause, Positive, Timeout, Tried, Within};
 
 /// The most worker threads. No host that we know of has more cores.
 const WORKERS_MAX: u32 = 1_024;
@@ -24,6 +24,9 @@ document! {
         pub(in super::super) drain_timeout: Option<Pause>,
         /// Client connections over all listeners: 100000 unless set, and never more than the descriptor limit allows.
         pub(in super::super) max_connections: Positive = Within(100_000),
+        /// How late a worker may be to look at what has come before it refuses a part of the requests with 503 overloaded:
+        /// "50ms". Nothing is refused unless set.
+        pub(in super::super) shed_after: Option<Timeout>,
         /// Networks whose forwarded headers are believed.
         pub(in super::super) trusted_proxies: Vec<Located<Network>>,
         /// Whether our own replies say why in x-plimsoll-reason.
