@@ -23,7 +23,6 @@ fn the_whole_contract_is_known_and_what_is_not_built_says_so() {
     for key in [
         "user",
         "secret_files",
-        "max_connections_per_client",
         "proxy_protocol",
         "http3",
         "tls",
