@@ -181,6 +181,8 @@ pub struct Shard {
     pub rehearsed: ByReason,
     /// Keys of limits that were forgotten because a table was full.
     pub crowded_out: u64,
+    /// Clients that were banned.
+    pub bans: u64,
     /// Failures whose retry the budget refused.
     pub retry_budget_spent: u64,
 }
@@ -276,6 +278,7 @@ impl Shard {
             *mine += theirs;
         }
         self.crowded_out += other.crowded_out;
+        self.bans += other.bans;
         self.retry_budget_spent += other.retry_budget_spent;
     }
 }

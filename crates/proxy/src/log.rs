@@ -179,6 +179,7 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
     let ended = finished.ended.unwrap_or_else(|| worker.now());
     let duration = ended.since(request.started);
     let route = request.route.and_then(|at| pinned.snapshot.routes.get(at));
+    let mut banned_for = None;
     {
         let mut shard = worker.shard();
         let key = RequestKey {
@@ -198,7 +199,18 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
         if let Some(changes) = &request.changes {
             changes.rehearsed.iter().for_each(|reason| shard.rehearsed(*reason));
             shard.crowded_out += u64::from(changes.crowded_out);
+            for watched in &changes.watched {
+                let counted = watched.ended(finished.status, ended);
+                shard.crowded_out += u64::from(counted.crowded_out);
+                if counted.is_banned {
+                    shard.bans += 1;
+                    banned_for = Some(watched.ban_for());
+                }
+            }
         }
+    }
+    if let Some(span) = banned_for {
+        tell_ban(client, request, span);
     }
     let Some(format) = pinned.snapshot.node.access_log else {
         return;
@@ -208,6 +220,13 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
         AccessFormat::Combined => combined_line(client, request, finished),
     };
     worker.shared.wiring.access.write(line);
+}
+
+/// Once for each ban. The client is who its last request was counted for.
+fn tell_ban(client: &Client, request: &Request, ban_for: Duration) {
+    let banned = request.client.unwrap_or_else(|| client.peer.ip().to_canonical());
+    let seconds = ban_for.as_secs();
+    tracing::warn!(client = %banned, seconds, "banned for a time: its requests fail far more often than others'");
 }
 
 fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Finished, duration: Duration) -> Vec<u8> {

@@ -40,6 +40,7 @@ pub(super) struct Totals {
     /// Likewise.
     pub(super) rehearsed: Vec<u64>,
     pub(super) crowded_out: u64,
+    pub(super) bans: u64,
     pub(super) retry_budget_spent: u64,
 }
 
@@ -91,6 +92,7 @@ impl Totals {
             *mine += theirs;
         }
         self.crowded_out += shard.crowded_out;
+        self.bans += shard.bans;
         self.retry_budget_spent += shard.retry_budget_spent;
     }
 

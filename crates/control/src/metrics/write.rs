@@ -126,6 +126,12 @@ fn failures(out: &mut Exposition, totals: &Totals) {
         "Keys of limits that were forgotten before their time, because a table was full.",
     )
     .sample(&[], totals.crowded_out);
+    out.metric(
+        "plimsoll_bans_total",
+        Kind::Counter,
+        "Clients, or other keys, that a filter has banned for a time.",
+    )
+    .sample(&[], totals.bans);
 }
 
 /// How pools and their backends stand.

@@ -1,5 +1,6 @@
 //! What filters have made of a request so far.
 
+use super::Watched;
 use super::edits::Edits;
 use crate::limit::Held;
 use crate::outcome::Reason;
@@ -21,6 +22,8 @@ pub struct Changes {
     pub crowded_out: u32,
     /// Where it is counted for as long as it is under way.
     pub held: Vec<Held>,
+    /// Who wants to know how it ends.
+    pub watched: Vec<Watched>,
 }
 
 impl Changes {
@@ -33,6 +36,7 @@ impl Changes {
         self.rehearsed.clear();
         self.crowded_out = 0;
         self.held.clear();
+        self.watched.clear();
     }
 
     /// Whether they matter once the request is on its way.
@@ -41,12 +45,13 @@ impl Changes {
             answer,
             body_max,
             rehearsed,
-            ..
+            crowded_out,
+            held,
+            watched,
+            request: _,
+            path: _,
         } = self;
-        !answer.is_empty()
-            || body_max.is_some()
-            || !rehearsed.is_empty()
-            || self.crowded_out > 0
-            || !self.held.is_empty()
+        let is_counted = *crowded_out > 0 || !rehearsed.is_empty() || !held.is_empty() || !watched.is_empty();
+        !answer.is_empty() || body_max.is_some() || is_counted
     }
 }

@@ -22,6 +22,7 @@ mod passage;
 mod registry;
 mod view;
 
+pub use ban::Watched;
 pub use chain::{Chain, Ran};
 pub use changes::Changes;
 pub use edits::{Chosen, Edited, Edits, FRAMING, FieldMap, FieldName, is_token};
@@ -43,6 +44,7 @@ filters! {
     "redirect" => redirect::Redirect,
     "allow" => allow::Allow,
     "deny" => deny::Deny,
+    "ban" => ban::Ban,
     "body-limit" => body_limit::BodyLimit,
     "concurrency-limit" => concurrency_limit::ConcurrencyLimit,
     "cors" => cors::Cors,

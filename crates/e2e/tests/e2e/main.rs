@@ -5,6 +5,7 @@
 mod access_log;
 mod admin;
 mod basic_auth;
+mod bans;
 mod beside;
 mod checks;
 mod clients;

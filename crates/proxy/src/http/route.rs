@@ -1,6 +1,6 @@
 //! From a head's bytes to a decision: read strictly, made canonical, matched, and written as it goes upstream.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
@@ -24,6 +24,8 @@ pub(crate) struct Request {
     pub(crate) started: Now,
     /// What is to be done.
     pub(crate) action: Routed,
+    /// Who asks, once that is known.
+    pub(crate) client: Option<IpAddr>,
     /// Position of its route in the snapshot.
     pub(crate) route: Option<usize>,
     /// The client speaks HTTP/1.x.
@@ -122,6 +124,7 @@ fn route(
     let brought = head.first("x-request-id").filter(|id| trusted && !id.is_empty());
     let id = String::from_utf8_lossy(brought.unwrap_or(&drawn));
     let from = node.client_address(client.peer.ip(), head);
+    request.client = Some(from);
     if node.access_log.is_some() {
         request.log = Some(Box::new(RequestLog::of(head, arrived.http2, from, &id)));
     }
@@ -146,6 +149,7 @@ impl Request {
         Request {
             started,
             action: Routed::Done,
+            client: None,
             route: None,
             minor: 1,
             keep_alive: false,
