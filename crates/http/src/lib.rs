@@ -4,3 +4,4 @@ pub mod field;
 pub mod h1;
 pub mod h2;
 pub mod reuse;
+pub mod websocket;

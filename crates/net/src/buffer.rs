@@ -149,6 +149,16 @@ impl Buffer {
         self.end = (self.end + count).min(self.block.len());
     }
 
+    /// Moves what fits of another's unread bytes behind its own; how much.
+    pub fn take_from(&mut self, other: &mut Buffer) -> usize {
+        let room = self.room();
+        let count = room.len().min(other.len());
+        room[..count].copy_from_slice(&other.unread()[..count]);
+        self.filled(count);
+        other.consume(count);
+        count
+    }
+
     /// Whether there is no room, even after moving.
     pub fn is_full(&self) -> bool {
         self.holds_block() && self.len() == self.block.len()

@@ -14,6 +14,6 @@ pub use connect::{connect, is_shortage};
 pub use cut::Cut;
 pub use descriptors::raise_limit;
 pub use listen::{BACKLOG, is_ours, listen};
-pub use relay::{Relayed, relay};
+pub use relay::{Cuttable, End, Relayed, relay};
 pub use socket::Socket;
 pub use timer::{Deadline, Elapsed, TICK, Timer, Timers};

@@ -1,4 +1,4 @@
-//! Relaying bytes between two sockets, with half-close and an idle timeout.
+//! Relaying bytes between two ends, with half-close and an idle timeout.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -14,6 +14,45 @@ use crate::timer::Timer;
 /// Reads in a row that one turn may make in a direction, so that one fast flow does not starve the worker's others.
 const TURN_MAX: usize = 16;
 
+/// One end of a relay: a socket, or what stands for one.
+pub trait End {
+    /// Reads what there is into the buffer's room; 0 is the end. The buffer must have room; one without a block takes one
+    /// only when there is something to read.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<usize>>;
+
+    /// Writes some of `bytes`.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Says that nothing more will be written.
+    fn shutdown_write(&mut self);
+}
+
+/// An end that may be ended from outside.
+pub trait Cuttable: End {
+    /// Ready once it was; otherwise the task is woken when it is.
+    fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl Cuttable for Socket {
+    fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        Socket::poll_cut(self, cx)
+    }
+}
+
+impl End for Socket {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<usize>> {
+        Socket::poll_fill(self, cx, buffer)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Socket::poll_write(self, cx, bytes)
+    }
+
+    fn shutdown_write(&mut self) {
+        Socket::shutdown_write(self);
+    }
+}
+
 /// How a relay ended.
 #[derive(Debug)]
 pub enum Relayed {
@@ -21,11 +60,11 @@ pub enum Relayed {
     Closed,
     /// Neither side said anything for the idle timeout.
     Idle,
-    /// The second socket was ended from outside ([`Cut`](crate::Cut)).
+    /// The second end was ended from outside ([`Cut`](crate::Cut)).
     Cut,
-    /// The first socket (the client's) failed.
+    /// The first end (the client's) failed.
     FirstFailed(io::Error),
-    /// The second socket (the backend's) failed.
+    /// The second end (the backend's) failed.
     SecondFailed(io::Error),
 }
 
@@ -52,7 +91,7 @@ impl Flow<'_> {
     }
 
     /// Moves what can be moved now. Ready when the source has ended and all of it was passed on.
-    fn poll(&mut self, cx: &mut Context<'_>, source: &mut Socket, sink: &mut Socket) -> Poll<Result<(), Broken>> {
+    fn poll(&mut self, cx: &mut Context<'_>, source: &mut impl End, sink: &mut impl End) -> Poll<Result<(), Broken>> {
         for _ in 0..TURN_MAX {
             while !self.pending.is_empty() {
                 match sink.poll_write(cx, self.pending.unread()) {
@@ -93,8 +132,8 @@ impl Flow<'_> {
 /// Relays between `first` and `second` until both have ended, one fails, `second` is cut, or nothing moves for `idle`.
 /// `moved` counts the bytes from first to second and back while they move.
 pub async fn relay(
-    first: &mut Socket,
-    second: &mut Socket,
+    first: &mut impl End,
+    second: &mut impl Cuttable,
     blocks: &Rc<Blocks>,
     timer: &Timer,
     idle: Duration,

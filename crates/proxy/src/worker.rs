@@ -382,6 +382,12 @@ impl Worker {
         self.shared.wiring.clock.now()
     }
 
+    /// Random bytes, for what has to be unlike and not secret.
+    pub(crate) fn random(&self) -> [u8; 16] {
+        let mut rng = self.rng.borrow_mut();
+        (u128::from(rng.bits()) << 64 | u128::from(rng.bits())).to_be_bytes()
+    }
+
     /// The value of a `Date` field; made anew once a second.
     pub(crate) fn date(&self, now: Now) -> std::cell::Ref<'_, (Now, String)> {
         if now.since(self.date.borrow().0) >= Duration::from_secs(1) {

@@ -4,8 +4,8 @@
 
 mod access_log;
 mod admin;
-mod basic_auth;
 mod bans;
+mod basic_auth;
 mod beside;
 mod checks;
 mod clients;
@@ -28,6 +28,7 @@ mod http2_abuse;
 mod http2_backends;
 mod http2_pairs;
 mod http2_streams;
+mod http2_websockets;
 mod killed;
 mod limits;
 mod mirror;

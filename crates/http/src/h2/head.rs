@@ -2,9 +2,11 @@
 //! so that nothing malformed gets past by its version.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+};
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 
 use crate::field::{Class, classify};
 use crate::h1::{HeadFault, HeadOut, ResponseHead, offset};
@@ -14,13 +16,33 @@ use crate::h1::{HeadFault, HeadOut, ResponseHead, offset};
 #[error("a part of the head cannot be sent over HTTP/2")]
 pub struct HeadError;
 
-/// Writes a request's head as HTTP/1.1 has it; `ended` says that there is no body. The frames' own rules (pseudo-headers
+/// What follows a request's head on its stream.
+#[derive(Clone, Copy, Debug)]
+pub enum Follows<'f> {
+    /// Nothing.
+    Nothing,
+    /// A body.
+    Body,
+    /// A WebSocket, if it is granted (RFC 8441): asked for with this key, which HTTP/2 has none of.
+    WebSocket(&'f [u8; 24]),
+}
+
+/// Writes a request's head as HTTP/1.1 has it. The frames' own rules (pseudo-headers
 /// in order, no connection fields, no upper case; RFC 9113 §8.2 and §8.3) were checked before.
 ///
 /// # Errors
 /// What names no path, or names two different hosts.
-pub fn write_head(out: &mut Vec<u8>, parts: &Parts, ended: bool) -> Result<(), HeadFault> {
-    out.extend_from_slice(parts.method.as_str().as_bytes());
+pub fn write_head(out: &mut Vec<u8>, parts: &Parts, follows: Follows<'_>) -> Result<(), HeadFault> {
+    let method = match (follows, &parts.method) {
+        (Follows::WebSocket(_), &Method::CONNECT) => "GET",
+        (Follows::WebSocket(_), _) | (_, &Method::CONNECT) => {
+            return Err(HeadFault::Malformed(
+                "a CONNECT that is for no WebSocket, or the other way round",
+            ));
+        }
+        (_, method) => method.as_str(),
+    };
+    out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     if target.is_empty() {
@@ -37,6 +59,7 @@ pub fn write_head(out: &mut Vec<u8>, parts: &Parts, ended: bool) -> Result<(), H
             }
             HOST => {}
             COOKIE => cookies += 1,
+            SEC_WEBSOCKET_KEY if matches!(follows, Follows::WebSocket(_)) => {}
             _ => {
                 has_length |= *name == CONTENT_LENGTH;
                 line(out, name, value);
@@ -47,8 +70,17 @@ pub fn write_head(out: &mut Vec<u8>, parts: &Parts, ended: bool) -> Result<(), H
         write_cookies(out, parts);
     }
     write_host(out, parts, host)?;
-    if !ended && !has_length {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    match follows {
+        Follows::Body if !has_length => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Follows::Body | Follows::Nothing => {}
+        Follows::WebSocket(_) if has_length => {
+            return Err(HeadFault::Malformed("a WebSocket has no Content-Length"));
+        }
+        Follows::WebSocket(key) => {
+            out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: ");
+            out.extend_from_slice(key);
+            out.extend_from_slice(b"\r\n");
+        }
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -92,7 +124,10 @@ pub(super) fn line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
 /// A field or status that cannot be told.
 pub fn response(head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<Response<()>, HeadError> {
     let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(head.status).map_err(|_| HeadError)?;
+    // RFC 8441 §5: what HTTP/1.1 says with 101 and an accepted key, HTTP/2 says with 200.
+    let switched = head.status == 101;
+    let status = if switched { 200 } else { head.status };
+    *response.status_mut() = StatusCode::from_u16(status).map_err(|_| HeadError)?;
     let fields = response.headers_mut();
     fields.reserve(head.fields.len() + 1);
     let may_frame = head.status >= 200 && head.status != 204;
@@ -109,6 +144,9 @@ pub fn response(head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<Response<()
             _ => {}
         }
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadError)?;
+        if switched && name == SEC_WEBSOCKET_ACCEPT {
+            continue;
+        }
         let at = offset(head.bytes, field.value);
         let value = HeaderValue::from_maybe_shared(shared.slice(at..at + field.value.len()));
         fields.append(name, value.map_err(|_| HeadError)?);
@@ -159,12 +197,19 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::h1::{FieldRoom, Framing, Method, parse_request, parse_response};
+    use crate::h1::{FieldRoom, Framing, Method as Asked, parse_request, parse_response};
+
+    const TO: HeadOut<'static> = HeadOut {
+        client_minor: 1,
+        keep_alive: true,
+        date: b"today",
+        edits: None,
+    };
 
     fn text(request: http::request::Builder, ended: bool) -> Result<String, HeadFault> {
         let mut out = Vec::new();
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        write_head(&mut out, &parts, ended)?;
+        write_head(&mut out, &parts, if ended { Follows::Nothing } else { Follows::Body })?;
         parse_request(&out, &mut FieldRoom::new(), 64)?;
         Ok(String::from_utf8(out).unwrap())
     }
@@ -200,9 +245,30 @@ mod tests {
             Request::post("http://a/").header("content-length", "+3"),
             Request::post("http://a/").header("transfer_encoding", "chunked"),
             Request::connect("a:443"),
+            Request::connect("http://a/"),
         ] {
             assert!(text(request, false).is_err());
         }
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_as_http_1_1_does() {
+        let request = Request::connect("http://a/chat")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "theirs");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let mut out = Vec::new();
+        write_head(&mut out, &parts, Follows::WebSocket(b"dGhlIHNhbXBsZSBub25jZQ==")).unwrap();
+        let mut room = FieldRoom::new();
+        let head = parse_request(&out, &mut room, 64).unwrap();
+        assert!(head.upgrade_websocket && head.framing == Framing::None && head.method == "GET");
+        assert_eq!(head.first("sec-websocket-key"), Some(&b"dGhlIHNhbXBsZSBub25jZQ=="[..]));
+        let granted = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+                        sec-websocket-accept: x\r\nsec-websocket-protocol: chat\r\n\r\n";
+        let mut room = FieldRoom::new();
+        let answer = response(&parse_response(granted, &mut room, Asked::Other).unwrap(), &TO).unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers().len(), 1);
     }
 
     #[test]
@@ -210,15 +276,9 @@ mod tests {
         let bytes = b"HTTP/1.1 200 OK\r\nConnection: close, x-gone\r\nX-Gone: 1\r\nKeep-Alive: timeout=5\r\n\
                       Transfer-Encoding: chunked\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n";
         let mut room = FieldRoom::new();
-        let head = parse_response(bytes, &mut room, Method::Other).unwrap();
+        let head = parse_response(bytes, &mut room, Asked::Other).unwrap();
         assert_eq!(head.framing, Framing::Chunked);
-        let to = HeadOut {
-            client_minor: 1,
-            keep_alive: true,
-            date: b"today",
-            edits: None,
-        };
-        let response = response(&head, &to).unwrap();
+        let response = response(&head, &TO).unwrap();
         let names: Vec<_> = response
             .headers()
             .iter()

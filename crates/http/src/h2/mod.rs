@@ -6,8 +6,8 @@ mod head;
 mod upstream;
 
 pub use guard::{Breach, Guard};
-pub use head::{HeadError, response, trailer_lines, trailers, write_head};
-pub use upstream::{backend_trailers, request, write_response};
+pub use head::{Follows, HeadError, response, trailer_lines, trailers, write_head};
+pub use upstream::{Asking, backend_trailers, request, write_response, write_switch};
 
 /// What a client sends first (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -2,20 +2,33 @@
 //! of HTTP/1.1, to be read by the same strict parser as any other answer.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, response};
 
 use super::HeadError;
 use super::head::{line, trailer_lines};
 use crate::h1::{TRAILER_FIELDS_MAX, TRAILERS_MAX, offset, phrase};
+use crate::websocket::accept;
+
+/// A request, and what it asks for besides.
+#[derive(Debug)]
+pub struct Asking {
+    /// The request.
+    pub request: Request<()>,
+    /// When it asks for a WebSocket, what its key is accepted with. It has to go with the protocol's name then (RFC 8441).
+    pub websocket: Option<[u8; 28]>,
+}
 
 /// The request whose head, as HTTP/1.1 has it, is `head`. How its body is framed and what concerns its connection is
 /// left out: HTTP/2 has words of its own for them (RFC 9113 §8.2.2), or none.
 ///
 /// # Errors
 /// A target or field that HTTP/2 cannot carry.
-pub fn request(head: &[u8]) -> Result<Request<()>, HeadError> {
+pub fn request(head: &[u8]) -> Result<Asking, HeadError> {
     // The values share one copy of the head.
     let shared = Bytes::copy_from_slice(head);
     let part = |part: &[u8]| {
@@ -29,23 +42,31 @@ pub fn request(head: &[u8]) -> Result<Request<()>, HeadError> {
     uri.scheme = Some(Scheme::HTTP);
     uri.path_and_query = Some(PathAndQuery::from_maybe_shared(part(target)).map_err(|_| HeadError)?);
     let mut fields = HeaderMap::with_capacity(memchr::memchr_iter(b'\n', head).count());
+    let (mut upgrades, mut key) = (false, None);
     for line in lines {
         let colon = memchr::memchr(b':', line).ok_or(HeadError)?;
         let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| HeadError)?;
         let value = part(line[colon + 1..].trim_ascii());
         match name {
             HOST => uri.authority = Some(Authority::from_maybe_shared(value).map_err(|_| HeadError)?),
-            CONNECTION | TRANSFER_ENCODING | UPGRADE => {}
+            CONNECTION | TRANSFER_ENCODING => {}
+            UPGRADE => upgrades |= value.eq_ignore_ascii_case(b"websocket"),
+            // HTTP/2 has no use for it, and it means nothing but with an upgrade.
+            SEC_WEBSOCKET_KEY => key = Some(value),
             name => {
                 fields.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| HeadError)?);
             }
         }
     }
+    let websocket = key.filter(|_| upgrades).map(|key| accept(&key));
     let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(method).map_err(|_| HeadError)?;
+    *request.method_mut() = match websocket {
+        Some(_) => Method::CONNECT,
+        None => Method::from_bytes(method).map_err(|_| HeadError)?,
+    };
     *request.uri_mut() = Uri::from_parts(uri).map_err(|_| HeadError)?;
     *request.headers_mut() = fields;
-    Ok(request)
+    Ok(Asking { request, websocket })
 }
 
 /// The lines of a head without their ends, up to the empty one.
@@ -76,6 +97,20 @@ pub fn write_response(out: &mut Vec<u8>, parts: &response::Parts) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes the head of an answer that grants a WebSocket, as HTTP/1.1 has it.
+pub fn write_switch(out: &mut Vec<u8>, parts: &response::Parts, accept: &[u8; 28]) {
+    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n");
+    out.extend_from_slice(b"sec-websocket-accept: ");
+    out.extend_from_slice(accept);
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in &parts.headers {
+        if *name != CONTENT_LENGTH && *name != SEC_WEBSOCKET_ACCEPT {
+            line(out, name, value);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// The lines of a backend's trailer section, as far as its fields may stand in one, within the bounds that hold for any
 /// other.
 ///
@@ -101,7 +136,8 @@ mod tests {
         let head =
             b"POST /a?b=c HTTP/1.1\r\nX-One:1\r\nx-two:  2 \r\nhost: shop.example:81\r\ntransfer-encoding: chunked\r\n\
                      connection: te\r\nte: trailers\r\nx-one: 3\r\n\r\n";
-        let request = request(head).unwrap();
+        let Asking { request, websocket } = request(head).unwrap();
+        assert_eq!(websocket, None);
         assert_eq!(request.method(), Method::POST);
         assert_eq!(request.uri(), "http://shop.example:81/a?b=c");
         let fields: Vec<_> = request
@@ -119,7 +155,26 @@ mod tests {
             ]
         );
         let all = super::request(b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-        assert_eq!(all.uri().path(), "*");
+        assert_eq!(all.request.uri().path(), "*");
+        let upgrade =
+            b"GET /chat HTTP/1.1\r\nhost: a\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nconnection: upgrade\r\n\
+                        upgrade: websocket\r\n\r\n";
+        let asking = super::request(upgrade).unwrap();
+        assert_eq!(asking.request.method(), Method::CONNECT);
+        assert_eq!(asking.request.headers().len(), 0);
+        let accepted = asking.websocket.unwrap();
+        assert_eq!(&accepted, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        let (parts, ()) = Response::builder()
+            .header("sec-websocket-protocol", "chat")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let mut out = Vec::new();
+        write_switch(&mut out, &parts, &accepted);
+        let mut room = FieldRoom::new();
+        let head = parse_response(&out, &mut room, Asked::Other).unwrap();
+        assert_eq!((head.status, head.framing), (101, Framing::None));
+        assert_eq!(head.first("sec-websocket-protocol"), Some(&b"chat"[..]));
     }
 
     #[test]

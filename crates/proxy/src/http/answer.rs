@@ -11,7 +11,7 @@ use plimsoll_http::h1::{Framing, HeadOut, Method};
 use plimsoll_net::{Relayed, relay};
 
 use super::accept::Next;
-use super::downstream::Downstream;
+use super::downstream::{Downstream, Upgraded};
 use super::exchange::{Answer, Exchange};
 use super::fault::Fault;
 use super::forward::Forward;
@@ -83,6 +83,11 @@ impl Forward<'_> {
         // carries (RFC 9110 §7.8 has the server read it first).
         if answer.status == 101 && !(self.request.upgrade && exchange.upload.is_sent()) {
             return Err(Fault::Backend(Failure::sent(Reason::BackendProtocolError)));
+        }
+        // RFC 8441 §5: its client would take any 2xx for the WebSocket that it asked for. That it asked for one where
+        // there is none is not held against the backend.
+        if self.request.tunnel && (200..300).contains(&answer.status) {
+            return Err(Fault::Client(Reason::BackendProtocolError));
         }
         exchange.answer.consume(length);
         Ok((answer, keep_alive))
@@ -168,32 +173,21 @@ impl Forward<'_> {
         &mut self,
         exchange: &mut Exchange<'_, D>,
         lease: Lease,
-        upstream: Upstream,
+        mut upstream: Upstream,
         latency: std::time::Duration,
     ) -> Ended {
-        let Upstream::H1(mut upstream) = upstream else {
-            // No stream is ever switched to another protocol: its head was refused.
-            return Ended::Refused(Reason::BackendProtocolError);
-        };
-        // What either side sent behind its head goes first.
+        // What the backend sent behind its head goes first.
         exchange.out.extend_from_slice(exchange.answer.unread());
         exchange.answer.consume(exchange.answer.len());
-        let flushed = exchange.flush().await.is_ok();
+        let flushed = exchange.client.begin().is_ok() && exchange.flush().await.is_ok();
         let (forth, back) = (Cell::new(0), Cell::new(0));
-        let relayed = match exchange.client.connection() {
-            Some((client, input)) if flushed => {
-                let early = input.unread().to_vec();
-                input.consume(early.len());
-                forth.set(early.len() as u64);
-                if upstream.socket.write_all(&early).await.is_ok() {
-                    let idle = exchange.limits.timeouts.stream_idle;
-                    let (blocks, timer) = (&self.worker.blocks, exchange.timer);
-                    relay(client, &mut upstream.socket, blocks, timer, idle, (&forth, &back)).await
-                } else {
-                    Relayed::Closed
-                }
-            }
-            _ => Relayed::Closed,
+        let relayed = if flushed {
+            let idle = exchange.limits.timeouts.stream_idle;
+            let (blocks, timer) = (&self.worker.blocks, exchange.timer);
+            let mut client = Upgraded(&mut *exchange.client);
+            relay(&mut client, &mut upstream, blocks, timer, idle, (&forth, &back)).await
+        } else {
+            Relayed::Closed
         };
         match relayed {
             Relayed::Idle if exchange.timer.is_expired() => self.finished.cut(Reason::DrainDeadline),

@@ -8,13 +8,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use h2::server::{Builder, Connection as Frames, SendResponse};
 use h2::{Reason as Code, RecvStream};
 use http::Request as Head;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::snapshot::HttpService;
-use plimsoll_http::h2::write_head;
+use plimsoll_http::h2::{Follows, write_head};
+use plimsoll_http::websocket;
 use plimsoll_net::{Deadline, Timer};
 
 use super::accept::{Next, http_service};
@@ -115,7 +117,8 @@ fn settings(service: &HttpService) -> Builder {
         .max_concurrent_reset_streams(ENDED_MAX)
         .max_pending_accept_reset_streams(RESET_MAX)
         .max_local_error_reset_streams(Some(ERRORS_MAX))
-        .reset_stream_duration(FORGET_AFTER);
+        .reset_stream_duration(FORGET_AFTER)
+        .enable_connect_protocol();
     builder
 }
 
@@ -308,7 +311,16 @@ async fn one_request(
         service,
         http2: true,
     };
-    let mut request = match write_head(&mut text, &parts, body.is_end_stream()) {
+    let key;
+    let follows = match parts.extensions.get::<Protocol>() {
+        Some(protocol) if protocol.as_str() == "websocket" => {
+            key = websocket::key(worker.random());
+            Follows::WebSocket(&key)
+        }
+        _ if body.is_end_stream() => Follows::Nothing,
+        _ => Follows::Body,
+    };
+    let mut request = match write_head(&mut text, &parts, follows) {
         Ok(()) if text.len() > service.limits.head_bytes => {
             Request::unread(text.len(), worker.now()).refused(Reply::reason(Reason::HeaderTooLarge))
         }
@@ -319,7 +331,11 @@ async fn one_request(
         Err(fault) => Request::unread(text.len(), worker.now()).refused(Reply::detailed(fault.reason(), &fault)),
     };
     worker.blocks.give_scratch(text);
-    let mut downstream = H2::new(respond, body);
+    let accept = match follows {
+        Follows::WebSocket(key) => Some(websocket::accept(key)),
+        _ => None,
+    };
+    let mut downstream = H2::new(respond, body, accept);
     if client.is_too_many(pinned.snapshot.node.max_connections) {
         request.action = route::Routed::Reply(Reply::reason(Reason::Overloaded));
     }

@@ -37,6 +37,8 @@ pub(crate) struct Request {
     pub(crate) idempotent: bool,
     pub(crate) expect_continue: bool,
     pub(crate) upgrade: bool,
+    /// It asks to become one on a stream of HTTP/2 (RFC 8441).
+    pub(crate) tunnel: bool,
     /// What is known of it as a call of gRPC, when it is one.
     pub(crate) grpc: Option<Call>,
     /// The hash of the policy's key, when the request has it.
@@ -158,6 +160,7 @@ impl Request {
             idempotent: false,
             expect_continue: false,
             upgrade: false,
+            tunnel: false,
             grpc: None,
             key: None,
             head_bytes,
@@ -242,7 +245,11 @@ fn decide(
         Decided::Filtered(reply) | Decided::Answer(reply) => return Ok(Routed::Reply(reply)),
         Decided::Errand(errand) => return Ok(Routed::Errand(errand)),
     };
+    request.tunnel = request.upgrade && arrived.http2;
     request.upgrade &= route_at(pinned, progress.route).is_some_and(|route| route.upgrade_websocket);
+    if request.tunnel && !request.upgrade {
+        return Ok(Routed::Reply(Reply::reason(Reason::Denied)));
+    }
     prepare_upstream(arrived, head, (&asked, visitor), &progress.changes, request, out);
     if let Some(key) = pinned.snapshot.pools[pool].key() {
         let fields = Edited {
@@ -290,8 +297,7 @@ fn prepare_upstream(
 /// 128 random bits in hexadecimal.
 fn request_id(client: &Client) -> [u8; 32] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut rng = client.worker.rng.borrow_mut();
-    let bytes = (u128::from(rng.bits()) << 64 | u128::from(rng.bits())).to_be_bytes();
+    let bytes = client.worker.random();
     let mut text = [0; 32];
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
         pair[0] = DIGITS[usize::from(byte >> 4)];

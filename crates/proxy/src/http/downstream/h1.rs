@@ -122,7 +122,17 @@ impl Downstream for H1<'_> {
         Poll::Ready(Ok(()))
     }
 
-    fn connection(&mut self) -> Option<(&mut Socket, &mut Buffer)> {
-        Some((self.socket, self.input))
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut Buffer) -> Poll<io::Result<usize>> {
+        // What it sent behind its head goes first.
+        if !self.input.is_empty() {
+            let count = into.take_from(self.input);
+            self.input.release();
+            return Poll::Ready(Ok(count));
+        }
+        self.socket.poll_fill(cx, into)
+    }
+
+    fn shutdown_write(&mut self) {
+        self.socket.shutdown_write();
     }
 }

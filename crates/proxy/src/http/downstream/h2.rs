@@ -10,7 +10,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::Response;
 use plimsoll_http::h1::{Framing, HeadOut, ResponseHead};
 use plimsoll_http::h2::{response, trailer_lines, trailers};
-use plimsoll_net::{Buffer, Socket};
+use plimsoll_net::Buffer;
 
 use super::{Downstream, Unspeakable};
 use crate::http::upload::{Upload, UploadFault};
@@ -33,12 +33,15 @@ pub(crate) struct H2 {
     /// The lines of the answer's trailers, once it is to end.
     ending: Option<Vec<u8>>,
     done: bool,
+    /// What a WebSocket that is asked for has to be granted with: its client cannot judge what we have asked.
+    accept: Option<[u8; 28]>,
 }
 
 impl H2 {
-    pub(crate) fn new(respond: SendResponse<Bytes>, body: RecvStream) -> Self {
+    pub(crate) fn new(respond: SendResponse<Bytes>, body: RecvStream, accept: Option<[u8; 28]>) -> Self {
         H2 {
             respond,
+            accept,
             ended: body.is_end_stream().then(Vec::new),
             body,
             pending: Bytes::new(),
@@ -136,7 +139,11 @@ impl Downstream for H2 {
         head: &ResponseHead<'_>,
         to: &HeadOut<'_>,
     ) -> Result<Framing, Unspeakable> {
-        let last = matches!(head.framing, Framing::None | Framing::Length(0));
+        let accepted = head.first("sec-websocket-accept");
+        if head.status == 101 && accepted != self.accept.as_ref().map(|accept| &accept[..]) {
+            return Err(Unspeakable);
+        }
+        let last = head.status != 101 && matches!(head.framing, Framing::None | Framing::Length(0));
         self.head = Some((response(head, to).map_err(|_| Unspeakable)?, last));
         Ok(if last { Framing::None } else { Framing::UntilClose })
     }
@@ -202,7 +209,28 @@ impl Downstream for H2 {
         Poll::Ready(ended.map_err(gone))
     }
 
-    fn connection(&mut self) -> Option<(&mut Socket, &mut Buffer)> {
-        None
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut Buffer) -> Poll<io::Result<usize>> {
+        while self.pending.is_empty() {
+            if self.ended.is_some() {
+                return Poll::Ready(Ok(0));
+            }
+            if ready!(self.poll_more(cx)).is_err() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+        }
+        let room = into.room();
+        let count = room.len().min(self.pending.len());
+        room[..count].copy_from_slice(&self.pending[..count]);
+        self.pending.advance(count);
+        into.filled(count);
+        self.body.flow_control().release_capacity(count).map_err(gone)?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn shutdown_write(&mut self) {
+        if let Some(send) = &mut self.send {
+            // When it fails the stream is gone already, which the next read tells.
+            let _ = send.send_data(Bytes::new(), true);
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use plimsoll_http::h1::{Framing, HeadOut, ResponseHead};
-use plimsoll_net::{Buffer, Socket};
+use plimsoll_net::{Buffer, End};
 
 use super::upload::{Upload, UploadFault};
 
@@ -68,6 +68,26 @@ pub(crate) trait Downstream {
     /// Ready once the end has been written.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// The connection itself, where a request has it to itself.
-    fn connection(&mut self) -> Option<(&mut Socket, &mut Buffer)>;
+    /// Reads, once the request has been granted an upgrade, what the client says then; 0 is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut Buffer) -> Poll<io::Result<usize>>;
+
+    /// Says that nothing more will be written on an upgraded connection.
+    fn shutdown_write(&mut self);
+}
+
+/// The client's end of an upgraded connection.
+pub(crate) struct Upgraded<'d, D>(pub(crate) &'d mut D);
+
+impl<D: Downstream> End for Upgraded<'_, D> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<usize>> {
+        self.0.poll_read(cx, buffer)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, bytes, &[])
+    }
+
+    fn shutdown_write(&mut self) {
+        self.0.shutdown_write();
+    }
 }

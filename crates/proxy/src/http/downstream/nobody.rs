@@ -4,7 +4,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use plimsoll_http::h1::{Framing, HeadOut, ResponseHead};
-use plimsoll_net::{Buffer, Socket};
+use plimsoll_net::Buffer;
 
 use super::{Downstream, Unspeakable};
 use crate::http::upload::{Upload, UploadFault};
@@ -63,7 +63,9 @@ impl Downstream for Nobody {
         Poll::Ready(Ok(()))
     }
 
-    fn connection(&mut self) -> Option<(&mut Socket, &mut Buffer)> {
-        None
+    fn poll_read(&mut self, _: &mut Context<'_>, _: &mut Buffer) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(0))
     }
+
+    fn shutdown_write(&mut self) {}
 }

@@ -6,9 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::client::{ResponseFuture, SendRequest};
+use h2::ext::Protocol;
 use h2::{Reason, RecvStream, SendStream};
-use http::{Response, response};
-use plimsoll_http::h2::{backend_trailers, request, trailers, write_response};
+use http::{Method, Response, response};
+use plimsoll_http::h2::{Asking, backend_trailers, request, trailers, write_response, write_switch};
 use plimsoll_net::Buffer;
 
 use super::trunk::Way;
@@ -27,6 +28,8 @@ pub(crate) struct H2 {
     data: Bytes,
     /// The lines of the answer's trailers.
     trailers: Vec<u8>,
+    /// What the key of a WebSocket that was asked for is accepted with.
+    websocket: Option<[u8; 28]>,
     /// Last, so that the stream has ended when it is counted as such.
     way: Way,
 }
@@ -52,6 +55,7 @@ impl H2 {
             text: Bytes::new(),
             data: Bytes::new(),
             trailers: Vec::new(),
+            websocket: None,
             way,
         }
     }
@@ -101,12 +105,19 @@ impl H2 {
     }
 
     fn ask(&mut self, part: Outgoing<'_>) -> Result<usize, Deaf> {
-        let head = request(&part.bytes[..part.head]).map_err(|_| Deaf::Unspeakable)?;
-        let last = part.last && part.head == part.bytes.len();
+        let Asking { mut request, websocket } = request(&part.bytes[..part.head]).map_err(|_| Deaf::Unspeakable)?;
         let Phase::Begun(requests) = &mut self.phase else {
             return Err(Deaf::Gone);
         };
-        match requests.send_request(head, last) {
+        self.websocket = websocket.filter(|_| requests.is_extended_connect_protocol_enabled());
+        if self.websocket.is_some() {
+            request.extensions_mut().insert(Protocol::from_static("websocket"));
+        } else if websocket.is_some() {
+            // RFC 9110 §7.8: who does not know the protocol answers as if nobody had asked for it.
+            *request.method_mut() = Method::GET;
+        }
+        let last = part.last && part.head == part.bytes.len() && self.websocket.is_none();
+        match requests.send_request(request, last) {
             Ok((answer, send)) => {
                 self.phase = Phase::Asked(answer);
                 self.send = (!last).then_some(send);
@@ -123,6 +134,9 @@ impl H2 {
 
     /// See [`Upstream::end`](super::Upstream::end).
     pub(super) fn end(&mut self, lines: &[u8]) -> Result<(), Deaf> {
+        if self.websocket.is_some() {
+            return Ok(());
+        }
         // It ended with its last byte.
         let Some(mut send) = self.send.take() else {
             return Ok(());
@@ -133,6 +147,14 @@ impl H2 {
             send.send_trailers(trailers(lines))
         };
         ended.map_err(|_| Deaf::Gone)
+    }
+
+    /// Ends what goes up, of a WebSocket.
+    pub(super) fn shutdown_write(&mut self) {
+        if let Some(mut send) = self.send.take() {
+            // When it fails the stream is gone already, which the next read tells.
+            let _ = send.send_data(Bytes::new(), true);
+        }
     }
 
     /// See [`Upstream::poll_fill`](super::Upstream::poll_fill).
@@ -147,7 +169,7 @@ impl H2 {
             }
             let came = match &mut self.phase {
                 Phase::Begun(_) => return Poll::Pending,
-                Phase::Asked(answer) => ready!(poll_head(answer, cx)),
+                Phase::Asked(answer) => ready!(poll_head(answer, self.websocket.as_ref(), cx)),
                 Phase::Answered(body) => ready!(poll_body(body, cx)),
                 Phase::Ended => return Poll::Ready(Ok(0)),
                 Phase::Failed(lost) => return Poll::Ready(Err(*lost)),
@@ -185,7 +207,11 @@ enum Came {
     End(Vec<u8>),
 }
 
-fn poll_head(answer: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<Came, Lost>> {
+fn poll_head(
+    answer: &mut ResponseFuture,
+    websocket: Option<&[u8; 28]>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Came, Lost>> {
     if let Poll::Ready(Some(interim)) = answer.poll_informational(cx) {
         let (parts, ()) = interim.map_err(|error| lost(&error))?.into_parts();
         // RFC 9113 §8.6: there is no 101 in HTTP/2.
@@ -198,7 +224,15 @@ fn poll_head(answer: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<C
     let (parts, body) = ready!(Pin::new(answer).poll(cx))
         .map_err(|error| lost(&error))
         .map(Response::into_parts)?;
-    Poll::Ready(Ok(Came::Head(text_of(&parts), body)))
+    let text = match websocket {
+        Some(accept) if parts.status.is_success() => {
+            let mut text = Vec::with_capacity(512);
+            write_switch(&mut text, &parts, accept);
+            text.into()
+        }
+        _ => text_of(&parts),
+    };
+    Poll::Ready(Ok(Came::Head(text, body)))
 }
 
 fn poll_body(body: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Result<Came, Lost>> {

@@ -5,11 +5,12 @@ mod open;
 mod trunk;
 mod wire;
 
+use std::io;
 use std::task::{Context, Poll};
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_http::reuse::Upstream as Kept;
-use plimsoll_net::Buffer;
+use plimsoll_net::{Buffer, Cuttable, End};
 
 pub(crate) use h2::H2;
 pub(crate) use open::{Opened, Opening, open};
@@ -111,6 +112,39 @@ impl Upstream {
         match self {
             Upstream::H1(_) => decoded,
             Upstream::H2(stream) => stream.trailers(),
+        }
+    }
+}
+
+/// The backend's end of an upgraded connection.
+impl End for Upstream {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<usize>> {
+        Upstream::poll_fill(self, cx, buffer).map_err(|_| io::ErrorKind::ConnectionReset.into())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let part = Outgoing {
+            bytes,
+            head: 0,
+            last: false,
+        };
+        Upstream::poll_write(self, cx, part).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn shutdown_write(&mut self) {
+        match self {
+            Upstream::H1(kept) => kept.socket.shutdown_write(),
+            Upstream::H2(stream) => stream.shutdown_write(),
+        }
+    }
+}
+
+impl Cuttable for Upstream {
+    /// The end of a trunk, which is cut as a whole, ends its streams.
+    fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Upstream::H1(kept) => kept.socket.poll_cut(cx),
+            Upstream::H2(_) => Poll::Pending,
         }
     }
 }
