@@ -71,6 +71,8 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<Rng>,
     /// Copies of requests that are on their way to mirrors.
     pub(crate) mirrored: Rc<Cell<usize>>,
+    /// Answers that are being compressed.
+    pub(crate) coded: Rc<Cell<usize>>,
     /// Room for what filters do to the next request.
     pub(crate) changes: Cell<Changes>,
     pub(crate) remembered: Remembered,
@@ -132,6 +134,7 @@ impl Worker {
             drain: Cell::new(None),
             changes: Cell::default(),
             mirrored: Rc::default(),
+            coded: Rc::default(),
             remembered: Remembered::default(),
             services: Services::default(),
             shedding: Cell::default(),

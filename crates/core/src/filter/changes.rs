@@ -1,7 +1,7 @@
 //! What filters have made of a request so far.
 
-use super::Watched;
 use super::edits::Edits;
+use super::{Compression, Watched};
 use crate::limit::Held;
 use crate::outcome::Reason;
 
@@ -16,6 +16,8 @@ pub struct Changes {
     pub path: Option<String>,
     /// How long its body may be, when its head does not say.
     pub body_max: Option<u64>,
+    /// How its answer may be compressed.
+    pub compression: Option<Compression>,
     /// What filters on trial would have refused it for.
     pub rehearsed: Vec<Reason>,
     /// Keys of limits that were forgotten for its own, since a table was full.
@@ -33,6 +35,7 @@ impl Changes {
         self.answer.clear();
         self.path = None;
         self.body_max = None;
+        self.compression = None;
         self.rehearsed.clear();
         self.crowded_out = 0;
         self.held.clear();
@@ -44,6 +47,7 @@ impl Changes {
         let Changes {
             answer,
             body_max,
+            compression,
             rehearsed,
             crowded_out,
             held,
@@ -52,6 +56,6 @@ impl Changes {
             path: _,
         } = self;
         let is_counted = *crowded_out > 0 || !rehearsed.is_empty() || !held.is_empty() || !watched.is_empty();
-        !answer.is_empty() || body_max.is_some() || is_counted
+        !answer.is_empty() || body_max.is_some() || compression.is_some() || is_counted
     }
 }

@@ -25,6 +25,7 @@ mod view;
 pub use ban::Watched;
 pub use chain::{Chain, Ran};
 pub use changes::Changes;
+pub use compress::{Coding, Compression, Verdict};
 pub use edits::{Chosen, Edited, Edits, FRAMING, FieldMap, FieldName, is_token};
 pub use errand::{Answered, Ask, Done, Errand, Password, Secret};
 pub use held::{Contents, FILE_BYTES_MAX, FileName, FileUse, Held, Slot, Wrong};
@@ -53,6 +54,7 @@ filters! {
     "map" => map::Map,
     "basic-auth" => basic_auth::BasicAuth,
     "forward-auth" => forward_auth::ForwardAuth,
+    "compress" => compress::Compress,
 }
 
 /// What changes a request's head, or answers it.

@@ -9,6 +9,7 @@ mod basic_auth;
 mod beside;
 mod checks;
 mod clients;
+mod compress;
 mod concurrency;
 mod continuing;
 mod cors;

@@ -1,6 +1,7 @@
 //! Answers' heads. A backend is trusted more than a client, but never to frame what we pass on.
 
 use httparse::{Header, Status};
+use plimsoll_core::route::Fields;
 
 use super::request::decimal;
 use super::{FieldRoom, Framing, HeadFault, offset};
@@ -74,6 +75,13 @@ pub enum Method {
     Head,
     /// Any other.
     Other,
+}
+
+impl Fields for ResponseHead<'_> {
+    fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8]) -> bool) {
+        let mut fields = self.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        let _ = fields.all(|field| visit(field.value));
+    }
 }
 
 impl<'b> ResponseHead<'b> {

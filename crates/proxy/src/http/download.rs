@@ -16,6 +16,26 @@ use super::upstream::Upstream;
 /// Up to this size bytes are copied behind the head and written with it; above, two pieces go out in one call.
 const COPY_MAX: usize = 2 << 10;
 
+/// Compressed bytes that are gathered before they are written.
+const CODED_AHEAD: usize = 16 << 10;
+
+/// A body that cannot be compressed ends in the middle.
+const UNCODED: Fault = Fault::Client(Reason::Internal);
+
+/// Adds a part of a body, framed when it goes in chunks. A chunk of no bytes would be the last one.
+fn add_part(out: &mut Vec<u8>, data: &[u8], chunked: bool) {
+    if data.is_empty() {
+        return;
+    }
+    if chunked {
+        write_chunk_head(out, data.len());
+    }
+    out.extend_from_slice(data);
+    if chunked {
+        write_chunk_end(out);
+    }
+}
+
 impl<D: Downstream> Exchange<'_, D> {
     /// Passes the answer's body on; its head stands in `out`. True when the backend's connection is clean afterwards.
     pub(crate) async fn stream(&mut self, backend: &mut Upstream, answer: &Answer) -> Result<bool, Fault> {
@@ -26,11 +46,17 @@ impl<D: Downstream> Exchange<'_, D> {
             match step.map_err(|_| Fault::Backend(Failure::last(Reason::BackendProtocolError)))? {
                 Step::Skip(count) => self.answer.consume(count),
                 Step::Data(count) => {
-                    self.pass(backend, count, chunked).await?;
+                    if self.coder.is_some() {
+                        self.code(backend, count, chunked).await?;
+                    } else {
+                        self.pass(backend, count, chunked).await?;
+                    }
                     decoder.used(count);
                     self.answer.consume(count);
                 }
                 Step::More => {
+                    // The client may wait for what there is.
+                    self.flush_coder(chunked)?;
                     self.begin(backend).await?;
                     if !self.fill(backend).await? {
                         decoder
@@ -45,6 +71,10 @@ impl<D: Downstream> Exchange<'_, D> {
                     let trailers = backend.trailers(decoder.trailers());
                     if self.is_call {
                         self.grpc = status_of(trailers).or(self.grpc);
+                    }
+                    if let Some(coder) = self.coder.take() {
+                        let rest = coder.finish().map_err(|_| UNCODED)?;
+                        add_part(&mut self.out, &rest, chunked);
                     }
                     self.client.end(&mut self.out, answer.framing_out, trailers);
                     self.write_out(backend, 0).await?;
@@ -91,6 +121,32 @@ impl<D: Downstream> Exchange<'_, D> {
         }
         if chunked {
             write_chunk_end(&mut self.out);
+        }
+        Ok(())
+    }
+
+    /// Compresses the first `count` bytes of the answer, which stay for the caller to consume, and passes on what comes out.
+    async fn code(&mut self, backend: &mut Upstream, count: usize, chunked: bool) -> Result<(), Fault> {
+        let Some(coder) = &mut self.coder else {
+            return Ok(());
+        };
+        coder.add(&self.answer.unread()[..count]).map_err(|_| UNCODED)?;
+        let coded = coder.coded();
+        add_part(&mut self.out, coded, chunked);
+        coded.clear();
+        if self.out.len() > CODED_AHEAD {
+            self.write_out(backend, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts all that was compressed so far into `out`.
+    fn flush_coder(&mut self, chunked: bool) -> Result<(), Fault> {
+        if let Some(coder) = &mut self.coder {
+            coder.flush().map_err(|_| UNCODED)?;
+            let coded = coder.coded();
+            add_part(&mut self.out, coded, chunked);
+            coded.clear();
         }
         Ok(())
     }

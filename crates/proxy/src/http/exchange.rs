@@ -1,15 +1,20 @@
 //! One request and its answer between a client and a backend: both directions driven by one task.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
+use std::str::FromStr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use plimsoll_core::filter::Compression;
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_http::h1::{FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response};
 use plimsoll_net::{Buffer, Deadline, Timer};
 
 use super::accept::sooner;
+use super::compress::{self, Coder};
 use super::downstream::Downstream;
 use super::fault::{Fault, Limits, malformed};
 use super::upload::{Upload, UploadFault};
@@ -38,6 +43,10 @@ pub(crate) struct Exchange<'c, D> {
     /// Whether this is a call of gRPC, and the status that it ended with.
     pub(crate) is_call: bool,
     pub(crate) grpc: Option<u8>,
+    /// How the answer may be compressed, and how many are being now.
+    pub(crate) compression: Option<(&'c Compression, Rc<Cell<usize>>)>,
+    /// What compresses it, once its head has said that it is worth it.
+    pub(crate) coder: Option<Box<Coder>>,
     pub(crate) limits: Limits<'c>,
     /// When to look whether a client is still there that is not read from.
     pub(crate) look_at: Option<Deadline>,
@@ -221,14 +230,26 @@ impl<D: Downstream> Exchange<'_, D> {
         if self.is_call {
             self.grpc = head.first("grpc-status").and_then(number);
         }
-        let before = self.out.len();
+        let (before, framing) = (self.out.len(), head.framing);
+        let (coder, edits) = match &self.compression {
+            Some((compression, count)) => compress::begin((compression, count), &mut head, method, to),
+            None => (None, None),
+        };
+        self.coder = coder;
+        let to = HeadOut {
+            edits: match (&edits, to.edits) {
+                (Some(edits), _) => Some((edits, to.edits.map(|(_, chosen)| chosen).unwrap_or_default())),
+                (None, edits) => edits,
+            },
+            ..*to
+        };
         let framing_out = self
             .client
-            .write_head(&mut self.out, &head, to)
+            .write_head(&mut self.out, &head, &to)
             .map_err(|_| malformed())?;
         Ok(Answer {
             status: head.status,
-            framing: head.framing,
+            framing,
             framing_out,
             reusable: head.keep_alive,
             head_bytes: if self.out.len() == before { length } else { 0 },
@@ -237,6 +258,7 @@ impl<D: Downstream> Exchange<'_, D> {
 
     /// Throws away what has come of an answer, for another try.
     pub(crate) fn forget_answer(&mut self) {
+        self.coder = None;
         self.out.clear();
         self.grpc = None;
         self.client.forget_head();
@@ -278,7 +300,7 @@ fn read_head<'b>(bytes: &'b [u8], room: &'b mut FieldRoom<'b>, method: Method) -
 }
 
 /// The number that a field's value is.
-pub(super) fn number(value: &[u8]) -> Option<u8> {
+pub(super) fn number<N: FromStr>(value: &[u8]) -> Option<N> {
     std::str::from_utf8(value.trim_ascii()).ok()?.parse().ok()
 }
 

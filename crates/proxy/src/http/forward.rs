@@ -71,6 +71,11 @@ pub(super) async fn forward<D: Downstream>(
     let upload = Upload::new(head, request.framing, pool.settings.protocol).at_most(request.body_max());
     let mut exchange = exchange((&worker, timer, downstream), limits, upload);
     exchange.is_call = request.grpc.is_some();
+    let compression = request
+        .changes
+        .as_ref()
+        .and_then(|changes| changes.compression.as_ref());
+    exchange.compression = compression.map(|compression| (compression, worker.coded.clone()));
     let deadline = limits.deadline.into_iter().chain(limits.call).min();
     let mut forward = Forward::new(&worker, pinned, request, (pool_at, retry), deadline);
     let ended = forward.run(&mut exchange, goes).await;
@@ -133,6 +138,8 @@ pub(super) fn exchange<'c, D>(
         told: false,
         is_call: false,
         grpc: None,
+        compression: None,
+        coder: None,
         limits,
         client,
         look_at: None,

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 mod answer;
+mod compress;
 mod download;
 mod downstream;
 mod errand;

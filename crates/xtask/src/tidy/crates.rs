@@ -68,6 +68,10 @@ const RULES: &[Rule] = &[
             "bcrypt",
             // Keyed hashes and signatures: the same library that TLS stands on.
             "aws-lc-rs",
+            // Compression: gzip and Brotli in Rust, Zstandard by its own library.
+            "brotli",
+            "flate2",
+            "zstd",
             "bytes",
             // HTTP/2's frames, streams and flow control, and the types that it speaks in.
             "h2",
