@@ -115,6 +115,10 @@ pub struct PoolStatus {
     pub policy: &'static str,
     /// Whether health is being ignored because too few are healthy.
     pub panicking: bool,
+    /// How many requests or connections wait for a place on one of its backends.
+    pub waiting: u32,
+    /// How many may.
+    pub queue: u32,
     /// Its backends.
     pub backends: Vec<MemberStatus>,
 }
@@ -150,14 +154,18 @@ impl LivingPool {
         let view = membership.view(&plan.policy, now, None);
         let panicking = view.panicking;
         let same = |pool: &Arc<Pool>| pool.policy == plan.policy && pool.settings == plan.settings;
-        let pool = match kept.filter(same) {
-            Some(pool) => {
+        let pool = match kept {
+            Some(pool) if same(&pool) => {
                 pool.publish(view);
                 pool
             }
-            None => {
+            kept => {
                 let id = identities.names.intern(&name);
-                Arc::new(Pool::new(id, name, plan.policy.clone(), plan.settings.clone(), view))
+                let pool = Pool::new(id, name, plan.policy.clone(), plan.settings.clone(), view);
+                Arc::new(match kept {
+                    Some(before) => pool.queueing_as(&before),
+                    None => pool,
+                })
             }
         };
         let published = membership.revision();
@@ -185,6 +193,8 @@ impl LivingPool {
             id: self.pool.id,
             policy: self.pool.policy.name(),
             panicking: self.panicking,
+            waiting: self.pool.queue().waiting(),
+            queue: self.pool.settings.queue.most,
             backends: self.membership.status(&self.pool.policy, now),
         }
     }
@@ -219,7 +229,8 @@ impl LivingPool {
         let view = self.membership.view(&policy, now, None);
         self.panicking = view.panicking;
         self.published = self.membership.revision();
-        self.pool = Arc::new(Pool::new(was.id, was.name.clone(), policy, was.settings.clone(), view));
+        let pool = Pool::new(was.id, was.name.clone(), policy, was.settings.clone(), view);
+        self.pool = Arc::new(pool.queueing_as(was));
     }
 
     /// The view that its membership asks for now.

@@ -395,6 +395,7 @@ impl State {
             retry: plan.retry.clone(),
             upgrade_websocket: plan.upgrade_websocket,
             mirror: plan.mirror,
+            priority: plan.priority.clone(),
         }
     }
 

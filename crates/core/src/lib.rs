@@ -18,6 +18,7 @@ pub mod name;
 pub mod network;
 pub mod outcome;
 pub mod pool;
+pub mod priority;
 pub mod reply;
 pub mod retry;
 pub mod rng;

@@ -2,7 +2,10 @@
 //!
 //! Races between two workers may lose a sample of an estimate, never a count of what is in flight.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::time::Duration;
 
 use crate::time::Now;
@@ -162,18 +165,17 @@ impl Load {
         self.in_flight.load(Relaxed)
     }
 
-    /// Counts one more in flight, unless that would pass `max`.
+    /// Counts one more in flight, unless that would pass `max`. What is refused is never counted, not even for a moment:
+    /// somebody who was called to the last place would be refused for it.
     pub fn enter(&self, max: u32) -> bool {
-        if self.in_flight.fetch_add(1, Relaxed) < max {
-            return true;
-        }
-        self.in_flight.fetch_sub(1, Relaxed);
-        false
+        // The order is that of the pool's queue: see there.
+        let one_more = |count: u32| (count < max).then(|| count + 1);
+        self.in_flight.fetch_update(SeqCst, SeqCst, one_more).is_ok()
     }
 
     /// Ends what [`enter`](Self::enter) began.
     pub fn leave(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.in_flight.fetch_sub(1, SeqCst);
     }
 
     /// Open connections to it, busy and idle, of all workers.

@@ -11,6 +11,8 @@ pub struct Limits {
     pub connections: u32,
     /// Requests (or layer 4 connections) in flight.
     pub requests: u32,
+    /// Whether a connection carries many requests at once, as HTTP/2 does.
+    pub shared: bool,
 }
 
 impl Default for Limits {
@@ -19,6 +21,18 @@ impl Default for Limits {
         Limits {
             connections: 1024,
             requests: 1024,
+            shared: false,
+        }
+    }
+}
+
+impl Limits {
+    /// How much work the backend may have at once.
+    pub fn at_once(&self) -> u32 {
+        if self.shared {
+            self.requests
+        } else {
+            self.requests.min(self.connections)
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::filter::Chain;
 use crate::name::NameId;
 use crate::network::Network;
 use crate::pool::Pool;
+use crate::priority::Priority;
 use crate::reply::{Redirect, Respond};
 use crate::retry::RetryPolicy;
 use crate::rng::Rng;
@@ -222,6 +223,8 @@ pub struct Route {
     pub upgrade_websocket: bool,
     /// Who else gets a copy.
     pub mirror: Option<Mirror>,
+    /// Who is served first when there is too much work.
+    pub priority: Priority,
 }
 
 /// A pool that gets copies of requests.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::name::{BackendId, NameId};
 use crate::outcome::Reason;
+use crate::priority::Class;
 use crate::rng::IdState;
 
 /// Upper bounds of the buckets of durations, in microseconds: 0.5 ms to 60 s, about 2.5 times apart.
@@ -138,6 +139,43 @@ impl Mirrored {
     }
 }
 
+/// What became of a request or connection that found every backend of its pool full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queued {
+    /// It waited, and was served.
+    Served,
+    /// It waited for as long as it may.
+    TimedOut,
+    /// It waited, and made room for one of a higher class.
+    Shed,
+    /// There was no room to wait in.
+    Refused,
+    /// It waited, and went for another reason: its client did, or its own time was up.
+    Left,
+}
+
+impl Queued {
+    /// All of them.
+    pub const ALL: [Queued; 5] = [
+        Queued::Served,
+        Queued::TimedOut,
+        Queued::Shed,
+        Queued::Refused,
+        Queued::Left,
+    ];
+
+    /// The word in the metric.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Queued::Served => "served",
+            Queued::TimedOut => "timeout",
+            Queued::Shed => "shed",
+            Queued::Refused => "refused",
+            Queued::Left => "left",
+        }
+    }
+}
+
 /// A count for each of [`Reason::ALL`], in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct ByReason([u64; Reason::ALL.len()]);
@@ -175,6 +213,10 @@ pub struct Shard {
     pub retries: HashMap<(NameId, RetryResult), u64, IdState>,
     /// Copies of requests, by the pool that they went to.
     pub mirrored: HashMap<(NameId, Mirrored), u64, IdState>,
+    /// Those that found their pool full.
+    pub queued: HashMap<(NameId, Class, Queued), u64, IdState>,
+    /// How long those that were served had waited.
+    pub queue_durations: HashMap<NameId, Histogram, IdState>,
     /// Failures, by their place in [`Reason::ALL`].
     pub failures: ByReason,
     /// What filters on trial would have refused, by reason.
@@ -234,6 +276,14 @@ impl Shard {
         self.rehearsed[reason as usize] += 1;
     }
 
+    /// Counts one that found its pool full, and has waited for so long.
+    pub fn queued(&mut self, pool: NameId, class: Class, result: Queued, waited: Duration) {
+        *self.queued.entry((pool, class, result)).or_default() += 1;
+        if result == Queued::Served {
+            self.queue_durations.entry(pool).or_default().observe(waited);
+        }
+    }
+
     /// Counts a failure.
     pub fn failure(&mut self, reason: Reason) {
         self.failures[reason as usize] += 1;
@@ -270,6 +320,12 @@ impl Shard {
         }
         for (key, theirs) in other.mirrored {
             *self.mirrored.entry(key).or_default() += theirs;
+        }
+        for (key, theirs) in other.queued {
+            *self.queued.entry(key).or_default() += theirs;
+        }
+        for (key, theirs) in other.queue_durations {
+            self.queue_durations.entry(key).or_default().add(&theirs);
         }
         for (mine, theirs) in self.failures.iter_mut().zip(*other.failures) {
             *mine += theirs;

@@ -9,6 +9,7 @@ mod links;
 mod log;
 mod passwords;
 mod plane;
+mod queue;
 mod tcp;
 mod worker;
 

@@ -105,6 +105,8 @@ pub(crate) struct Finished {
     pub(crate) backend: Option<BackendId>,
     /// The attempts; kept only while there is an access log to tell them to.
     pub(crate) attempts: Vec<Attempt>,
+    /// How long it waited in its pool's queue.
+    pub(crate) queued: Option<Duration>,
     pub(crate) connect: Option<Duration>,
     /// From the last attempt's begin to the head of its answer.
     pub(crate) first_byte: Option<Duration>,
@@ -124,6 +126,7 @@ impl Finished {
             pool: None,
             backend: None,
             attempts: Vec::new(),
+            queued: None,
             connect: None,
             first_byte: None,
             bytes_in: 0,
@@ -258,7 +261,7 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "bytes_in": finished.bytes_in.max(request.head_bytes as u64),
         "bytes_out": finished.bytes_out,
         "duration_ms": millis(duration),
-        "queue_ms": 0.0,
+        "queue_ms": millis(finished.queued.unwrap_or_default()),
         "connect_ms": finished.connect.map(millis),
         "tls_ms": Value::Null,
         "first_byte_ms": finished.first_byte.map(millis),
@@ -292,6 +295,7 @@ pub(crate) fn connection_line(client: &Client, pinned: &Pinned, finished: &Finis
         "bytes_in": finished.bytes_in,
         "bytes_out": finished.bytes_out,
         "duration_ms": millis(client.worker.now().since(client.born)),
+        "queue_ms": millis(finished.queued.unwrap_or_default()),
         "connect_ms": finished.connect.map(millis),
         "closed_by": finished.closed_by(),
     });

@@ -260,6 +260,7 @@ fn pool() -> Value {
         "name": text(),
         "policy": text(),
         "panicking": { "type": "boolean", "description": "Too few are healthy, so health is ignored." },
+        "queue": object(&json!({ "waiting": count(), "limit": count() })),
         "backends": { "type": "array", "items": of("Backend") },
     }))
 }

@@ -100,6 +100,7 @@ fn pool_json(control: &Control, pool: &PoolStatus) -> Value {
         "name": &*pool.name,
         "policy": pool.policy,
         "panicking": pool.panicking,
+        "queue": { "waiting": pool.waiting, "limit": pool.queue },
         "backends": backends.collect::<Vec<_>>(),
     })
 }

@@ -13,6 +13,7 @@ use plimsoll_core::filter::FilterEntry;
 use plimsoll_core::health::{Latency, SuccessRate};
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings};
+use plimsoll_core::priority::Priority;
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::route::Rule;
 use plimsoll_core::snapshot::{
@@ -136,6 +137,8 @@ pub struct RoutePlan {
     pub upgrade_websocket: bool,
     /// Who else gets a copy of the requests.
     pub mirror: Option<Mirror>,
+    /// Who is served first when there is too much work.
+    pub priority: Priority,
 }
 
 /// A pool.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Pool;
 use plimsoll_core::retry::{RetryPolicy, is_idempotent};
 use plimsoll_core::route::Asked;
@@ -96,6 +97,18 @@ pub(super) fn timeouts(route: &Route, service: &HttpService, pool: &Pool) -> Str
     ));
     parts.push(format!("stream idle {}", words(service.timeouts.stream_idle)));
     parts.join(", ")
+}
+
+/// How it waits for a place in the pool, all of whose backends are full.
+pub(super) fn queue(pool: &Pool) -> String {
+    let settings = pool.settings.queue;
+    format!(
+        "waits for a backend, {} at the most, then {}: {} of {} wait",
+        words(settings.timeout),
+        Reason::QueueTimeout.word(),
+        pool.queue().waiting(),
+        settings.most
+    )
 }
 
 /// How long each phase of a connection may take.

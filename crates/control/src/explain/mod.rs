@@ -17,7 +17,7 @@ use std::sync::Arc;
 use plimsoll_core::balance::HashKey;
 use plimsoll_core::decision::{Decision, Stage, Verdict};
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::pool::{AcquireCx, Pool};
+use plimsoll_core::pool::{AcquireCx, Pool, Refusal};
 use plimsoll_core::rng::Rng;
 use plimsoll_core::snapshot::{Service, Snapshot, TcpService};
 use plimsoll_core::time::Now;
@@ -136,6 +136,10 @@ impl<'e> Explanation<'e> {
                 let why = format!("sent to {}", lease.backend().address);
                 self.action(lease.name(), Verdict::Taken, why);
                 true
+            }
+            Err(Refusal::Full) if pool.queue().waiting() < pool.settings.queue.most => {
+                self.action("queue", Verdict::Taken, forward::queue(pool));
+                false
             }
             Err(refusal) => {
                 self.answer(refusal.reason());

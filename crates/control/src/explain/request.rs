@@ -7,6 +7,7 @@ use plimsoll_core::decision::{Stage, Verdict};
 use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Pool;
+use plimsoll_core::priority::Priority;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::route::Asked;
 use plimsoll_core::snapshot::{Action, HttpService, Listener, PoolIndex, Route};
@@ -155,6 +156,10 @@ impl Explanation<'_> {
         let key = pool
             .key()
             .map(|key| (key, key.of_request(&edited, client, peer, local)));
+        if route.priority != Priority::default() {
+            let class = route.priority.class(&fields).word();
+            self.action("priority", Verdict::Taken, format!("{class}, if it has to wait"));
+        }
         if self.pick(pool, key) {
             self.upstream(route, service, pool, (head, asked, changes));
         }

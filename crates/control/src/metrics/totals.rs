@@ -5,8 +5,9 @@
 
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::outcome::Reason;
+use plimsoll_core::priority::Class;
 use plimsoll_core::snapshot::Snapshot;
-use plimsoll_core::telemetry::{Histogram, ListenerCounts, Mirrored, RequestKey, RetryResult, Shard};
+use plimsoll_core::telemetry::{Histogram, ListenerCounts, Mirrored, Queued, RequestKey, RetryResult, Shard};
 
 use super::series::{Label, OTHER, Series};
 
@@ -35,6 +36,10 @@ pub(super) struct Totals {
     pub(super) retries: Series<2, 1, u64>,
     /// By pool and result.
     pub(super) mirrored: Series<2, 1, u64>,
+    /// Those that found their pool full, by pool, class and what became of them.
+    pub(super) queued: Series<3, 1, u64>,
+    /// How long those that were served had waited, by pool.
+    pub(super) queue_durations: Series<1, 1, Histogram>,
     /// By their place in [`Reason::ALL`].
     pub(super) failures: Vec<u64>,
     /// Likewise.
@@ -83,6 +88,14 @@ impl Totals {
         for ((pool, result), count) in shard.mirrored {
             *self.mirrored.of([names.name(pool), result.word().into()]) += count;
         }
+        for ((pool, class, result), count) in shard.queued {
+            *self
+                .queued
+                .of([names.name(pool), class.word().into(), result.word().into()]) += count;
+        }
+        for (pool, waited) in shard.queue_durations {
+            self.queue_durations.of([names.name(pool)]).add(&waited);
+        }
         self.failures.resize(Reason::ALL.len(), 0);
         for (mine, theirs) in self.failures.iter_mut().zip(*shard.failures) {
             *mine += theirs;
@@ -111,6 +124,11 @@ impl Totals {
             for result in [RetryResult::Success, RetryResult::Failure, RetryResult::BudgetSpent] {
                 self.retries.of([pool.name.clone(), retry_word(result).into()]);
             }
+            for result in Queued::ALL {
+                let class = Class::Normal.word();
+                self.queued.of([pool.name.clone(), class.into(), result.word().into()]);
+            }
+            self.queue_durations.of([pool.name.clone()]);
         }
     }
 

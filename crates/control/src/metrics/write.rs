@@ -71,7 +71,27 @@ pub(super) fn work(out: &mut Exposition, totals: &Totals) {
     for ([pool, result], count) in totals.mirrored.iter() {
         out.sample(&[("pool", pool), ("result", result)], count);
     }
+    queues(out, totals);
     failures(out, totals);
+}
+
+fn queues(out: &mut Exposition, totals: &Totals) {
+    out.metric(
+        "plimsoll_queue_total",
+        Kind::Counter,
+        "Requests and connections that found every backend of their pool full, by what became of them.",
+    );
+    for ([pool, class, result], count) in totals.queued.iter() {
+        out.sample(&[("pool", pool), ("class", class), ("result", result)], count);
+    }
+    out.metric(
+        "plimsoll_queue_duration_seconds",
+        Kind::Histogram,
+        "Time that those which were served had waited for a place.",
+    );
+    for ([pool], histogram) in totals.queue_durations.iter() {
+        out.histogram(&[("pool", pool)], histogram);
+    }
 }
 
 fn listeners(out: &mut Exposition, totals: &Totals) {
@@ -139,8 +159,10 @@ pub(super) fn pools(out: &mut Exposition, control: &Control) {
     let mut in_flight: Series<2, 2, u64> = Series::default();
     let mut states: Series<3, 2, u64> = Series::default();
     let mut panicking: Series<1, 1, u64> = Series::default();
+    let mut waiting: Series<1, 1, u64> = Series::default();
     for pool in control.pools() {
         *panicking.of([pool.name.clone()]) += u64::from(pool.panicking);
+        *waiting.of([pool.name.clone()]) += u64::from(pool.waiting);
         for backend in &pool.backends {
             let labels = [pool.name.clone(), backend.name.clone()];
             *in_flight.of(labels) += u64::from(backend.backend.load.in_flight());
@@ -173,6 +195,14 @@ pub(super) fn pools(out: &mut Exposition, control: &Control) {
     );
     for ([pool], is) in panicking.iter() {
         out.sample(&[("pool", pool)], is);
+    }
+    out.metric(
+        "plimsoll_queue_waiting",
+        Kind::Gauge,
+        "Requests and connections that wait for a place on a backend.",
+    );
+    for ([pool], count) in waiting.iter() {
+        out.sample(&[("pool", pool)], count);
     }
     out.metric(
         "plimsoll_health_transitions_total",

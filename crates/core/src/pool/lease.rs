@@ -82,5 +82,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.backend.load.leave();
+        self.pool.queue.call();
     }
 }

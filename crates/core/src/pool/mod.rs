@@ -1,9 +1,11 @@
 //! A pool: a named group of backends with one policy, and the only loop that picks.
 
 mod lease;
+mod queue;
 mod view;
 
 pub use lease::{Alarm, Lease};
+pub use queue::{Called, Queue, QueueFull, QueueSettings, Ticket};
 pub use view::{Tier, View, ViewReader};
 
 use std::sync::Arc;
@@ -61,6 +63,8 @@ pub struct PoolSettings {
     pub compares_latency: bool,
     /// Whether connections to a backend that becomes unhealthy are ended.
     pub closes_unhealthy: bool,
+    /// How many may wait for a place, and how long.
+    pub queue: QueueSettings,
 }
 
 /// A named group of backends with one policy.
@@ -75,6 +79,7 @@ pub struct Pool {
     pub settings: PoolSettings,
     /// What retries may be spent here.
     pub retry_budget: Budget,
+    queue: Arc<Queue>,
     view: ArcSwap<View>,
     /// A high quantile of the latency to the head of an answer, in microseconds: what a failure counts as at least.
     slow_tail: AtomicU64,
@@ -133,9 +138,24 @@ impl Pool {
             policy,
             settings,
             retry_budget: Budget::default(),
+            queue: Arc::default(),
             view: ArcSwap::from_pointee(view),
             slow_tail: AtomicU64::new(0),
         }
+    }
+
+    /// The same pool with the queue of `before`: who waits goes on waiting through a reload.
+    #[must_use]
+    pub fn queueing_as(self, before: &Pool) -> Self {
+        Pool {
+            queue: before.queue.clone(),
+            ..self
+        }
+    }
+
+    /// Who waits for a place on one of its backends.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
     }
 
     /// What the policy's choice depends on, when it hashes.
@@ -146,6 +166,8 @@ impl Pool {
     /// Puts another view in place, in one swap. Only the control plane's publisher calls it.
     pub fn publish(&self, view: View) {
         self.view.store(Arc::new(view));
+        // There may be places that were not there, or nobody left to wait for.
+        self.queue.call_while_served();
     }
 
     /// The view as it is now, for those who are not on the hot path.
@@ -181,7 +203,8 @@ impl Pool {
         }
     }
 
-    /// The right to send one request or connection to one backend, or why there is none: the only loop that picks.
+    /// The right to send one request or connection to one backend, or why there is none: the only loop that picks. Whoever
+    /// finds somebody in the [`queue`](Self::queue) joins it instead.
     pub fn acquire(self: &Arc<Self>, view: &View, seq: u64, cx: &mut AcquireCx<'_>) -> Result<Lease, Refusal> {
         let Some(first) = view.draw(cx.rng) else {
             note(&mut cx.record, || {
@@ -216,9 +239,6 @@ impl Pool {
         let mut skipped = cx.tried.len().min(TRIES_MAX);
         skip[..skipped].copy_from_slice(&cx.tried[..skipped]);
         let mut full = false;
-        // One that has a request on each of its connections can take another, which then waits for a connection: only
-        // when nobody else can take it at once.
-        let mut crowded = None;
         while skipped < TRIES_MAX {
             let slot = tier.picker.pick(
                 &tier.members,
@@ -234,23 +254,15 @@ impl Pool {
             let Some(member) = slot.and_then(|slot| tier.members.get(slot)) else {
                 break;
             };
-            let (load, limits) = (&member.backend.load, member.limits);
-            if load.enter(limits.requests.min(limits.connections)) {
+            if member.backend.load.enter(member.limits.at_once()) {
                 return Ok(Lease::new(self.clone(), member));
-            }
-            if limits.connections < limits.requests {
-                crowded = crowded.or(slot);
             }
             note(&mut cx.record, || full_step(member));
             full = true;
             skip[skipped] = member.backend.id;
             skipped += 1;
         }
-        match crowded.and_then(|slot| tier.members.get(slot)) {
-            Some(member) if member.backend.load.enter(member.limits.requests) => Ok(Lease::new(self.clone(), member)),
-            _ if full => Err(Refusal::Full),
-            _ => Err(Refusal::Exhausted),
-        }
+        Err(if full { Refusal::Full } else { Refusal::Exhausted })
     }
 }
 
@@ -258,7 +270,7 @@ fn full_step(member: &Member) -> (Stage, String, Verdict, String) {
     let why = format!(
         "full: {} in flight of {}",
         member.backend.load.in_flight(),
-        member.limits.requests.min(member.limits.connections)
+        member.limits.at_once()
     );
     (Stage::Pick, member.name.to_string(), Verdict::Refused, why)
 }

@@ -105,7 +105,7 @@ mod tests {
     use crate::balance::{Policy, PolicyConfig};
     use crate::members::{Limits, Member};
     use crate::name::{BackendId, NameId};
-    use crate::pool::{BackendProtocol, PoolSettings};
+    use crate::pool::{BackendProtocol, PoolSettings, QueueSettings};
     use crate::time::Now;
 
     fn settings() -> PoolSettings {
@@ -117,6 +117,7 @@ mod tests {
             consecutive_errors: 0,
             compares_latency: false,
             closes_unhealthy: false,
+            queue: QueueSettings::default(),
         }
     }
 

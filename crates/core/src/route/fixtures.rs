@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Fields, HostMatch, PathMatch, RequestHead, RouteTable, Rule};
 use crate::name::NameId;
+use crate::priority::Priority;
 use crate::retry::RetryPolicy;
 use crate::snapshot::{Action, Route};
 
@@ -65,5 +66,6 @@ pub(super) fn route(id: u32) -> Arc<Route> {
         retry: RetryPolicy::default(),
         upgrade_websocket: true,
         mirror: None,
+        priority: Priority::default(),
     })
 }

@@ -12,7 +12,9 @@ use crate::health::State;
 use crate::membership::{Event, Membership, Rules, Spec, Transition};
 use crate::name::{BackendId, NameId};
 use crate::outcome::{Failure, Outcome, Reason};
-use crate::pool::{AcquireCx, Alarm, BackendProtocol, Lease, Pool, PoolSettings, Refusal, View, ViewReader};
+use crate::pool::{
+    AcquireCx, Alarm, BackendProtocol, Lease, Pool, PoolSettings, QueueSettings, Refusal, View, ViewReader,
+};
 use crate::rng::Rng;
 use crate::time::Now;
 
@@ -110,6 +112,7 @@ impl World {
                 .map_or(0, |outlier| outlier.consecutive_errors),
             compares_latency: (setup.rules.outlier.as_ref()).is_some_and(|outlier| outlier.latency.is_some()),
             closes_unhealthy: false,
+            queue: QueueSettings::default(),
         };
         let config = PolicyConfig::named("round-robin").unwrap();
         let pool = Arc::new(Pool::new(NameId(0), "p", config, settings, View::default()));

@@ -40,6 +40,7 @@ mod pipelining;
 mod policies;
 mod probes;
 mod programs;
+mod queue;
 mod rate_limits;
 mod refusals;
 mod retries;

@@ -269,15 +269,12 @@ fn a_backend_without_a_free_connection_is_passed_over_for_one_with() {
 #[test]
 fn a_pool_whose_connections_stay_busy_is_full() {
     let one = Backend::named("one", Script::Hang);
-    let mut stage = alone(
-        one.address(),
-        "limits = { connections = 1 }\ntimeouts = { connect = \"300ms\" }",
-    );
+    let mut stage = alone(one.address(), "limits = { connections = 1, queue_timeout = \"300ms\" }");
     let mut stuck = stage.connect();
     stuck.send("GET /stuck HTTP/1.1\r\nhost: a\r\n\r\n");
     one.wait_for_requests(1);
-    stage.get("/waits").assert_reason(503, "pool_full");
-    stage.assert_failures("pool_full", 1.0);
+    stage.get("/waits").assert_reason(503, "queue_timeout");
+    stage.assert_failures("queue_timeout", 1.0);
     stage.assert_bystander_undisturbed();
     assert_eq!(stage.backend("one")["errors"], 0, "that is no fault of the backend");
 }
@@ -306,9 +303,9 @@ fn waiting_for_a_connection_counts_towards_the_routes_timeout() {
 }
 
 #[test]
-fn requests_beyond_their_limit_are_refused_at_once() {
+fn requests_beyond_their_limit_are_refused_at_once_without_a_queue() {
     let one = Backend::named("one", Script::Hang);
-    let mut stage = alone(one.address(), "limits = { requests = 3 }");
+    let mut stage = alone(one.address(), "limits = { requests = 3, queue = 0 }");
     let stuck: Vec<_> = (0..3)
         .map(|_| {
             let mut wire = stage.connect();

@@ -194,6 +194,15 @@ impl Stage {
         found.unwrap_or_else(|| panic!("no backend {name}: {pool}"))
     }
 
+    /// Waits until so many requests wait for a place on a backend of the pool `api`.
+    #[track_caller]
+    pub(crate) fn wait_for_queue(&self, waiting: u64) {
+        eventually(&format!("{waiting} wait"), || {
+            let pool = self.plimsoll.admin("/api/v1/pools/api").json();
+            (pool["queue"]["waiting"] == waiting).then_some(())
+        });
+    }
+
     /// Changes a backend of the pool `api` through the admin API.
     #[track_caller]
     pub(crate) fn patch(&self, backend: &str, change: &str) {

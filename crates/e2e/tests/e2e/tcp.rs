@@ -182,7 +182,7 @@ fn a_pool_without_a_healthy_backend_takes_nobody() {
 fn connections_beyond_the_limit_are_closed_at_once() {
     let echo = Backend::tcp_echo();
     for limit in ["connections", "requests"] {
-        let pool = format!("backends = [\"@echo@\"]\nhealth = false\nlimits = {{ {limit} = 2 }}");
+        let pool = format!("backends = [\"@echo@\"]\nhealth = false\nlimits = {{ {limit} = 2, queue = 0 }}");
         let plimsoll = relay("", &pool).address("echo", echo.address()).start();
         let mut taken: Vec<_> = (0..2).map(|_| plimsoll.connect("db")).collect();
         for wire in &mut taken {

@@ -82,15 +82,12 @@ fn waiting_at_the_drain_deadline_is_cut_as_such() {
     let stage = Site::new()
         .server("drain_timeout = \"500ms\"")
         .address("one", one.address())
-        .pool("backends = [\"@one@\"]\nhealth = false\nlimits = { connections = 1 }\ntimeouts = { connect = \"60s\" }");
+        .pool("backends = [\"@one@\"]\nhealth = false\nlimits = { connections = 1, queue_timeout = \"60s\" }");
     let (mut first, mut second) = (stage.connect(), stage.connect());
     first.send(GET);
     one.wait_for_requests(1);
     second.send("GET /second HTTP/1.1\r\nhost: a\r\n\r\n");
-    // It stands in line once it is in flight.
-    e2e::eventually("both are in flight", || {
-        (stage.backend(&one.address().to_string())["in_flight"] == 2).then_some(())
-    });
+    stage.wait_for_queue(1);
     stage.plimsoll.signal("TERM");
     assert_eq!(stage.logged("/second")["reason"], "drain_deadline");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use plimsoll_core::grpc::Code;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
-use plimsoll_core::pool::{AcquireCx, Alarm, BackendProtocol, Lease, Pool, TRIES_MAX};
+use plimsoll_core::pool::{AcquireCx, Alarm, BackendProtocol, Lease, Pool, Refusal, TRIES_MAX};
 use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::snapshot::{HttpService, PoolIndex, Route};
@@ -179,7 +179,14 @@ impl<'f> Forward<'f> {
         loop {
             let lease = match self.acquire(begun) {
                 Ok(lease) => lease,
-                Err(reason) => return self.give_up(failed.unwrap_or(reason)),
+                Err(refusal) => match self.wait(exchange, refusal).await {
+                    Ok(lease) => {
+                        begun = self.worker.now();
+                        lease
+                    }
+                    Err(fault @ (Fault::ClientGone | Fault::Cut)) => return self.end(exchange, fault.reason()),
+                    Err(fault) => return self.give_up(failed.unwrap_or(fault.reason())),
+                },
             };
             self.finished.backend = Some(lease.backend().id);
             let attempted = match self.attempt(exchange, &lease, begun).await {
@@ -243,7 +250,16 @@ impl<'f> Forward<'f> {
         }
     }
 
-    fn acquire(&mut self, now: Now) -> Result<Lease, Reason> {
+    /// A lease, unless somebody waits for one already.
+    fn acquire(&self, now: Now) -> Result<Lease, Refusal> {
+        if self.pool.queue().is_empty() {
+            self.pick(now)
+        } else {
+            Err(Refusal::Full)
+        }
+    }
+
+    pub(super) fn pick(&self, now: Now) -> Result<Lease, Refusal> {
         let mut rng = self.worker.rng.borrow_mut();
         let key = self.request.key.unwrap_or_else(|| rng.bits());
         let tried = &self.tried[..self.tries];
@@ -255,15 +271,12 @@ impl<'f> Forward<'f> {
             record: None,
         };
         match self.pinned.acquire(self.pool_at, &mut cx) {
-            Ok(lease) => Ok(lease),
             // Another try on a backend that was tried is better than none, when there is no other.
             Err(_) if self.tries > 0 => {
                 cx.tried = &[];
-                self.pinned
-                    .acquire(self.pool_at, &mut cx)
-                    .map_err(plimsoll_core::pool::Refusal::reason)
+                self.pinned.acquire(self.pool_at, &mut cx)
             }
-            Err(refusal) => Err(refusal.reason()),
+            picked => picked,
         }
     }
 
@@ -302,7 +315,7 @@ impl<'f> Forward<'f> {
     }
 
     /// Whether the whole request has had its time.
-    fn is_late(&self, timer: &Timer) -> bool {
+    pub(super) fn is_late(&self, timer: &Timer) -> bool {
         self.deadline.is_some_and(|deadline| timer.is_past(deadline))
     }
 

@@ -11,6 +11,7 @@ mod fault;
 mod forward;
 mod mirror;
 mod multiplex;
+mod queue;
 mod reach;
 mod respond;
 mod room;

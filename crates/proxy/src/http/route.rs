@@ -6,6 +6,7 @@ use std::time::Duration;
 use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
 use plimsoll_core::grpc;
 use plimsoll_core::outcome::Reason;
+use plimsoll_core::priority::Class;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::is_idempotent;
 use plimsoll_core::route::Asked;
@@ -43,6 +44,8 @@ pub(crate) struct Request {
     pub(crate) grpc: Option<Call>,
     /// The hash of the policy's key, when the request has it.
     pub(crate) key: Option<u64>,
+    /// Who is served before it when there is too much work.
+    pub(crate) class: Class,
     pub(crate) head_bytes: usize,
     /// What the access log wants to know, when there is one.
     pub(crate) log: Option<Box<RequestLog>>,
@@ -163,6 +166,7 @@ impl Request {
             tunnel: false,
             grpc: None,
             key: None,
+            class: Class::Normal,
             head_bytes,
             log: None,
             changes: None,
@@ -245,11 +249,18 @@ fn decide(
         Decided::Filtered(reply) | Decided::Answer(reply) => return Ok(Routed::Reply(reply)),
         Decided::Errand(errand) => return Ok(Routed::Errand(errand)),
     };
+    let route = route_at(pinned, progress.route);
     request.tunnel = request.upgrade && arrived.http2;
-    request.upgrade &= route_at(pinned, progress.route).is_some_and(|route| route.upgrade_websocket);
+    request.upgrade &= route.is_some_and(|route| route.upgrade_websocket);
     if request.tunnel && !request.upgrade {
         return Ok(Routed::Reply(Reply::reason(Reason::Denied)));
     }
+    request.class = route.map_or(Class::Normal, |route| {
+        route.priority.class(&Edited {
+            fields: head,
+            edits: &progress.changes.request,
+        })
+    });
     prepare_upstream(arrived, head, (&asked, visitor), &progress.changes, request, out);
     if let Some(key) = pinned.snapshot.pools[pool].key() {
         let fields = Edited {

@@ -2,18 +2,21 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use plimsoll_core::backend::Place;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, Refusal};
+use plimsoll_core::priority::Class;
 use plimsoll_core::snapshot::TcpService;
 use plimsoll_net::{Relayed, Socket, connect, relay};
 
 use crate::client::{Client, Connection};
 use crate::http::connect_reason;
 use crate::log::{Attempt, Finished};
+use crate::queue;
 use crate::worker::Pinned;
 
 /// Backends that a connection is tried on: nothing was sent to those that refused it, so trying is always safe.
@@ -86,15 +89,15 @@ async fn reach(
     let (client, timer) = (&connection.client, &connection.timer);
     let mut tried = [BackendId(0); CONNECT_TRIES_MAX];
     for tries in 0..CONNECT_TRIES_MAX {
-        let begun = client.worker.now();
-        let lease = match acquire(connection, pinned, service, pool, &tried[..tries]) {
+        let lease = match lease(connection, pinned, service, &tried[..tries], finished).await {
             Ok(lease) => lease,
-            Err(refusal) if tries == 0 => {
-                finished.fail(refusal.reason());
+            Err(reason) => {
+                // What failed before is what went wrong.
+                finished.fail(finished.reason.unwrap_or(reason));
                 return None;
             }
-            Err(_) => return None,
         };
+        let begun = client.worker.now();
         finished.backend = Some(lease.backend().id);
         let reason = if let Some(place) = lease.backend().place(lease.limits().connections) {
             let until = timer.after(pool.settings.connect_timeout);
@@ -127,14 +130,52 @@ async fn reach(
     None
 }
 
+/// A lease, in the order of the pool's queue when all are full.
+async fn lease(
+    connection: &Connection,
+    pinned: &Pinned,
+    service: &TcpService,
+    tried: &[BackendId],
+    finished: &mut Finished,
+) -> Result<Lease, Reason> {
+    let (worker, timer) = (&connection.client.worker, &connection.timer);
+    let pool = &pinned.snapshot.pools[service.pool];
+    let pick = || acquire(connection, pinned, service, tried);
+    let refusal = if pool.queue().is_empty() {
+        match pick() {
+            Ok(lease) => return Ok(lease),
+            Err(refusal) => refusal,
+        }
+    } else {
+        Refusal::Full
+    };
+    if refusal != Refusal::Full {
+        return Err(refusal.reason());
+    }
+    let since = worker.now();
+    // That a client sends no more does not mean that it has gone: only the end of both directions does.
+    let poll_gone = |_: &mut Context<'_>| {
+        if timer.is_expired() {
+            Poll::Ready(Reason::DrainDeadline)
+        } else if connection.socket.is_over() {
+            Poll::Ready(Reason::ClientClosed)
+        } else {
+            Poll::Pending
+        }
+    };
+    let waited = queue::wait((worker, pool, timer), (Class::Normal, None), pick, poll_gone).await;
+    finished.queued = Some(finished.queued.unwrap_or_default() + worker.now().since(since));
+    waited.map_err(|turned| turned.reason().unwrap_or_else(|gone| gone))
+}
+
 fn acquire(
     connection: &Connection,
     pinned: &Pinned,
     service: &TcpService,
-    pool: &Pool,
     tried: &[BackendId],
 ) -> Result<Lease, Refusal> {
     let client = &connection.client;
+    let pool = &pinned.snapshot.pools[service.pool];
     let mut rng = client.worker.rng.borrow_mut();
     let local = || connection.socket.local().ok();
     let key = pool.key().and_then(|key| key.of_connection(client.peer, local));

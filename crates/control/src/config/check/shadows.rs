@@ -148,5 +148,6 @@ fn route((position, plan): (usize, &RoutePlan)) -> Arc<Route> {
         retry: plan.retry.clone(),
         upgrade_websocket: plan.upgrade_websocket,
         mirror: None,
+        priority: plan.priority.clone(),
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::document::Located;
 use plimsoll_core::members::Limits;
-use plimsoll_core::pool::{BackendProtocol, PoolSettings};
+use plimsoll_core::pool::{BackendProtocol, PoolSettings, QueueSettings};
 
 use super::super::file::{Backend, Compared, File, Latency, OnUnhealthy, Outlier, Pool, SuccessRate, UpstreamProtocol};
 use super::super::plan::{BackendPlan, OutlierPlan, PoolPlan};
@@ -54,6 +54,10 @@ fn plan(name: &str, pool: &Pool, sources: &Sources) -> PoolPlan {
             consecutive_errors: outlier.as_ref().map_or(u32::MAX, |outlier| outlier.consecutive_errors),
             compares_latency: outlier.as_ref().is_some_and(|outlier| outlier.latency.is_some()),
             closes_unhealthy: pool.on_unhealthy == OnUnhealthy::Close,
+            queue: QueueSettings {
+                most: pool.limits.queue.0,
+                timeout: pool.limits.queue_timeout.0,
+            },
         },
         backends: pool
             .backends
@@ -81,6 +85,7 @@ fn backend_plan(backend: &Backend, pool: &Pool) -> BackendPlan {
         limits: Limits {
             connections: backend.max_connections.unwrap_or(pool.limits.connections).0,
             requests: backend.max_requests.map_or(pool.limits.requests.0, |limit| limit.0),
+            shared: pool.protocol == UpstreamProtocol::H2,
         },
     }
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use plimsoll_core::document::{Located, Span};
 use plimsoll_core::filter::{FieldName, FilterEntry};
+use plimsoll_core::priority::Priority;
 use plimsoll_core::reply::Respond;
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::route::{HostMatch, PathMatch, Rule, ValueMatch};
 use plimsoll_core::snapshot::{Action, Mirror, PoolIndex};
 use plimsoll_core::split::{Share, Split};
 
-use super::super::file::{File, FilterUse, Keyed, Many, Match, Part, RetryOn, RetryTable, Route, Upgrade, ValueRule};
+use super::super::file::{
+    self, File, FilterUse, Keyed, Many, Match, Part, RetryOn, RetryTable, Route, Upgrade, ValueRule,
+};
 use super::super::plan::{RouteIndex, RoutePlan};
 use super::super::source::Sources;
 use super::route_name;
@@ -40,6 +43,7 @@ pub(super) fn routes(file: &File, sources: &Sources, pools: &BTreeMap<&str, Pool
                         percent: mirror.percent.0,
                     })
                 }),
+                priority: route.priority.as_ref().map_or_else(Priority::default, priority),
             })
         })
         .collect()
@@ -55,6 +59,7 @@ pub(super) fn catch_all(listener: &str, pool: PoolIndex) -> RoutePlan {
         retry: RetryPolicy::default(),
         upgrade_websocket: true,
         mirror: None,
+        priority: Priority::default(),
     }
 }
 
@@ -181,6 +186,18 @@ fn action(route: &Route, pools: &BTreeMap<&str, PoolIndex>) -> Option<Action> {
             .map(|(FieldName(name), value)| (name.clone(), value.clone()))
             .collect(),
     }))
+}
+
+fn priority(written: &file::Priority) -> Priority {
+    let words = |list: &Many<String>| list.iter().map(|word| word.value.to_ascii_lowercase()).collect();
+    match written {
+        file::Priority::Fixed(class) => Priority::Fixed(*class),
+        file::Priority::ByHeader(table) => Priority::Field {
+            name: table.header.0.clone(),
+            high: words(&table.high),
+            low: words(&table.low),
+        },
+    }
 }
 
 fn retry(written: &RetryTable) -> RetryPolicy {

@@ -7,6 +7,7 @@ mod address;
 mod defaults;
 mod filter;
 mod health;
+mod limits;
 mod listener;
 mod matching;
 mod outlier;
@@ -19,6 +20,7 @@ pub(super) use address::BackendAddress;
 pub(super) use defaults::{Defaults, inherit};
 pub(super) use filter::{FilterChain, FilterUse};
 pub(super) use health::{BodyPattern, Health, HealthTable, Initial};
+pub(super) use limits::Priority;
 pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
 pub(super) use matching::{Match, ValueRule};
 pub(super) use outlier::{Compared, Latency, Outlier, OutlierTable, SuccessRate};
@@ -76,7 +78,7 @@ default_is_the_empty_table!(
     Log,
     Match,
     OutlierTable,
-    pool::PoolLimits,
+    limits::PoolLimits,
     PoolTimeouts,
     RetryTable,
     Server,

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::address::BackendAddress;
 use super::health::Health;
+use super::limits::PoolLimits;
 use super::outlier::{Outlier, OutlierTable};
 use super::values::{Many, Name, Pause, Percent, Positive, Timeout, Within};
 
@@ -116,34 +117,6 @@ impl Decode for BackendEntry {
 
     fn schema() -> Json {
         json!({ "anyOf": [BackendAddress::schema(), Backend::schema()] })
-    }
-}
-
-document! {
-    /// How much each backend may carry at once.
-    pub(in super::super) struct PoolLimits {
-        /// Connections, busy and idle: 1024 unless set.
-        pub(in super::super) connections: Positive = Within(1_024),
-        /// Requests in flight, or connections at layer 4: 1024 unless set.
-        pub(in super::super) requests: Limit = Limit(1_024),
-    } later { "queue", "queue_timeout" }
-}
-
-/// A limit of requests in flight.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in super::super) struct Limit(pub(in super::super) u32);
-
-impl Decode for Limit {
-    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        if node.value == Value::Text("auto".into()) {
-            faults.not_built(node.span, "\"auto\"").help("write a number");
-            return None;
-        }
-        Positive::decode(node, faults).map(|Within(number)| Limit(number))
-    }
-
-    fn schema() -> Json {
-        Positive::schema()
     }
 }
 

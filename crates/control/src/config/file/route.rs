@@ -9,6 +9,7 @@ use plimsoll_core::{document, words};
 use serde_json::json;
 
 use super::filter::FilterUse;
+use super::limits::Priority;
 use super::matching::Match;
 use super::values::{Many, Name, Timeout, Within};
 
@@ -45,7 +46,9 @@ document! {
         pub(in super::super) mirror: Option<Located<Mirror>>,
         /// Protocols that a connection may change to: ["websocket"] unless set.
         pub(in super::super) upgrade: Option<Upgrades>,
-    } later { "dry_run", "hedge", "host", "maintenance", "priority" }
+        /// Who is served first when every backend is full, and shed last: "high", "normal", "low", or by a header.
+        pub(in super::super) priority: Option<Priority>,
+    } later { "dry_run", "hedge", "host", "maintenance" }
 }
 
 document! {

@@ -28,8 +28,6 @@ fn the_whole_contract_is_known_and_what_is_not_built_says_so() {
         "tls",
         "sni",
         "sticky",
-        "queue",
-        "queue_timeout",
         "fallback",
         "send_proxy_protocol",
         "source",

@@ -7,6 +7,7 @@ mod environment;
 mod files;
 mod formats;
 mod includes;
+mod limits;
 mod mistakes;
 mod mistakes_of_checks;
 mod mistakes_of_tables;

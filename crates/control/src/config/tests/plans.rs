@@ -292,14 +292,16 @@ fn a_backend_has_its_own_limits_or_the_pools() {
         limits[0],
         Limits {
             connections: 50,
-            requests: 40
+            requests: 40,
+            shared: false
         }
     );
     assert_eq!(
         limits[1],
         Limits {
             connections: 50,
-            requests: 7
+            requests: 7,
+            shared: false
         }
     );
     let second = &plan.pools[0].backends[1];
