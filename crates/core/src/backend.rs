@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::load::Load;
+use crate::load_line::LoadLine;
 use crate::name::BackendId;
 use crate::retry::Grace;
 
@@ -18,6 +19,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// What it carries and how it answered, written by the workers.
     pub load: Load,
+    /// How much it may carry at once, where that is learned.
+    pub line: LoadLine,
     /// Retries that are not charged to the pool's budget.
     pub grace: Grace,
 }
@@ -30,6 +33,7 @@ impl Backend {
             pool: pool.into(),
             address,
             load: Load::default(),
+            line: LoadLine::default(),
             grace: Grace::default(),
         }
     }

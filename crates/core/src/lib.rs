@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod health;
 pub mod limit;
 pub mod load;
+pub mod load_line;
 pub mod members;
 pub mod membership;
 pub mod name;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::Backend;
+use crate::load_line::Bounds;
 
 /// How much work may be given to one backend at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Limits {
     pub requests: u32,
     /// Whether a connection carries many requests at once, as HTTP/2 does.
     pub shared: bool,
+    /// The least that the load line may fall to, where it is learned; `requests` is then the most.
+    pub learned: Option<u32>,
 }
 
 impl Default for Limits {
@@ -22,17 +25,35 @@ impl Default for Limits {
             connections: 1024,
             requests: 1024,
             shared: false,
+            learned: None,
         }
     }
 }
 
 impl Limits {
-    /// How much work the backend may have at once.
+    /// How much work a backend may ever have at once.
     pub fn at_once(&self) -> u32 {
         if self.shared {
             self.requests
         } else {
             self.requests.min(self.connections)
+        }
+    }
+
+    /// Between what its load line moves, where that is learned.
+    pub fn bounds(&self) -> Option<Bounds> {
+        let most = self.at_once();
+        self.learned.map(|least| Bounds {
+            least: least.clamp(1, most.max(1)),
+            most: most.max(1),
+        })
+    }
+
+    /// The load line of `backend`: how much work it may have at once now.
+    pub fn load_line(&self, backend: &Backend) -> u32 {
+        match self.bounds() {
+            Some(bounds) => backend.line.get(bounds),
+            None => self.at_once(),
         }
     }
 }

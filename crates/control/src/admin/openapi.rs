@@ -278,7 +278,7 @@ fn backend() -> Value {
         "since": time(),
         "ejected_until": { "type": ["string", "null"], "format": "date-time" },
         "in_flight": count(),
-        "load_line": or_null("number"),
+        "load_line": count(),
         "connections": count(),
         "requests": count(),
         "errors": count(),

@@ -123,7 +123,7 @@ fn backend_json(control: &Control, status: &MemberStatus) -> Value {
         "since": rfc3339(control.wall_time(status.since)),
         "ejected_until": until,
         "in_flight": load.in_flight(),
-        "load_line": null,
+        "load_line": status.load_line,
         "connections": load.connections(),
         "requests": requests,
         "errors": errors,

@@ -157,6 +157,7 @@ fn failures(out: &mut Exposition, totals: &Totals) {
 /// How pools and their backends stand.
 pub(super) fn pools(out: &mut Exposition, control: &Control) {
     let mut in_flight: Series<2, 2, u64> = Series::default();
+    let mut load_lines: Series<2, 2, u64> = Series::default();
     let mut states: Series<3, 2, u64> = Series::default();
     let mut panicking: Series<1, 1, u64> = Series::default();
     let mut waiting: Series<1, 1, u64> = Series::default();
@@ -165,21 +166,26 @@ pub(super) fn pools(out: &mut Exposition, control: &Control) {
         *waiting.of([pool.name.clone()]) += u64::from(pool.waiting);
         for backend in &pool.backends {
             let labels = [pool.name.clone(), backend.name.clone()];
-            *in_flight.of(labels) += u64::from(backend.backend.load.in_flight());
+            *in_flight.of(labels.clone()) += u64::from(backend.backend.load.in_flight());
+            *load_lines.of(labels) += u64::from(backend.load_line);
             for word in State::WORDS {
                 let labels = [pool.name.clone(), backend.name.clone(), (*word).into()];
                 *states.of(labels) += u64::from(backend.state.word() == *word);
             }
         }
     }
-    out.metric(
+    by_backend(
+        out,
         "plimsoll_in_flight",
-        Kind::Gauge,
         "Requests (layer 7) or connections (layer 4) under way.",
+        &in_flight,
     );
-    for ([pool, backend], count) in in_flight.iter() {
-        out.sample(&[("pool", pool), ("backend", backend)], count);
-    }
+    by_backend(
+        out,
+        "plimsoll_load_line",
+        "Requests or connections that a backend may have at once, as configured or as learned.",
+        &load_lines,
+    );
     out.metric(
         "plimsoll_backend_state",
         Kind::Gauge,
@@ -215,6 +221,13 @@ pub(super) fn pools(out: &mut Exposition, control: &Control) {
             out.sample(&labels, count);
         }
     });
+}
+
+fn by_backend(out: &mut Exposition, name: &'static str, help: &'static str, values: &Series<2, 2, u64>) {
+    out.metric(name, Kind::Gauge, help);
+    for ([pool, backend], value) in values.iter() {
+        out.sample(&[("pool", pool), ("backend", backend)], value);
+    }
 }
 
 /// What concerns the whole node.

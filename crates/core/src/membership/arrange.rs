@@ -91,6 +91,7 @@ impl Membership {
                 backend: standing.spec.backend.clone(),
                 name: standing.spec.name.clone(),
                 weight: standing.weight(),
+                load_line: standing.spec.limits.load_line(&standing.spec.backend),
                 effective_weight: if *usable { effective } else { 0.0 },
                 zone: standing.spec.zone.clone(),
                 priority: standing.spec.priority,

@@ -185,6 +185,8 @@ pub struct MemberStatus {
     pub weight: u32,
     /// The weight that new work is given by; less than `weight` in a slow start, 0 when it takes none.
     pub effective_weight: f64,
+    /// How much work it may have at once now, as configured or as learned.
+    pub load_line: u32,
     /// Where it stands.
     pub zone: Option<Arc<str>>,
     /// Its priority.

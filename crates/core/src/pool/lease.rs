@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::Pool;
 use crate::backend::Backend;
 use crate::load::Sign;
+use crate::load_line::Sample;
 use crate::members::{Limits, Member};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Reason};
 use crate::time::Now;
 
 /// Counted as in flight from its acquire until it is finished or dropped; dropping it records a cancellation.
@@ -58,6 +59,7 @@ impl Lease {
         let Some(sign) = outcome.sign() else {
             return Alarm::Quiet;
         };
+        self.learn(outcome, latency, now);
         let load = &self.backend.load;
         if sign == Sign::Success {
             self.pool.observe_slow_tail(latency);
@@ -75,6 +77,30 @@ impl Lease {
             Alarm::Suspect
         } else {
             Alarm::Quiet
+        }
+    }
+}
+
+impl Lease {
+    /// Moves the load line, where it is learned.
+    fn learn(&self, outcome: Outcome, latency: Duration, now: Now) {
+        let Some(bounds) = self.limits.bounds() else { return };
+        let latency = match outcome {
+            Outcome::Answered(429 | 503) => None,
+            // A fault of its own, which comes fast or slow whatever the load.
+            Outcome::Answered(500..) => return,
+            Outcome::Answered(_) => Some(latency),
+            // It would have taken longer still.
+            Outcome::Failed(failure) if failure.reason == Reason::ResponseTimeout => Some(latency),
+            Outcome::Failed(_) => None,
+            Outcome::Cancelled => return,
+        };
+        let sample = Sample {
+            latency,
+            in_flight: self.backend.load.in_flight(),
+        };
+        if self.backend.line.learn(sample, bounds, now) {
+            self.pool.queue.call_while_served();
         }
     }
 }

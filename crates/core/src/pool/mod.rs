@@ -254,7 +254,7 @@ impl Pool {
             let Some(member) = slot.and_then(|slot| tier.members.get(slot)) else {
                 break;
             };
-            if member.backend.load.enter(member.limits.at_once()) {
+            if member.backend.load.enter(member.limits.load_line(&member.backend)) {
                 return Ok(Lease::new(self.clone(), member));
             }
             note(&mut cx.record, || full_step(member));
@@ -268,9 +268,14 @@ impl Pool {
 
 fn full_step(member: &Member) -> (Stage, String, Verdict, String) {
     let why = format!(
-        "full: {} in flight of {}",
+        "full: {} in flight of {}{}",
         member.backend.load.in_flight(),
-        member.limits.at_once()
+        member.limits.load_line(&member.backend),
+        if member.limits.learned.is_some() {
+            ", which is what it was found to carry"
+        } else {
+            ""
+        }
     );
     (Stage::Pick, member.name.to_string(), Verdict::Refused, why)
 }

@@ -6,6 +6,7 @@
 mod backends;
 mod comparison;
 mod invariants;
+mod load_line;
 mod outages;
 mod outliers;
 mod scale;

@@ -1,6 +1,6 @@
 //! The world of a simulation: its clock, its agenda, and what a node does in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use super::backends::{Behaviour, Model, Server};
 use crate::backend::Backend;
 use crate::balance::{Policy, PolicyConfig};
 use crate::health::State;
+use crate::members::Limits;
 use crate::membership::{Event, Membership, Rules, Spec, Transition};
 use crate::name::{BackendId, NameId};
 use crate::outcome::{Failure, Outcome, Reason};
@@ -22,6 +23,8 @@ use crate::time::Now;
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// What a refusal, a reset and an answer of 500 take.
 const FAST: Duration = Duration::from_millis(1);
+/// How long a request waits while all are full.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Workers, each with its own view and sequence.
 const WORKERS: usize = 2;
 
@@ -35,6 +38,10 @@ pub(super) struct Setup {
     pub(super) rate: f64,
     /// The share of requests for a URL that answers 500 on every backend.
     pub(super) broken_url: f64,
+    /// What each backend may carry.
+    pub(super) limits: Limits,
+    /// How many requests may wait while all are full.
+    pub(super) queue: usize,
 }
 
 impl Setup {
@@ -47,6 +54,8 @@ impl Setup {
             models: Vec::new(),
             rate: 0.0,
             broken_url: 0.0,
+            limits: Limits::default(),
+            queue: 0,
         }
     }
 }
@@ -85,7 +94,11 @@ pub(super) struct World {
     pub(super) servers: Vec<Server>,
     pub(super) backends: Vec<Arc<Backend>>,
     requests: Vec<Request>,
-    rate: f64,
+    /// Those that wait for a backend, in the order of arrival.
+    queue: VecDeque<usize>,
+    queue_most: usize,
+    limits: Limits,
+    pub(super) rate: f64,
     pub(super) broken_url: f64,
     /// Milliseconds from arrival to the end, of the requests that were answered below 500.
     pub(super) latencies: Vec<f64>,
@@ -134,6 +147,9 @@ impl World {
             backends: (0..setup.models.len()).map(backend).collect(),
             servers: setup.models.into_iter().map(Server::new).collect(),
             requests: Vec::new(),
+            queue: VecDeque::new(),
+            queue_most: setup.queue,
+            limits: setup.limits,
             rate: setup.rate,
             broken_url: setup.broken_url,
             latencies: Vec::new(),
@@ -172,6 +188,7 @@ impl World {
                 weight: model.weight,
                 zone: model.zone.clone(),
                 priority: model.priority,
+                limits: self.limits,
                 ..Spec::new(self.backends[*at].clone(), format!("b{at}"))
             }
         };
@@ -253,7 +270,12 @@ impl World {
                     lease: None,
                     tried: Vec::new(),
                 });
-                self.attempt(self.requests.len() - 1);
+                let request = self.requests.len() - 1;
+                if self.queue.is_empty() {
+                    self.attempt(request);
+                } else {
+                    self.stand(request);
+                }
             }
             Happening::Done { request, attempt } => {
                 let of = &self.requests[request];
@@ -299,6 +321,7 @@ impl World {
         };
         let lease = match self.workers[worker].acquire(&mut cx) {
             Ok(lease) => lease,
+            Err(Refusal::Full) if tried.is_empty() => return self.stand(request),
             Err(refusal) => {
                 assert_eq!(refusal == Refusal::NoBackend, !self.pool.view().has_backends);
                 self.refused += u64::from(tried.is_empty());
@@ -331,6 +354,31 @@ impl World {
         }
     }
 
+    /// Waits for a backend, if it may.
+    fn stand(&mut self, request: usize) {
+        if self.queue.len() < self.queue_most {
+            self.queue.push_back(request);
+        } else {
+            self.refused += 1;
+        }
+    }
+
+    /// A place has become free: whoever waits is next, but for those who have waited too long.
+    fn next(&mut self) {
+        let mut waiting = std::mem::take(&mut self.queue);
+        while let Some(request) = waiting.pop_front() {
+            if self.now.since(self.requests[request].arrived) > QUEUE_TIMEOUT {
+                self.refused += 1;
+                continue;
+            }
+            self.attempt(request);
+            if !self.queue.is_empty() {
+                break;
+            }
+        }
+        self.queue.append(&mut waiting);
+    }
+
     fn serve(&mut self, at: usize, request: usize) {
         let time = match self.requests[request].broken {
             true => FAST,
@@ -358,6 +406,7 @@ impl World {
         if alarm == Alarm::Suspect {
             self.apply(Event::Suspect { backend });
         }
+        self.next();
     }
 
     fn check(&mut self, at: usize) {

@@ -36,6 +36,7 @@ mod mirror;
 mod on_unhealthy;
 mod operate;
 mod outlier;
+mod overload;
 mod pipelining;
 mod policies;
 mod probes;

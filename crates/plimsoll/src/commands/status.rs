@@ -132,7 +132,10 @@ fn row(backend: &Value) -> [String; COLUMNS.len()] {
         text(&backend["address"]),
         text(&backend["state"]),
         weight,
-        text(&backend["in_flight"]),
+        match &backend["load_line"] {
+            Value::Null => text(&backend["in_flight"]),
+            line => format!("{}/{line}", text(&backend["in_flight"])),
+        },
         text(&backend["requests"]),
         text(&backend["errors"]),
         latency.map_or("-".into(), |millis| format!("{millis:.1} ms")),
@@ -187,7 +190,7 @@ mod tests {
         let backend = |name: &str, state: &str, effective: f64, latency: Value| {
             json!({
                 "name": name, "address": "10.0.0.1:8080", "weight": 2, "effective_weight": effective, "state": state,
-                "cause": "checks\u{1b}[2J pass", "in_flight": 4, "requests": 1_234, "errors": 5, "latency_ms": latency,
+                "cause": "checks\u{1b}[2J pass", "in_flight": 4, "load_line": 16, "requests": 1_234, "errors": 5, "latency_ms": latency,
             })
         };
         let pools = json!([{
@@ -200,8 +203,8 @@ mod tests {
              the last reload was refused at 2026-01-01T00:00:00.000Z:\n  line 3: no\n\n\
              pool api (maglev; too few are healthy, so health is ignored)\n  \
              BACKEND      ADDRESS        STATE     WEIGHT  IN FLIGHT  REQUESTS  ERRORS  LATENCY  CAUSE\n  \
-             a-long-name  10.0.0.1:8080  healthy    0.4/2          4      1234       5   1.5 ms  checks[2J pass\n  \
-             b            10.0.0.1:8080  draining       2          4      1234       5        -  checks[2J pass\n"
+             a-long-name  10.0.0.1:8080  healthy    0.4/2       4/16      1234       5   1.5 ms  checks[2J pass\n  \
+             b            10.0.0.1:8080  draining       2       4/16      1234       5        -  checks[2J pass\n"
         );
     }
 

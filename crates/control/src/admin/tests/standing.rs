@@ -65,7 +65,7 @@ async fn status_and_pools_have_the_fields_of_the_contract() {
         ("state", json!("healthy")),
         ("cause", json!("checks pass")),
         ("in_flight", json!(0)),
-        ("load_line", json!(null)),
+        ("load_line", json!(1024)),
         ("connections", json!(0)),
         ("requests", json!(0)),
         ("errors", json!(0)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plimsoll_core::document::{Faults, Located};
 
-use super::super::file::{BackendAddress, BackendEntry, File, Item, Name, Outlier, Pool};
+use super::super::file::{BackendAddress, BackendEntry, File, Item, Limit, Name, Outlier, Pool, Protocol};
 use super::{Seen, health};
 
 /// The most backends of one pool.
@@ -16,6 +16,7 @@ const COMPARISON_MIN: Duration = Duration::from_millis(100);
 
 pub(super) fn check(file: &File, faults: &mut Faults) {
     for (name, item, pool) in file.pools.read() {
+        check_learned(file, name, pool, faults);
         check_backends(name, item, pool, faults);
         if let Outlier::Eject(table) = &pool.outlier
             && table.interval.value.0 < COMPARISON_MIN
@@ -77,6 +78,28 @@ fn check_backend_names(name: &str, pool: &Pool, addresses: &Seen<SocketAddr>, fa
                 )
                 .help("choose another name, or leave it out")
                 .also(place, "its address");
+        }
+    }
+}
+
+/// How long a connection takes to be made says nothing about what its backend can carry.
+fn check_learned(file: &File, name: &str, pool: &Pool, faults: &mut Faults) {
+    let requests = &pool.limits.requests;
+    if !matches!(requests.value, Limit::Learned(_)) {
+        return;
+    }
+    for (listener, _, written) in file.listeners.read() {
+        let is_tcp = written.protocol.0.as_ref().map(|protocol| protocol.value) == Some(Protocol::Tcp);
+        if let Some(named) = written.pool.as_ref().filter(|named| is_tcp && named.value == name) {
+            faults
+                .error(
+                    requests.span,
+                    format!(
+                        "`{name}` has no latency to learn from: the listener `{listener}` relays connections to it"
+                    ),
+                )
+                .help("write a number")
+                .also(named.span, "sent here");
         }
     }
 }

@@ -7,7 +7,9 @@ use plimsoll_core::document::Located;
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings, QueueSettings};
 
-use super::super::file::{Backend, Compared, File, Latency, OnUnhealthy, Outlier, Pool, SuccessRate, UpstreamProtocol};
+use super::super::file::{
+    Backend, Compared, File, Latency, Limit, OnUnhealthy, Outlier, Pool, SuccessRate, UpstreamProtocol,
+};
 use super::super::plan::{BackendPlan, OutlierPlan, PoolPlan};
 use super::super::source::Sources;
 use super::{DEFAULT_POLICY, backend_name, health};
@@ -82,11 +84,21 @@ fn backend_plan(backend: &Backend, pool: &Pool) -> BackendPlan {
         weight: backend.weight.0,
         zone: backend.zone.clone(),
         priority: backend.priority.0,
-        limits: Limits {
-            connections: backend.max_connections.unwrap_or(pool.limits.connections).0,
-            requests: backend.max_requests.map_or(pool.limits.requests.0, |limit| limit.0),
-            shared: pool.protocol == UpstreamProtocol::H2,
-        },
+        limits: limits(backend, pool),
+    }
+}
+
+/// A backend's own limit is the most that may be learned for it.
+fn limits(backend: &Backend, pool: &Pool) -> Limits {
+    let (requests, learned) = match &pool.limits.requests.value {
+        Limit::Fixed(limit) => (limit.0, None),
+        Limit::Learned(table) => (table.max.0, Some(table.min.0)),
+    };
+    Limits {
+        connections: backend.max_connections.unwrap_or(pool.limits.connections).0,
+        requests: backend.max_requests.map_or(requests, |limit| limit.0),
+        shared: pool.protocol == UpstreamProtocol::H2,
+        learned,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use plimsoll_core::document;
-use plimsoll_core::document::{Decode, Faults, Json, Node, Value, expect_text};
+use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Span, Value, expect_text};
 use plimsoll_core::filter::is_token;
 use plimsoll_core::priority::Class;
 use serde_json::json;
@@ -18,8 +18,11 @@ document! {
     pub(in super::super) struct PoolLimits {
         /// Connections, busy and idle: 1024 unless set.
         pub(in super::super) connections: Positive = Within(1_024),
-        /// Requests in flight, or connections at layer 4: 1024 unless set.
-        pub(in super::super) requests: Limit = Limit(1_024),
+        /// Requests in flight, or connections at layer 4: 1024 unless set; "auto" learns each backend's from its latency.
+        pub(in super::super) requests: Located<Limit> = Located {
+            value: Limit::Fixed(Within(1_024)),
+            span: Span::default(),
+        },
         /// Requests of the whole pool that may wait while every backend is full: 1024 unless set, 0 for none.
         pub(in super::super) queue: Within<0, QUEUE_MAX> = Within(1_024),
         /// How long each may wait: 1s unless set.
@@ -28,20 +31,47 @@ document! {
 }
 
 /// A limit of requests in flight.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in super::super) struct Limit(pub(in super::super) u32);
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) enum Limit {
+    /// This many.
+    Fixed(Positive),
+    /// As many as the backend's latency shows that it can carry.
+    Learned(LearnedTable),
+}
 
 impl Decode for Limit {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        if node.value == Value::Text("auto".into()) {
-            faults.not_built(node.span, "\"auto\"").help("write a number");
-            return None;
+        match &node.value {
+            Value::Text(text) if text != "auto" => {
+                faults
+                    .expected(node, "a number, \"auto\", or a table")
+                    .help("\"auto\" learns it; { min = 4, max = 200 } learns it between these");
+                None
+            }
+            Value::Text(_) => Some(Limit::Learned(LearnedTable::default())),
+            Value::Table(_) => {
+                let table = LearnedTable::decode(node, faults)?;
+                if table.min.0 > table.max.0 {
+                    faults.error(node.span, format!("{} is more than {}", table.min.0, table.max.0));
+                }
+                Some(Limit::Learned(table))
+            }
+            _ => Positive::decode(node, faults).map(Limit::Fixed),
         }
-        Positive::decode(node, faults).map(|Within(number)| Limit(number))
     }
 
     fn schema() -> Json {
-        Positive::schema()
+        json!({ "anyOf": [Positive::schema(), { "const": "auto" }, LearnedTable::schema()] })
+    }
+}
+
+document! {
+    /// A limit that is learned, between these.
+    pub(in super::super) struct LearnedTable {
+        /// Never fewer: 1 unless set.
+        pub(in super::super) min: Positive = Within(1),
+        /// Never more: 1024 unless set.
+        pub(in super::super) max: Positive = Within(1_024),
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) use address::BackendAddress;
 pub(super) use defaults::{Defaults, inherit};
 pub(super) use filter::{FilterChain, FilterUse};
 pub(super) use health::{BodyPattern, Health, HealthTable, Initial};
-pub(super) use limits::Priority;
+pub(super) use limits::{Limit, Priority};
 pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
 pub(super) use matching::{Match, ValueRule};
 pub(super) use outlier::{Compared, Latency, Outlier, OutlierTable, SuccessRate};
@@ -78,6 +78,7 @@ default_is_the_empty_table!(
     Log,
     Match,
     OutlierTable,
+    limits::LearnedTable,
     limits::PoolLimits,
     PoolTimeouts,
     RetryTable,

@@ -73,7 +73,7 @@ fn each_alternative_of_the_contract_is_accepted_or_not_built_yet() {
         ("[pools.p]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"auto\"", false),
         (
             "[pools.p]\nbackends = [\"10.0.0.1:80\"]\nlimits = { requests = \"auto\" }",
-            false,
+            true,
         ),
         ("[pools.p]\nbackends = [\"10.0.0.1:80\"]\nmode = \"primary\"", false),
         ("[pools.p]\nbackends = [\"unix:/run/app.sock\"]", false),

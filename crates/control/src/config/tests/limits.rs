@@ -26,6 +26,23 @@ fn a_pool_has_a_queue_unless_it_says_otherwise() {
 }
 
 #[test]
+fn a_load_line_is_learned_where_that_is_asked_for() {
+    for (limits, backend, requests, learned) in [
+        ("", "", 1024, None),
+        ("requests = 50", "", 50, None),
+        ("requests = \"auto\"", "", 1024, Some(1)),
+        ("requests = \"auto\"", ", max_requests = 7", 7, Some(1)),
+        ("requests = { min = 4, max = 200 }", "", 200, Some(4)),
+    ] {
+        let text = format!("[pools.p]\nbackends = [{{ address = \"10.0.0.1:80\"{backend} }}]\nlimits = {{ {limits} }}");
+        let loaded = toml(&with(&text)).unwrap();
+        let pool = &loaded.plan.pools[loaded.plan.pool_index("p").unwrap()];
+        let found = pool.backends[0].limits;
+        assert_eq!((found.requests, found.learned), (requests, learned), "{text}");
+    }
+}
+
+#[test]
 fn a_route_has_a_class_or_tells_it_by_a_header() {
     let by_header = Priority::Field {
         name: "x-priority".into(),
@@ -64,6 +81,19 @@ fn what_makes_no_sense_is_refused() {
         (
             "[[routes]]\npool = \"api\"\npriority = { header = \"x priority\", low = \"batch\" }",
             "`x priority` is not a header's name",
+        ),
+        (
+            "[pools.p]\nbackends = [\"10.0.0.1:80\"]\nlimits = { requests = \"automatic\" }",
+            "expected a number, \"auto\", or a table",
+        ),
+        (
+            "[pools.p]\nbackends = [\"10.0.0.1:80\"]\nlimits = { requests = { min = 9, max = 8 } }",
+            "9 is more than 8",
+        ),
+        (
+            "[listeners.db]\nbind = \":5432\"\nprotocol = \"tcp\"\npool = \"p\"\n\
+             [pools.p]\nbackends = [\"10.0.0.1:80\"]\nlimits = { requests = \"auto\" }",
+            "`p` has no latency to learn from: the listener `db` relays connections to it",
         ),
         (
             "[pools.p]\nbackends = [\"10.0.0.1:80\"]\nlimits = { queue = 1000000 }",

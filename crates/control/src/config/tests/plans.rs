@@ -293,7 +293,8 @@ fn a_backend_has_its_own_limits_or_the_pools() {
         Limits {
             connections: 50,
             requests: 40,
-            shared: false
+            shared: false,
+            learned: None
         }
     );
     assert_eq!(
@@ -301,7 +302,8 @@ fn a_backend_has_its_own_limits_or_the_pools() {
         Limits {
             connections: 50,
             requests: 7,
-            shared: false
+            shared: false,
+            learned: None
         }
     );
     let second = &plan.pools[0].backends[1];
