@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::curve::Curve;
 use crate::load::Load;
 use crate::load_line::LoadLine;
 use crate::name::BackendId;
+use crate::orca::Report;
 use crate::retry::Grace;
 
 /// One address of one pool. Its identity is (pool, address, port): two pools that name one address share nothing.
@@ -19,6 +21,10 @@ pub struct Backend {
     pub address: SocketAddr,
     /// What it carries and how it answered, written by the workers.
     pub load: Load,
+    /// How long it took by how much it had in hand.
+    pub curve: Curve,
+    /// What it said of itself.
+    pub report: Report,
     /// How much it may carry at once, where that is learned.
     pub line: LoadLine,
     /// Retries that are not charged to the pool's budget.
@@ -33,6 +39,8 @@ impl Backend {
             pool: pool.into(),
             address,
             load: Load::default(),
+            curve: Curve::default(),
+            report: Report::default(),
             line: LoadLine::default(),
             grace: Grace::default(),
         }

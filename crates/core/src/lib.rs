@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod balance;
+pub mod curve;
 pub mod decision;
 pub mod document;
 pub mod filter;
@@ -17,6 +18,7 @@ pub mod members;
 pub mod membership;
 pub mod name;
 pub mod network;
+pub mod orca;
 pub mod outcome;
 pub mod pool;
 pub mod priority;

@@ -131,7 +131,7 @@ pub enum Sign {
     Failure,
 }
 
-fn pack(value: f32, at: Now) -> u64 {
+pub(crate) fn pack(value: f32, at: Now) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the clock wraps after 49 days and ages are taken modulo that"
@@ -141,7 +141,7 @@ fn pack(value: f32, at: Now) -> u64 {
 }
 
 /// The packed value and its age.
-fn unpack(packed: u64, now: Now) -> (f32, Duration) {
+pub(crate) fn unpack(packed: u64, now: Now) -> (f32, Duration) {
     #[expect(clippy::cast_possible_truncation, reason = "the halves of the word")]
     let (bits, then) = ((packed >> 32) as u32, packed as u32);
     #[expect(clippy::cast_possible_truncation, reason = "as in `pack`")]
@@ -151,7 +151,7 @@ fn unpack(packed: u64, now: Now) -> (f32, Duration) {
     (f32::from_bits(bits), Duration::from_millis(u64::from(age)))
 }
 
-fn decayed(value: f32, age: Duration, over: Duration) -> f32 {
+pub(crate) fn decayed(value: f32, age: Duration, over: Duration) -> f32 {
     if age.is_zero() {
         value
     } else {

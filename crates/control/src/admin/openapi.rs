@@ -279,6 +279,7 @@ fn backend() -> Value {
         "ejected_until": { "type": ["string", "null"], "format": "date-time" },
         "in_flight": count(),
         "load_line": count(),
+        "utilization": or_null("number"),
         "connections": count(),
         "requests": count(),
         "errors": count(),

@@ -110,6 +110,8 @@ fn backend_json(control: &Control, status: &MemberStatus) -> Value {
     let (requests, errors) = load.totals();
     // Three places: microseconds.
     let latency = load.latency_ms().map(|millis| (f64::from(millis) * 1e3).round() / 1e3);
+    let utilisation = status.backend.report.utilisation(control.now());
+    let utilisation = utilisation.map(|share| (f64::from(share) * 1e3).round() / 1e3);
     let until = status.ejected_until.map(|until| rfc3339(control.wall_time(until)));
     json!({
         "name": &*status.name,
@@ -124,6 +126,7 @@ fn backend_json(control: &Control, status: &MemberStatus) -> Value {
         "ejected_until": until,
         "in_flight": load.in_flight(),
         "load_line": status.load_line,
+        "utilization": utilisation,
         "connections": load.connections(),
         "requests": requests,
         "errors": errors,

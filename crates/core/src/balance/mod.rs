@@ -40,6 +40,7 @@ policies! {
     "ring-hash" | "consistent-hash" => ring_hash::RingHash,
     "maglev" => maglev::Maglev,
     "rendezvous" => rendezvous::Rendezvous,
+    "prequal" => prequal::Prequal,
 }
 
 impl Default for PolicyConfig {

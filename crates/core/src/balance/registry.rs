@@ -66,9 +66,6 @@ macro_rules! policies {
 use super::PolicyConfig;
 use crate::document::{Decode, Faults, Json, Node, Value, expect_word, table_schema, with_required, words_schema};
 
-/// Policies of the contract that are not built yet.
-const LATER: &[&str] = &["prequal"];
-
 impl Decode for PolicyConfig {
     /// Either a name, or a table with `kind` and the policy's own keys.
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
@@ -80,7 +77,7 @@ impl Decode for PolicyConfig {
                         .help("policy = { kind = \"maglev\", … }");
                     return None;
                 };
-                let name = expect_word(kind, Self::WORDS, LATER, faults)?;
+                let name = expect_word(kind, Self::WORDS, &[], faults)?;
                 let own = entries.iter().filter(|entry| entry.key != "kind").cloned().collect();
                 Self::from_table(
                     name,
@@ -92,7 +89,7 @@ impl Decode for PolicyConfig {
                 )
             }
             _ => {
-                let name = expect_word(node, Self::WORDS, LATER, faults)?;
+                let name = expect_word(node, Self::WORDS, &[], faults)?;
                 Self::from_table(
                     name,
                     &Node {

@@ -17,6 +17,8 @@ pub struct Lease {
     backend: Arc<Backend>,
     name: Arc<str>,
     limits: Limits,
+    /// How many were in flight when it began, this one among them.
+    found: u32,
 }
 
 /// Whether control has to look at a backend because of how a lease ended.
@@ -36,6 +38,7 @@ impl Lease {
             backend: member.backend.clone(),
             name: member.name.clone(),
             limits: member.limits,
+            found: member.backend.load.in_flight(),
         }
     }
 
@@ -67,7 +70,14 @@ impl Lease {
                 load.observe_time(latency);
             }
         }
-        load.record(sign, latency, self.pool.slow_tail(), now);
+        let slow_tail = self.pool.slow_tail();
+        load.record(sign, latency, slow_tail, now);
+        let counts = if sign == Sign::Success {
+            latency
+        } else {
+            latency.max(slow_tail)
+        };
+        self.backend.curve.record(self.found, counts, now);
         if sign == Sign::Success {
             return Alarm::Quiet;
         }

@@ -65,6 +65,8 @@ pub struct PoolSettings {
     pub closes_unhealthy: bool,
     /// How many may wait for a place, and how long.
     pub queue: QueueSettings,
+    /// Whether backends' reports of their own load ([`orca`](crate::orca)) are believed.
+    pub orca: bool,
 }
 
 /// A named group of backends with one policy.

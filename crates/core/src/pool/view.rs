@@ -118,6 +118,7 @@ mod tests {
             compares_latency: false,
             closes_unhealthy: false,
             queue: QueueSettings::default(),
+            orca: false,
         }
     }
 

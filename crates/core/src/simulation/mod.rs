@@ -3,6 +3,7 @@
 //!
 //! After every step the invariants of [`World::check_invariants`] are checked, whatever the scenario.
 
+mod antagonists;
 mod backends;
 mod comparison;
 mod invariants;

@@ -126,6 +126,7 @@ impl World {
             compares_latency: (setup.rules.outlier.as_ref()).is_some_and(|outlier| outlier.latency.is_some()),
             closes_unhealthy: false,
             queue: QueueSettings::default(),
+            orca: false,
         };
         let config = PolicyConfig::named("round-robin").unwrap();
         let pool = Arc::new(Pool::new(NameId(0), "p", config, settings, View::default()));

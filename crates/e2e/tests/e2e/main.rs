@@ -35,6 +35,7 @@ mod limits;
 mod mirror;
 mod on_unhealthy;
 mod operate;
+mod orca;
 mod outlier;
 mod overload;
 mod pipelining;

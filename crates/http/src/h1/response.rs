@@ -172,6 +172,19 @@ impl<'b> ResponseHead<'b> {
             .map(|field| field.value)
     }
 
+    /// The first value of the field `name`, no line of which is passed on.
+    pub fn withhold(&mut self, name: &str) -> Option<&'b [u8]> {
+        let fields: &'b [Header<'b>] = self.fields;
+        let mut first = None;
+        for (class, field) in self.classes.iter_mut().zip(fields) {
+            if field.name.eq_ignore_ascii_case(name) {
+                *class = Class::HopByHop;
+                first = first.or(Some(field.value));
+            }
+        }
+        first
+    }
+
     /// Where the lines of the fields begin; one more than there are fields, the last one the empty line.
     pub(super) fn line_start(&self, at: usize) -> usize {
         match self.fields.get(at) {

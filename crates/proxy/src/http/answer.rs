@@ -66,7 +66,8 @@ impl Forward<'_> {
         } else {
             Method::Other
         };
-        let date = self.worker.date(self.worker.now());
+        let now = self.worker.now();
+        let date = self.worker.date(now);
         exchange.out.reserve(length + 256);
         let chosen = Chosen {
             name: lease.name(),
@@ -78,7 +79,8 @@ impl Forward<'_> {
             date: date.1.as_bytes(),
             edits: self.request.changes.as_ref().map(|changes| (&changes.answer, chosen)),
         };
-        let answer = exchange.write_head((length, upstream.is_ended()), method, &to)?;
+        let report = (self.pool.settings.orca).then(|| (&lease.backend().report, now));
+        let answer = exchange.write_head((length, upstream.is_ended()), method, &to, report)?;
         // Before the whole request was sent there is nobody who could tell its body from what the upgraded connection
         // carries (RFC 9110 §7.8 has the server read it first).
         if answer.status == 101 && !(self.request.upgrade && exchange.upload.is_sent()) {

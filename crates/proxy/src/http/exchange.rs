@@ -9,7 +9,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use plimsoll_core::filter::Compression;
+use plimsoll_core::orca::{self, Report};
 use plimsoll_core::outcome::{Failure, Reason};
+use plimsoll_core::time::Now;
 use plimsoll_http::h1::{FieldRoom, Framing, HeadOut, HeadScan, Method, ResponseHead, Scanned, parse_response};
 use plimsoll_net::{Buffer, Deadline, Timer};
 
@@ -214,15 +216,22 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Reads the head of `length` bytes at the front of the answer, which may have `ended` with it, and writes it for the
-    /// client, behind what is in `out`. The answer's bytes stay until the caller consumes them.
+    /// client, behind what is in `out`. What the backend reports of its load goes to `report`. The answer's bytes stay until the caller consumes them.
     pub(crate) fn write_head(
         &mut self,
         (length, ended): (usize, bool),
         method: Method,
         to: &HeadOut<'_>,
+        report: Option<(&Report, Now)>,
     ) -> Result<Answer, Fault> {
         let mut room = FieldRoom::new();
         let mut head = read_head(&self.answer.unread()[..length], &mut room, method)?;
+        if let Some((report, now)) = report
+            && let Some(value) = head.withhold(orca::FIELD)
+        {
+            // What is no report is worth no more than none.
+            let _ = report.take(value, now);
+        }
         if ended && head.framing == Framing::UntilClose {
             head.framing = Framing::Length(0);
         }

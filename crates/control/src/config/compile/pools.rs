@@ -56,6 +56,7 @@ fn plan(name: &str, pool: &Pool, sources: &Sources) -> PoolPlan {
             consecutive_errors: outlier.as_ref().map_or(u32::MAX, |outlier| outlier.consecutive_errors),
             compares_latency: outlier.as_ref().is_some_and(|outlier| outlier.latency.is_some()),
             closes_unhealthy: pool.on_unhealthy == OnUnhealthy::Close,
+            orca: pool.orca,
             queue: QueueSettings {
                 most: pool.limits.queue.0,
                 timeout: pool.limits.queue_timeout.0,

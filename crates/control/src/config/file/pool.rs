@@ -36,6 +36,8 @@ document! {
         pub(in super::super) panic_threshold: Percent = Within(50),
         /// How long a new or recovered backend takes to get its whole share; at once unless set.
         pub(in super::super) slow_start: Option<Pause>,
+        /// Whether what backends report of their own load is believed.
+        pub(in super::super) orca: bool = false,
         /// How much each backend may carry.
         pub(in super::super) limits: PoolLimits = PoolLimits::default(),
         /// How long each phase may take.

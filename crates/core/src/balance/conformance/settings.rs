@@ -30,6 +30,7 @@ fn every_policy_of_the_contract_is_there() {
         "ring-hash",
         "maglev",
         "rendezvous",
+        "prequal",
     ];
     for name in contract {
         assert!(NAMES.contains(&name), "{name}");
@@ -37,8 +38,6 @@ fn every_policy_of_the_contract_is_there() {
     assert_eq!(decode(&node(text("consistent-hash"))).unwrap().name(), "ring-hash");
     assert_eq!(PolicyConfig::default().name(), "least-connections");
     assert_eq!(PolicyConfig::absent(), Some(PolicyConfig::default()));
-    let fault = decode(&node(text("prequal"))).unwrap_err();
-    assert!(fault.contains("not built yet"), "{fault}");
 }
 
 #[test]
@@ -102,6 +101,7 @@ fn nonsense_is_refused_with_what_to_write_instead() {
     assert!(refused(&[("kind", text("maglev")), ("tabel_size", Value::Integer(7))]).contains("table_size"));
     assert!(refused(&[("kind", text("random")), ("key", text("path"))]).contains("unknown key"));
     assert!(refused(&[("key", text("path"))]).contains("kind"));
+    assert!(refused(&[("kind", text("prequal")), ("hot_quantile", Value::Float(1.5))]).contains("0 to 1"));
     assert!(
         decode(&node(text("least-connection")))
             .unwrap_err()
