@@ -45,7 +45,10 @@ impl FilterKind for ConcurrencyLimit {
 
 impl Filter for Limiter {
     fn request(&self, head: &mut RequestView<'_>, cx: &mut FilterCx<'_>) -> Flow {
-        let ConcurrencyLimit { key, limit: Limit(limit) } = &self.config;
+        let ConcurrencyLimit {
+            key,
+            limit: Limit(limit),
+        } = &self.config;
         let Some(hash) = key.hash(self.counts.seed(), head, cx) else {
             cx.say(|| format!("the request has no {key}, and is not limited"));
             return Flow::Next;
@@ -72,7 +75,9 @@ impl Decode for Limit {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let limit = u32::decode(node, faults)?;
         if limit == 0 {
-            faults.error(node.span, "a limit of 0 lets nothing pass").help("to refuse everybody, use `deny`");
+            faults
+                .error(node.span, "a limit of 0 lets nothing pass")
+                .help("to refuse everybody, use `deny`");
         }
         (limit > 0).then_some(Limit(limit))
     }
@@ -98,15 +103,24 @@ mod tests {
         let first = of("a").ask(&*filter);
         let second = of("a").ask(&*filter);
         let said = of("a").question(&*filter);
-        assert_eq!((said.status(), &*said.said), (429, "2 of 2 under way for this header:x-tenant"));
+        assert_eq!(
+            (said.status(), &*said.said),
+            (429, "2 of 2 under way for this header:x-tenant")
+        );
         assert_eq!(of("a").ask(&*filter).status(), 429);
-        assert_eq!((of("b").ask(&*filter).status(), Request::get().ask(&*filter).status()), (0, 0));
+        assert_eq!(
+            (of("b").ask(&*filter).status(), Request::get().ask(&*filter).status()),
+            (0, 0)
+        );
         // The next generation of the filter counts on.
         let filter = build::<ConcurrencyLimit>(&settings, &mut keep);
         assert_eq!(of("a").ask(&*filter).status(), 429);
         drop(first);
         assert_eq!(of("a").ask(&*filter).status(), 0);
-        assert_eq!(of("a").question(&*filter).said, "1 of 2 under way for this header:x-tenant");
+        assert_eq!(
+            of("a").question(&*filter).said,
+            "1 of 2 under way for this header:x-tenant"
+        );
         drop(second);
     }
 }
