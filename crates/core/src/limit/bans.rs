@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Slot, Table};
+use super::{Entry, Table};
 use crate::time::Now;
 
 /// Parts of the sums over all keys, each with a lock of its own.
@@ -179,7 +179,7 @@ fn share(errors: u32, requests: u32) -> f64 {
     f64::from(errors) / f64::from(requests.max(1))
 }
 
-impl Slot for Record {
+impl Entry for Record {
     fn is_spent(&self, now: Now) -> bool {
         self.banned_until.max(self.window.ends) <= now.nanos()
     }

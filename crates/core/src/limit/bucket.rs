@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::Slot;
+use super::Entry;
 use crate::document::{Decode, Faults, Node, expect_text};
 use crate::time::Now;
 
@@ -105,7 +105,7 @@ impl Bucket {
     }
 }
 
-impl Slot for Debt {
+impl Entry for Debt {
     fn is_spent(&self, now: Now) -> bool {
         self.0 <= now.nanos()
     }

@@ -11,4 +11,4 @@ pub use bans::{Bans, Counted, Rules, Standing};
 pub use bucket::{Bucket, Debt, Rate, Taken};
 pub use counts::{COUNTED_MAX, Counts, Held, Room};
 pub use shedding::Shedding;
-pub use table::{KEYS_MAX, Slot, Table};
+pub use table::{Entry, KEYS_MAX, Table};
