@@ -128,7 +128,10 @@ impl Filter for Banning {
         let standing = self.bans.standing(key, cx.now);
         cx.say(|| match standing.banned_for {
             Some(left) => format!("this {} is banned for another {} s", self.key, seconds(left)),
-            None => format!("{} of {} requests of this {} failed", standing.errors, standing.requests, self.key),
+            None => format!(
+                "{} of {} requests of this {} failed",
+                standing.errors, standing.requests, self.key
+            ),
         });
         if let Some(left) = standing.banned_for {
             return Flow::Reply(Reply::reason(Reason::Denied).with("retry-after", seconds(left).to_string()));
@@ -165,7 +168,9 @@ impl Decode for Ban {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let settings = Settings::decode(node, faults)?;
         if settings.errors.is_empty() {
-            faults.error(node.span, "`errors` names no answer").help("write errors = [\"4xx\"]");
+            faults
+                .error(node.span, "`errors` names no answer")
+                .help("write errors = [\"4xx\"]");
             return None;
         }
         Some(Ban(settings))
@@ -188,7 +193,9 @@ impl Decode for Errors {
         };
         let parsed = parsed.filter(|errors| !matches!(errors, Errors::Status(status) if !(200..600).contains(status)));
         if parsed.is_none() {
-            faults.error(node.span, "this is neither a class nor a status").help("write \"4xx\", \"5xx\", \"401\"");
+            faults
+                .error(node.span, "this is neither a class nor a status")
+                .help("write \"4xx\", \"5xx\", \"401\"");
         }
         parsed
     }
@@ -220,7 +227,9 @@ impl Decode for Count {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let count = u32::decode(node, faults)?;
         if count == 0 {
-            faults.error(node.span, "no request says nothing").help("write 1 or more");
+            faults
+                .error(node.span, "no request says nothing")
+                .help("write 1 or more");
         }
         (count > 0).then_some(Count(count))
     }
@@ -235,7 +244,9 @@ impl Decode for Percent {
         let percent = f64::decode(node, faults)?;
         let possible = percent > 0.0 && percent <= 100.0;
         if !possible {
-            faults.error(node.span, format!("{percent} is no share of a hundred")).help("write more than 0, 100 at the most");
+            faults
+                .error(node.span, format!("{percent} is no share of a hundred"))
+                .help("write more than 0, 100 at the most");
         }
         possible.then_some(Percent(percent))
     }
@@ -249,7 +260,9 @@ impl Decode for Times {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let times = f64::decode(node, faults)?;
         if times < 1.0 {
-            faults.error(node.span, format!("{times} times others' share does not stand out")).help("write 1 or more");
+            faults
+                .error(node.span, format!("{times} times others' share does not stand out"))
+                .help("write 1 or more");
         }
         (times >= 1.0).then_some(Times(times))
     }
@@ -281,9 +294,15 @@ mod tests {
         assert_eq!(said, "2 of 5 requests of this client-ip failed");
         assert!(end(401));
         let refused = Request::at(2_500).ask(&*filter);
-        assert_eq!((refused.status(), refused.field("retry-after").as_deref()), (403, Some("59")));
+        assert_eq!(
+            (refused.status(), refused.field("retry-after").as_deref()),
+            (403, Some("59"))
+        );
         assert!(refused.changes.watched.is_empty());
-        assert_eq!(Request::at(2_500).question(&*filter).said, "this client-ip is banned for another 59 s");
+        assert_eq!(
+            Request::at(2_500).question(&*filter).said,
+            "this client-ip is banned for another 59 s"
+        );
         assert_eq!(Request::from("192.0.2.2").ask(&*filter).status(), 0);
         assert_eq!(Request::at(61_000).ask(&*filter).status(), 0);
     }
@@ -302,7 +321,8 @@ mod tests {
             let told = read::<Ban>(&settings).unwrap_err().join("; ");
             assert!(told.contains(wrong), "{settings}: {told}");
         }
-        let all = json!({ "errors": ["5xx", 401, "403"], "key": "header:x", "percent": 90, "times": 2, "max_keys": 10 });
+        let all =
+            json!({ "errors": ["5xx", 401, "403"], "key": "header:x", "percent": 90, "times": 2, "max_keys": 10 });
         assert!(read::<Ban>(&all).is_ok());
     }
 }

@@ -56,7 +56,9 @@ impl Filter for BodyLimit {
 fn declared(head: &RequestView<'_>) -> Option<u64> {
     let mut length = None;
     head.fields().each("content-length", &mut |value| {
-        length = std::str::from_utf8(value).ok().and_then(|digits| digits.trim().parse().ok());
+        length = std::str::from_utf8(value)
+            .ok()
+            .and_then(|digits| digits.trim().parse().ok());
         false
     });
     length
@@ -80,7 +82,11 @@ mod tests {
             ("x-none", "1", 0, None),
         ] {
             let asking = Request::get().with(name, value).ask(&*filter);
-            assert_eq!((asking.status(), asking.changes.body_max), (status, body_max), "{name}: {value}");
+            assert_eq!(
+                (asking.status(), asking.changes.body_max),
+                (status, body_max),
+                "{name}: {value}"
+            );
         }
     }
 }

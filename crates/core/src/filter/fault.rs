@@ -64,7 +64,12 @@ impl Filter for Fault {
         }
         let Percent(percent) = settings.percent;
         let drawn = cx.rng.unit() * 100.0 < percent;
-        cx.say(|| format!("{percent} of 100 requests, and {}", if drawn { "this one" } else { "not this one" }));
+        cx.say(|| {
+            format!(
+                "{percent} of 100 requests, and {}",
+                if drawn { "this one" } else { "not this one" }
+            )
+        });
         match settings.delay {
             _ if !drawn => Flow::Next,
             Some(Delay(delay)) => Flow::Errand(Errand::Wait(delay)),
@@ -90,7 +95,9 @@ impl Decode for Fault {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let settings = Settings::decode(node, faults)?;
         if node.field("delay").is_none() && node.field("abort").is_none() {
-            faults.error(node.span, "the fault does nothing").help("give it `delay`, `abort`, or both");
+            faults
+                .error(node.span, "the fault does nothing")
+                .help("give it `delay`, `abort`, or both");
             return None;
         }
         Some(Fault(settings))
@@ -106,7 +113,9 @@ impl Decode for Percent {
         let percent = f64::decode(node, faults)?;
         let possible = (0.0..=100.0).contains(&percent);
         if !possible {
-            faults.error(node.span, format!("{percent} is no share of a hundred")).help("write 0 to 100");
+            faults
+                .error(node.span, format!("{percent} is no share of a hundred"))
+                .help("write 0 to 100");
         }
         possible.then_some(Percent(percent))
     }
@@ -135,7 +144,9 @@ impl Decode for Status {
         let status = u16::decode(node, faults)?;
         let possible = (200..600).contains(&status);
         if !possible {
-            faults.error(node.span, format!("{status} is no status of an answer")).help("write 200 to 599");
+            faults
+                .error(node.span, format!("{status} is no status of an answer"))
+                .help("write 200 to 599");
         }
         possible.then_some(Status(status))
     }
@@ -163,12 +174,19 @@ mod tests {
         assert!(matches!(&waits.flow, Flow::Errand(Errand::Wait(span)) if span.as_millis() == 200));
         assert_eq!(Request::get().resume(&*both, Done::Waited).status(), 503);
         let teapot = Request::get().ask(&*fault(&json!({ "abort": 418 })));
-        let Flow::Reply(reply) = &teapot.flow else { panic!("{teapot:?}") };
+        let Flow::Reply(reply) = &teapot.flow else {
+            panic!("{teapot:?}")
+        };
         assert_eq!((reply.status, reply.reason), (418, Some(Reason::FaultInjected)));
         assert!(reply.body.starts_with("418 fault_injected: "), "{}", reply.body);
         let slow = fault(&json!({ "delay": "1s" }));
         assert_eq!(Request::get().resume(&*slow, Done::Waited).status(), 0);
-        assert_eq!(Request::get().ask(&*fault(&json!({ "percent": 0, "abort": 503 }))).status(), 0);
+        assert_eq!(
+            Request::get()
+                .ask(&*fault(&json!({ "percent": 0, "abort": 503 })))
+                .status(),
+            0
+        );
     }
 
     #[test]
@@ -182,7 +200,9 @@ mod tests {
     fn the_share_is_the_one_that_is_configured() {
         let filter = fault(&json!({ "percent": 5, "abort": 500 }));
         let mut rng = crate::rng::Rng::seeded(3);
-        let hit = (0..10_000).filter(|_| Request::get().drawing(&mut rng).ask(&*filter).status() == 500).count();
+        let hit = (0..10_000)
+            .filter(|_| Request::get().drawing(&mut rng).ask(&*filter).status() == 500)
+            .count();
         assert!((400..600).contains(&hit), "{hit}");
     }
 
