@@ -9,7 +9,7 @@ use plimsoll_core::upcall::{Alarms, Cuts};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::files;
+use crate::files::{self, Files};
 use crate::probe::{self, Target};
 use crate::publish::Control;
 
@@ -45,16 +45,23 @@ pub async fn drive(control: Arc<Control>, suspects: mpsc::Receiver<(NameId, Back
     tokio::join!(follow(control.clone(), suspects, cuts), watch(control));
 }
 
-/// Looks after the files that filters name.
+/// Looks after the files that filters name, and the URLs.
 async fn watch(control: Arc<Control>) {
+    tokio::join!(
+        again_and_again(control.clone(), Files::look),
+        again_and_again(control, Files::fetch)
+    );
+}
+
+/// Looks once a second. Apart, since a file may be on a disk that sleeps, a hundred thousand lines take their time, and
+/// whoever is asked takes its own.
+async fn again_and_again(control: Arc<Control>, look: fn(&Files)) {
     loop {
-        tokio::time::sleep(files::LOOK).await;
         let files = control.state().filters.files().clone();
-        // Apart, since a file may be on a disk that sleeps, and a hundred thousand lines take their time.
-        let looked = tokio::task::spawn_blocking(move || files.look()).await;
-        if let Err(error) = looked {
+        if let Err(error) = tokio::task::spawn_blocking(move || look(&files)).await {
             tracing::error!(%error, "files could not be looked at");
         }
+        tokio::time::sleep(files::LOOK).await;
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! They are looked at once a second by what the kernel says of them, instead of by notifications: those name
 //! directories and inodes, and miss a symbolic link further up that is changed, as Kubernetes does with its volumes.
+//!
+//! Some may be URLs instead: those are asked again and again, and sooner when a filter has missed something.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
@@ -11,17 +13,25 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use plimsoll_core::filter::{FILE_BYTES_MAX, FileName, Slot, Wrong};
+use plimsoll_core::filter::{FILE_BYTES_MAX, FileName, Slot, Url, Wrong};
+
+use crate::fetch::fetch;
 
 /// Between two looks.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
+/// How often a URL is asked; how soon after an answer that could not be used; and how soon when something was missed:
+/// whoever makes up names of keys has nobody asked more often.
+const REFRESH: Duration = Duration::from_secs(600);
+const RETRY: Duration = Duration::from_secs(5);
+const MISSED_REST: Duration = Duration::from_secs(5);
+
 /// How the contents of a file stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileStatus {
-    /// Where it is.
+    /// Where it is; a URL without its query.
     pub path: PathBuf,
     /// When what is used was read; `None` when nothing could be.
     pub loaded_at: Option<SystemTime>,
@@ -40,6 +50,9 @@ type Key = (PathBuf, TypeId);
 
 struct Watched {
     slot: Arc<dyn Slot>,
+    /// Where to ask, and when that was done last.
+    url: Option<Url>,
+    asked: Option<Instant>,
     /// What the kernel said of the file that was read last.
     read: Option<Stamp>,
     /// What it said at the last look.
@@ -85,8 +98,10 @@ impl Files {
         let kind = (&*fresh as &dyn Any).type_id();
         let mut files = self.lock();
         let watched = files.entry((file.path.clone(), kind)).or_insert_with(|| {
-            let mut watched = Watched::new(file.path.clone(), fresh);
-            watched.read();
+            let mut watched = Watched::new(file, fresh);
+            if watched.url.is_none() {
+                watched.read();
+            }
             watched
         });
         watched.used = true;
@@ -96,6 +111,28 @@ impl Files {
     /// Reads what has changed.
     pub(crate) fn look(&self) {
         self.each(Watched::look);
+    }
+
+    /// Asks the URLs whose time has come, each on a thread of its own, and nobody waits for them but the caller.
+    pub(crate) fn fetch(&self) {
+        let due: Vec<(Key, Url)> = {
+            let mut files = self.lock();
+            let due = files
+                .iter_mut()
+                .filter_map(|(key, watched)| Some((key.clone(), watched.due()?)));
+            due.collect()
+        };
+        std::thread::scope(|scope| {
+            for (key, url) in due {
+                scope.spawn(move || {
+                    let fetched = fetch(&url);
+                    if let Some(watched) = self.lock().get_mut(&key) {
+                        let taken = fetched.and_then(|bytes| watched.slot.take(&bytes));
+                        watched.told(taken);
+                    }
+                });
+            }
+        });
     }
 
     /// How all files stand, by their paths.
@@ -113,9 +150,13 @@ impl Files {
 }
 
 impl Watched {
-    fn new(path: PathBuf, slot: Arc<dyn Slot>) -> Self {
+    fn new(file: &FileName, slot: Arc<dyn Slot>) -> Self {
+        let url = file.url();
+        let path = url.as_ref().map_or_else(|| file.path.clone(), |url| url.shown().into());
         Watched {
             slot,
+            url,
+            asked: None,
             read: None,
             seen: None,
             status: FileStatus {
@@ -131,6 +172,9 @@ impl Watched {
     /// Reads the file when it has become another one. One that is being written, which the same inode tells, is left
     /// alone until it has stayed as it is from one look to the next.
     fn look(&mut self) {
+        if self.url.is_some() {
+            return;
+        }
         let now = std::fs::metadata(&self.status.path).ok().map(|found| Stamp::of(&found));
         let before = std::mem::replace(&mut self.seen, now);
         if now == self.read && !(now.is_none() && self.status.error.is_none()) {
@@ -140,6 +184,18 @@ impl Watched {
         if !same_inode || now == before {
             self.read();
         }
+    }
+
+    /// Where to ask now, which counts as done.
+    fn due(&mut self) -> Option<Url> {
+        let url = self.url.as_ref()?;
+        let rested = |rest| self.asked.is_none_or(|asked| asked.elapsed() >= rest);
+        let patience = if self.status.error.is_some() { RETRY } else { REFRESH };
+        // What was missed stays so until it is looked for.
+        let due = rested(patience) || (rested(MISSED_REST) && self.slot.is_missed());
+        let url = due.then(|| url.clone())?;
+        self.asked = Some(Instant::now());
+        Some(url)
     }
 
     fn read(&mut self) {
@@ -154,6 +210,10 @@ impl Watched {
                 Err(wrong)
             }
         };
+        self.told(taken);
+    }
+
+    fn told(&mut self, taken: Result<usize, Wrong>) {
         let path = self.status.path.display().to_string();
         match taken {
             Ok(entries) => {
@@ -166,8 +226,11 @@ impl Watched {
                 let error = wrong.told(&path);
                 // A file that is away is looked for at every look, and complained about once.
                 if self.status.error.as_ref() != Some(&error) {
-                    let kept = self.status.loaded_at.is_some();
-                    tracing::error!(error, kept, "a file cannot be used: what was read before stays");
+                    if self.status.loaded_at.is_some() {
+                        tracing::error!(error, "a file cannot be used: what was read before stays");
+                    } else {
+                        tracing::error!(error, "a file cannot be used: requests that need it are refused");
+                    }
                 }
                 self.status.error = Some(error);
             }

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod config;
 mod driver;
 pub mod explain;
+mod fetch;
 mod files;
 mod kept;
 mod living;

@@ -32,6 +32,7 @@ mod binary;
 mod client;
 mod foreign;
 pub mod frames;
+pub mod issuer;
 pub mod message;
 mod metrics;
 mod plimsoll;

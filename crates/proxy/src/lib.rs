@@ -10,6 +10,7 @@ mod log;
 mod passwords;
 mod plane;
 mod queue;
+mod signatures;
 mod tcp;
 mod worker;
 

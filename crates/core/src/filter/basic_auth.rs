@@ -110,7 +110,11 @@ impl Filter for Guard {
         let Some((name, _)) = credentials(&head.fields()) else {
             return self.refuse();
         };
-        let known = self.users.now().as_ref().is_some_and(|users| users.hashes.contains_key(&*name));
+        let known = self
+            .users
+            .now()
+            .as_ref()
+            .is_some_and(|users| users.hashes.contains_key(&*name));
         match done {
             Done::Password(None) => return Flow::Reply(Reply::reason(Reason::AuthUnavailable)),
             Done::Password(Some(true)) if known => {}
@@ -185,7 +189,9 @@ fn judge_hash(hash: &str) -> Result<(), String> {
         ["", "2a" | "2b" | "2y", cost, rest] => {
             let cost: u32 = cost.parse().map_err(|_| "the cost of the bcrypt hash is no number")?;
             if !(4..=BCRYPT_COST_MAX).contains(&cost) {
-                return Err(format!("the cost of the bcrypt hash is {cost}, and may be 4 to {BCRYPT_COST_MAX}"));
+                return Err(format!(
+                    "the cost of the bcrypt hash is {cost}, and may be 4 to {BCRYPT_COST_MAX}"
+                ));
             }
             let known = |byte: u8| byte.is_ascii_alphanumeric() || b"./".contains(&byte);
             if rest.len() != 53 || !rest.bytes().all(known) {
@@ -195,8 +201,14 @@ fn judge_hash(hash: &str) -> Result<(), String> {
         }
         ["", "argon2id" | "argon2i", "v=19", settings, salt, digest] => {
             judge_argon2(settings)?;
-            let known = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte));
-            if !(11..=86).contains(&salt.len()) || !(16..=86).contains(&digest.len()) || ![salt, digest].into_iter().all(known) {
+            let known = |text: &&str| {
+                text.bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+            };
+            if !(11..=86).contains(&salt.len())
+                || !(16..=86).contains(&digest.len())
+                || ![salt, digest].into_iter().all(known)
+            {
                 return Err("the argon2 hash is not whole".into());
             }
             Ok(())
@@ -213,7 +225,11 @@ fn judge_argon2(settings: &str) -> Result<(), String> {
     let [Some(memory), Some(passes), Some(lanes)] = ["m", "t", "p"].map(number) else {
         return Err("the argon2 hash does not name m, t and p".into());
     };
-    if memory > ARGON2_MEMORY_MAX || !(1..=ARGON2_PASSES_MAX).contains(&passes) || !(1..=ARGON2_LANES_MAX).contains(&lanes) || memory < 8 * lanes {
+    if memory > ARGON2_MEMORY_MAX
+        || !(1..=ARGON2_PASSES_MAX).contains(&passes)
+        || !(1..=ARGON2_LANES_MAX).contains(&lanes)
+        || memory < 8 * lanes
+    {
         return Err(format!(
             "the argon2 hash asks for m={memory}, t={passes}, p={lanes}: at most m={ARGON2_MEMORY_MAX}, t={ARGON2_PASSES_MAX}, p={ARGON2_LANES_MAX}"
         ));

@@ -42,14 +42,27 @@ fn what_is_no_hash_is_refused_without_showing_it() {
         (&dear, "cost of the bcrypt hash is 16"),
         (short, "not whole"),
         (&greedy, "asks for m=1048576"),
-        ("$argon2id$v=19$m=64$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo", "does not name m, t and p"),
-        ("$argon2id$v=16$m=64,t=1,p=1$c2FsdA$aGFzaA", "no hash by bcrypt or argon2"),
+        (
+            "$argon2id$v=19$m=64$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
+            "does not name m, t and p",
+        ),
+        (
+            "$argon2id$v=16$m=64,t=1,p=1$c2FsdA$aGFzaA",
+            "no hash by bcrypt or argon2",
+        ),
     ] {
         let wrong = Users::parse(&format!("ann:{argon2}\nbob:{hash}\n")).err().expect(hash);
-        assert!(wrong.line == Some(2) && wrong.message.contains(says), "{hash}: {wrong:?}");
+        assert!(
+            wrong.line == Some(2) && wrong.message.contains(says),
+            "{hash}: {wrong:?}"
+        );
         assert!(hash.is_empty() || !wrong.message.contains(hash), "{wrong:?}");
     }
-    for text in ["ann\n", &format!(":{argon2}\n"), &format!("ann:{argon2}\nann:{argon2}\n")] {
+    for text in [
+        "ann\n",
+        &format!(":{argon2}\n"),
+        &format!("ann:{argon2}\nann:{argon2}\n"),
+    ] {
         assert!(Users::parse(text).is_err(), "{text}");
     }
 }
@@ -68,8 +81,14 @@ fn only_whole_credentials_are_taken() {
         (encoded(b":s3cret"), None),
         (encoded(b"a\nb:s3cret"), None),
         (encoded(b"ann:\xff"), None),
-        (encoded(format!("ann:{}", "x".repeat(PASSWORD_MAX)).as_bytes()), Some(("ann", &*"x".repeat(PASSWORD_MAX)))),
-        (encoded(format!("ann:{}", "x".repeat(PASSWORD_MAX + 1)).as_bytes()), None),
+        (
+            encoded(format!("ann:{}", "x".repeat(PASSWORD_MAX)).as_bytes()),
+            Some(("ann", &*"x".repeat(PASSWORD_MAX))),
+        ),
+        (
+            encoded(format!("ann:{}", "x".repeat(PASSWORD_MAX + 1)).as_bytes()),
+            None,
+        ),
         ("Basic YW5u*".to_owned(), None),
         ("Basic ".to_owned(), None),
         ("Bearer YW5uOnMzY3JldA==".to_owned(), None),

@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::jwt::Key;
+use crate::words;
+
 /// What a filter needs to have done, and cannot do itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Errand {
@@ -14,6 +17,8 @@ pub enum Errand {
     Password(Password),
     /// A service is to be asked about the request.
     Ask(Ask),
+    /// A signature is to be checked.
+    Signature(Signature),
 }
 
 /// How an errand went.
@@ -27,6 +32,13 @@ pub enum Done {
     Password(Option<bool>),
     /// What the service answered; `None` when it did not, or not in time.
     Asked(Option<Answered>),
+    /// What became of a signature.
+    Signature {
+        /// Whether one of the keys has made it.
+        right: bool,
+        /// What time it is, in seconds since 1970.
+        at: u64,
+    },
 }
 
 /// A password, and what it is held against.
@@ -81,6 +93,56 @@ impl Default for Answered {
     }
 }
 
+/// A signature, and the keys of which one may have made it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signature {
+    /// How it is made.
+    pub algorithm: Algorithm,
+    /// Keys that fit the algorithm.
+    pub keys: Vec<Arc<Key>>,
+    /// What is signed.
+    pub signed: Vec<u8>,
+    /// The signature.
+    pub signature: Vec<u8>,
+}
+
+words! {
+    /// How a token is signed (RFC 7518 §3.1, RFC 8037).
+    pub enum Algorithm {
+        /// RSA, PKCS #1 v1.5, with SHA-256.
+        Rs256 = "RS256",
+        /// With SHA-384.
+        Rs384 = "RS384",
+        /// With SHA-512.
+        Rs512 = "RS512",
+        /// RSA, PSS, with SHA-256.
+        Ps256 = "PS256",
+        /// With SHA-384.
+        Ps384 = "PS384",
+        /// With SHA-512.
+        Ps512 = "PS512",
+        /// ECDSA on P-256 with SHA-256.
+        Es256 = "ES256",
+        /// ECDSA on P-384 with SHA-384.
+        Es384 = "ES384",
+        /// Ed25519.
+        EdDsa = "EdDSA",
+        /// HMAC with SHA-256: who can check can sign.
+        Hs256 = "HS256",
+        /// With SHA-384.
+        Hs384 = "HS384",
+        /// With SHA-512.
+        Hs512 = "HS512",
+    }
+}
+
+impl Algorithm {
+    /// Whether both sides have the same secret.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512)
+    }
+}
+
 /// What is shown to nobody.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub Vec<u8>);
@@ -101,6 +163,7 @@ impl Errand {
                 let path = ask.target.split('?').next().unwrap_or_default();
                 format!("asks http://{}{path}", ask.host)
             }
+            Errand::Signature(signature) => format!("has the {} signature checked", signature.algorithm.word()),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! `forward-auth`: an authentication service is asked about each request, and decides whether it goes on. Without its
 //! answer nothing does.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::errand::{Answered, Ask, Done, Errand};
-use super::{FRAMING, FieldName, Filter, FilterCx, FilterKind, Flow, Keep, RequestView};
+use super::{FRAMING, FieldName, Filter, FilterCx, FilterKind, Flow, Keep, RequestView, Url};
 use crate::document;
 use crate::document::{Decode, Faults, Json, Node, expect_text};
 use crate::outcome::Reason;
@@ -144,29 +144,24 @@ impl Decode for AskUrl {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         const EXAMPLE: &str = "write it like \"http://127.0.0.1:4180/auth\"";
         let text = expect_text(node, "a URL, like \"http://127.0.0.1:4180/auth\"", faults)?;
-        if text.starts_with("https://") {
+        let Some(url) = Url::parse(text) else {
+            faults
+                .error(node.span, format!("\"{text}\" is not a URL with http://"))
+                .help(EXAMPLE);
+            return None;
+        };
+        if url.secure {
             faults.not_built(node.span, "an authentication service behind https://");
             return None;
         }
-        let rest = text.strip_prefix("http://").filter(|rest| !rest.contains('#'));
-        // RFC 3986 §2: what else is in a URL is encoded.
-        let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
-        let Some(rest) = rest.filter(|rest| rest.bytes().all(plain)) else {
-            faults.error(node.span, format!("\"{text}\" is not a URL with http://")).help(EXAMPLE);
-            return None;
-        };
-        let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let alone = || host.trim_matches(['[', ']']).parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 80));
-        let Some(to) = host.parse().ok().or_else(alone) else {
-            let fault = faults.error(node.span, format!("\"{host}\" is not an address"));
+        let address = |(host, port): (&str, u16)| Some(SocketAddr::new(host.parse().ok()?, port));
+        let Some(to) = url.host_and_port().and_then(address) else {
+            let fault = faults.error(node.span, format!("\"{}\" is not an address", url.host));
             fault.help(format!("names are not resolved here yet: {EXAMPLE}"));
             return None;
         };
-        Some(AskUrl {
-            to,
-            host: host.to_owned(),
-            target: if target.starts_with('/') { target.to_owned() } else { format!("/{target}") },
-        })
+        let Url { host, target, .. } = url;
+        Some(AskUrl { to, host, target })
     }
 
     fn schema() -> Json {

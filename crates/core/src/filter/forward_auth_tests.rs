@@ -15,7 +15,12 @@ fn url(text: &str) -> Result<AskUrl, String> {
 #[test]
 fn a_url_says_where_to_ask_and_for_what() {
     for (text, to, host, target) in [
-        ("http://127.0.0.1:4180/auth?x=1", "127.0.0.1:4180", "127.0.0.1:4180", "/auth?x=1"),
+        (
+            "http://127.0.0.1:4180/auth?x=1",
+            "127.0.0.1:4180",
+            "127.0.0.1:4180",
+            "/auth?x=1",
+        ),
         ("http://10.0.0.1", "10.0.0.1:80", "10.0.0.1", "/"),
         ("http://[::1]:9000?a", "[::1]:9000", "[::1]:9000", "/?a"),
         ("http://[2001:db8::1]/", "[2001:db8::1]:80", "[2001:db8::1]", "/"),
@@ -27,13 +32,13 @@ fn a_url_says_where_to_ask_and_for_what() {
     for (text, says) in [
         ("https://127.0.0.1/", "is not built yet"),
         ("http://auth.internal:4180/", "names are not resolved here yet"),
-        ("http://user@127.0.0.1/", "is not an address"),
+        ("http://user@127.0.0.1/", "is not a URL"),
         ("http://127.0.0.1:99999/", "is not an address"),
         ("http://127.0.0.1/a b", "is not a URL"),
         ("http://127.0.0.1/\r\nx: y", "is not a URL"),
         ("http://127.0.0.1/#a", "is not a URL"),
         ("127.0.0.1/auth", "is not a URL"),
-        ("http://", "is not an address"),
+        ("http://", "is not a URL"),
     ] {
         let told = url(text).expect_err(text);
         assert!(told.contains(says), "{text}: {told}");

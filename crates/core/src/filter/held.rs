@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use super::Keep;
+use super::{Keep, Url};
 use crate::document::{Decode, Faults, Json, Node, Span, expect_text};
 
 /// The largest file that a filter reads: a hundred thousand networks are two of these sixteen MiB.
@@ -25,6 +25,25 @@ pub struct FileName {
     pub span: Span,
     /// Where the file is; the configuration's compiler says so, since a path is relative to the file that names it.
     pub path: PathBuf,
+}
+
+/// A file, or a URL that is asked for what a file would hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileOrUrl(pub(super) FileName);
+
+impl FileName {
+    fn new(written: &str, span: Span) -> Self {
+        FileName {
+            written: written.to_owned(),
+            span,
+            path: PathBuf::from(written),
+        }
+    }
+
+    /// The URL that it is, when it is no file.
+    pub fn url(&self) -> Option<Url> {
+        Url::parse(&self.written)
+    }
 }
 
 /// A file that a filter names, and what becomes of its text.
@@ -167,16 +186,39 @@ impl Decode for FileName {
             faults.error(node.span, "the file's name is empty");
             return None;
         }
-        Some(FileName {
-            written: written.to_owned(),
-            span: node.span,
-            path: PathBuf::from(written),
-        })
+        if has_scheme(written) {
+            faults.error(node.span, "a file is read here, and no URL");
+            return None;
+        }
+        Some(FileName::new(written, node.span))
     }
 
     fn schema() -> Json {
         serde_json::json!({ "type": "string", "pattern": "." })
     }
+}
+
+impl Decode for FileOrUrl {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let written = expect_text(node, "a file's name, or a URL", faults)?;
+        if !has_scheme(written) {
+            return FileName::decode(node, faults).map(FileOrUrl);
+        }
+        if Url::parse(written).is_none() {
+            let fault = faults.error(node.span, format!("\"{written}\" is not a URL"));
+            fault.help("write it like \"https://id.example.com/jwks\"");
+            return None;
+        }
+        Some(FileOrUrl(FileName::new(written, node.span)))
+    }
+
+    fn schema() -> Json {
+        FileName::schema()
+    }
+}
+
+fn has_scheme(written: &str) -> bool {
+    written.contains("://")
 }
 
 #[cfg(test)]

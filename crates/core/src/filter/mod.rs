@@ -20,6 +20,7 @@ mod networks;
 mod passage;
 #[macro_use]
 mod registry;
+mod url;
 mod view;
 
 pub use ban::Watched;
@@ -27,11 +28,13 @@ pub use chain::{Chain, Ran};
 pub use changes::Changes;
 pub use compress::{Coding, Compression, Verdict};
 pub use edits::{Chosen, Edited, Edits, FRAMING, FieldMap, FieldName, is_token};
-pub use errand::{Answered, Ask, Done, Errand, Password, Secret};
+pub use errand::{Algorithm, Answered, Ask, Done, Errand, Password, Secret, Signature};
 pub use held::{Contents, FILE_BYTES_MAX, FileName, FileUse, Held, Slot, Wrong};
+pub use jwt::Key;
 pub use passage::{Decided, Progress, Visitor};
 pub use redirect::Redirect;
 pub use registry::FilterEntry;
+pub use url::Url;
 pub use view::{FilterCx, RequestView};
 
 use std::any::Any;
@@ -53,6 +56,7 @@ filters! {
     "rate-limit" => rate_limit::RateLimit,
     "map" => map::Map,
     "basic-auth" => basic_auth::BasicAuth,
+    "jwt" => jwt::Jwt,
     "forward-auth" => forward_auth::ForwardAuth,
     "compress" => compress::Compress,
 }

@@ -62,7 +62,7 @@ use crate::document::{
 };
 
 /// Filters of the contract that are not built yet.
-const LATER: &[&str] = &["jwt"];
+const LATER: &[&str] = &[];
 
 /// A filter of a chain.
 #[derive(Clone, Debug, PartialEq)]

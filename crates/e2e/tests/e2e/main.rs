@@ -30,6 +30,7 @@ mod http2_backends;
 mod http2_pairs;
 mod http2_streams;
 mod http2_websockets;
+mod jwt;
 mod killed;
 mod limits;
 mod mirror;

@@ -3,12 +3,14 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use plimsoll_core::filter::{Ask, Done, Errand, Progress};
 use plimsoll_http::h1::{AskOut, FieldRoom, RequestOut, parse_request, write_ask_head};
 use plimsoll_net::Timer;
 
 use super::route::{Arrived, Request, Routed, read};
+use crate::signatures;
 
 /// How it is seen that the client has gone: ready once it has.
 pub(super) type Gone<'g> = dyn FnMut(&mut Context<'_>) -> Poll<()> + 'g;
@@ -67,6 +69,13 @@ async fn run((arrived, bytes, progress): (&Arrived<'_>, &[u8], &Progress), erran
             let verified = passwords.verify(password, &worker.remembered, || worker.now());
             Done::Password(verified.await)
         }
+        Errand::Signature(signature) => Done::Signature {
+            right: signatures::is_right(&signature),
+            at: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs(),
+        },
         Errand::Ask(ask) => {
             let mut question = worker.blocks.take_scratch();
             let answered = if write_question(arrived, bytes, progress, &ask, &mut question) {

@@ -83,7 +83,7 @@ const RULES: &[Rule] = &[
             "tokio",
             "tracing",
         ],
-        tests: &[],
+        tests: &["base64"],
     },
     Rule {
         name: CONTROL,
@@ -104,6 +104,9 @@ const RULES: &[Rule] = &[
             "regex",
             // Process groups of checks by programs.
             "rustix",
+            // Keys of tokens are asked for over TLS, of whom the machine's certificates vouch for.
+            "rustls",
+            "rustls-native-certs",
             "saphyr-parser",
             "serde_json",
             "thiserror",

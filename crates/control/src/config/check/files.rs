@@ -27,7 +27,9 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
         check(file.log.access.span, path, &|path| access::check(path).err().map(told));
     }
     for mut entry in filters(file) {
-        for named in entry.config.files() {
+        // Nobody is asked by a check.
+        let files = entry.config.files();
+        for named in files.into_iter().filter(|named| named.name.url().is_none()) {
             let name = &named.name;
             check(name.span, &name.written, &|path| {
                 files::judge(path, &name.written, &*(named.slot)())

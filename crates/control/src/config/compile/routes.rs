@@ -83,7 +83,9 @@ pub(super) fn filters(file: &File, sources: &Sources, uses: &[Located<FilterUse>
         }
     }
     for named in entries.iter_mut().flat_map(|entry| entry.config.files()) {
-        named.name.path = sources.resolve(named.name.span, &named.name.written);
+        if named.name.url().is_none() {
+            named.name.path = sources.resolve(named.name.span, &named.name.written);
+        }
     }
     entries
 }
