@@ -11,6 +11,7 @@ use plimsoll_core::health::{CheckRules, Initial, Outlier, State};
 use plimsoll_core::membership::{Condition, MemberStatus, Membership, Rules, Spec, Transition};
 use plimsoll_core::name::{BackendId, NameId, Names};
 use plimsoll_core::pool::{Pool, View};
+use plimsoll_core::sticky::{Seal, Sticky};
 use plimsoll_core::time::Now;
 use plimsoll_core::upcall::Cuts;
 
@@ -77,6 +78,18 @@ impl Naming for Identities {
     }
 }
 
+/// What holds for all pools of a node.
+pub(crate) struct Node {
+    /// Where it stands.
+    pub(crate) zone: Option<Arc<str>>,
+    /// How long a draining backend keeps what it has.
+    pub(crate) drain_timeout: Duration,
+    /// Who signs sticky cookies.
+    pub(crate) seal: Arc<Seal>,
+    /// What tables of clients are hashed with.
+    pub(crate) seed: u64,
+}
+
 /// Views of one pool are published this far apart on average: ten a second.
 const VIEW_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -119,6 +132,8 @@ pub struct PoolStatus {
     pub waiting: u32,
     /// How many may.
     pub queue: u32,
+    /// Its sticky sessions.
+    pub sticky: Option<Arc<Sticky>>,
     /// Its backends.
     pub backends: Vec<MemberStatus>,
 }
@@ -127,12 +142,12 @@ impl LivingPool {
     /// A pool as `plan` has it, over living backends; `before` is what it was until now.
     pub(crate) fn build(
         plan: &PoolPlan,
-        zone: Option<&Arc<str>>,
+        node: &Node,
         before: Option<LivingPool>,
         identities: &mut Identities,
         now: Now,
     ) -> (LivingPool, Vec<Transition>) {
-        let rules = rules(plan, zone);
+        let rules = rules(plan, node);
         let name: Arc<str> = plan.name.as_str().into();
         let specs = plan.backends.iter().map(|backend| spec(&name, backend, identities));
         let specs = specs.collect();
@@ -153,7 +168,15 @@ impl LivingPool {
         transitions.extend(membership.set(specs, now));
         let view = membership.view(&plan.policy, now, None);
         let panicking = view.panicking;
-        let same = |pool: &Arc<Pool>| pool.policy == plan.policy && pool.settings == plan.settings;
+        let sticky = sticky(plan, node, kept.as_deref());
+        let same = |pool: &Arc<Pool>| {
+            pool.policy == plan.policy
+                && pool.settings == plan.settings
+                && match (pool.sticky(), &sticky) {
+                    (Some(was), Some(sticky)) => was.is_same(sticky),
+                    (was, sticky) => was.is_none() && sticky.is_none(),
+                }
+        };
         let pool = match kept {
             Some(pool) if same(&pool) => {
                 pool.publish(view);
@@ -162,6 +185,7 @@ impl LivingPool {
             kept => {
                 let id = identities.names.intern(&name);
                 let pool = Pool::new(id, name, plan.policy.clone(), plan.settings.clone(), view);
+                let pool = pool.sticking(sticky);
                 Arc::new(match kept {
                     Some(before) => pool.queueing_as(&before),
                     None => pool,
@@ -195,6 +219,7 @@ impl LivingPool {
             panicking: self.panicking,
             waiting: self.pool.queue().waiting(),
             queue: self.pool.settings.queue.most,
+            sticky: self.pool.sticky().cloned(),
             backends: self.membership.status(&self.pool.policy, now),
         }
     }
@@ -230,7 +255,7 @@ impl LivingPool {
         self.panicking = view.panicking;
         self.published = self.membership.revision();
         let pool = Pool::new(was.id, was.name.clone(), policy, was.settings.clone(), view);
-        self.pool = Arc::new(pool.queueing_as(was));
+        self.pool = Arc::new(pool.sticking(was.sticky().cloned()).queueing_as(was));
     }
 
     /// The view that its membership asks for now.
@@ -265,7 +290,15 @@ fn spec(pool: &Arc<str>, plan: &BackendPlan, identities: &mut Identities) -> Spe
     }
 }
 
-fn rules(plan: &PoolPlan, zone: Option<&Arc<str>>) -> Rules {
+/// The sticky sessions that `plan` has, with what is known of those of `before`.
+fn sticky(plan: &PoolPlan, node: &Node, before: Option<&Pool>) -> Option<Arc<Sticky>> {
+    let settings = plan.sticky.clone()?;
+    let before = before.and_then(Pool::sticky).map(|sticky| &**sticky);
+    let (seal, name) = (node.seal.clone(), plan.name.as_str().into());
+    Some(Arc::new(Sticky::new(name, settings, seal, node.seed, before)))
+}
+
+fn rules(plan: &PoolPlan, node: &Node) -> Rules {
     Rules {
         checks: plan.check.as_ref().map(|check| CheckRules {
             fall: check.fall,
@@ -287,6 +320,8 @@ fn rules(plan: &PoolPlan, zone: Option<&Arc<str>>) -> Rules {
         panic_threshold: plan.panic_threshold,
         slow_start: plan.slow_start,
         zone_aware: plan.zone_aware,
-        zone: zone.cloned(),
+        zone: node.zone.clone(),
+        drain_timeout: node.drain_timeout,
+        sticky: plan.sticky.is_some().then(|| node.seal.clone()),
     }
 }

@@ -13,13 +13,14 @@ use plimsoll_core::rng::Rng;
 use plimsoll_core::route::RouteTable;
 use plimsoll_core::snapshot::{Action, HttpService, Listener, Route, Service, Snapshot};
 use plimsoll_core::split::Share;
+use plimsoll_core::sticky::Seal;
 use plimsoll_core::time::Now;
 use plimsoll_core::upcall::Cuts;
 use tokio::sync::Notify;
 
 use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
 use crate::kept::Kept;
-use crate::living::{Identities, LivingPool};
+use crate::living::{Identities, LivingPool, Node};
 use crate::metrics::Series;
 
 /// The time until connections are tried to be cut again that could not be.
@@ -74,6 +75,9 @@ pub(crate) struct State {
     pub(crate) pools: BTreeMap<Arc<str>, LivingPool>,
     pub(crate) filters: Kept,
     rng: Rng,
+    /// What signs sticky cookies when the configuration names no secret.
+    own_secret: [u8; 48],
+    seal: Arc<Seal>,
     pub(crate) reload: Reload,
     /// Changes of backends' states, by pool, backend, what it became, and the cause's word.
     pub(crate) transitions: Transitions,
@@ -93,6 +97,8 @@ impl Control {
             pools: BTreeMap::new(),
             filters: Kept::default(),
             rng: Rng::seeded(seed),
+            own_secret: own_secret(),
+            seal: Arc::new(Seal::new([])),
             reload: Reload {
                 at: SystemTime::now(),
                 errors: Vec::new(),
@@ -308,6 +314,13 @@ impl Control {
     }
 }
 
+/// A secret of this process alone.
+fn own_secret() -> [u8; 48] {
+    let mut secret = [0; 48];
+    getrandom::fill(&mut secret).expect("the kernel gives random bytes");
+    secret
+}
+
 /// Publishes the pool's view if it changed, and its turn has come.
 fn publish_if_due(living: &mut LivingPool, now: Now) {
     let revision = living.membership.revision();
@@ -346,11 +359,11 @@ fn report(pool: &str, transitions: &[Transition]) {
 impl State {
     /// The snapshot that `plan` asks for, over the pools and backends that live.
     fn compile(&mut self, plan: &Plan, generation: u64, now: Now) -> Snapshot {
-        let zone: Option<Arc<str>> = plan.zone.as_deref().map(Into::into);
+        let node = self.node(plan);
         let mut before = std::mem::take(&mut self.pools);
         for pool in &plan.pools {
             let was = before.remove(&*pool.name);
-            let (living, transitions) = LivingPool::build(pool, zone.as_ref(), was, &mut self.identities, now);
+            let (living, transitions) = LivingPool::build(pool, &node, was, &mut self.identities, now);
             count(&mut self.transitions, &pool.name, &transitions);
             report(&pool.name, &transitions);
             self.pools.insert(living.pool.name.clone(), living);
@@ -381,6 +394,25 @@ impl State {
             routes,
             pools,
             node: plan.node.clone(),
+        }
+    }
+
+    fn node(&mut self, plan: &Plan) -> Node {
+        let own = || vec![self.own_secret.to_vec()];
+        let secrets = if plan.secrets.is_empty() {
+            own()
+        } else {
+            plan.secrets.0.clone()
+        };
+        let seal = Seal::new(secrets);
+        if *self.seal != seal {
+            self.seal = Arc::new(seal);
+        }
+        Node {
+            zone: plan.zone.as_deref().map(Into::into),
+            drain_timeout: plan.node.drain_timeout,
+            seal: self.seal.clone(),
+            seed: self.rng.bits(),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::load_line::LoadLine;
 use crate::name::BackendId;
 use crate::orca::Report;
 use crate::retry::Grace;
+use crate::sticky::Seen;
 
 /// One address of one pool. Its identity is (pool, address, port): two pools that name one address share nothing.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Backend {
     pub line: LoadLine,
     /// Retries that are not charged to the pool's budget.
     pub grace: Grace,
+    /// The sticky sessions that came of late, where a cookie of ours tells them apart.
+    pub seen: Seen,
 }
 
 impl Backend {
@@ -43,6 +46,7 @@ impl Backend {
             report: Report::default(),
             line: LoadLine::default(),
             grace: Grace::default(),
+            seen: Seen::default(),
         }
     }
 

@@ -30,6 +30,7 @@ pub mod route;
 mod simulation;
 pub mod snapshot;
 pub mod split;
+pub mod sticky;
 pub mod telemetry;
 pub mod template;
 pub mod time;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value};
 use plimsoll_core::membership::Action;
+use plimsoll_core::time::Now;
 use plimsoll_core::{document, words};
 use serde_json::json;
 
@@ -80,12 +81,14 @@ impl Change {
     ///
     /// # Errors
     /// What makes no sense about it.
-    pub(super) fn actions(&self) -> Result<Vec<Action>, &'static str> {
+    pub(super) fn actions(&self, now: Now) -> Result<Vec<Action>, &'static str> {
         if self.timeout.is_some() && self.state != Some(Wanted::Drain) {
             return Err("`timeout` belongs to a drain: { \"state\": \"drain\", \"timeout\": \"60s\" }");
         }
         let state = self.state.map(|state| match state {
-            Wanted::Drain => Action::Drain,
+            Wanted::Drain => self
+                .timeout
+                .map_or(Action::Drain, |timeout| Action::DrainUntil(now + timeout)),
             Wanted::Maintenance => Action::Maintenance,
             Wanted::Ready => Action::Ready,
         });

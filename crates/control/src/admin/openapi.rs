@@ -277,6 +277,7 @@ fn backend() -> Value {
         "cause": text(),
         "since": time(),
         "ejected_until": { "type": ["string", "null"], "format": "date-time" },
+        "drains_until": { "type": ["string", "null"], "format": "date-time" },
         "in_flight": count(),
         "load_line": count(),
         "utilization": or_null("number"),

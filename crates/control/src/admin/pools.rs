@@ -36,7 +36,7 @@ pub(super) async fn change(
 ) -> Result<axum::Json<Value>, Problem> {
     let change: Change = read_body(&fields, body).await?;
     let actions = change
-        .actions()
+        .actions(api.control.now())
         .map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))?;
     let control = &api.control;
     let found = find_backend(&find_pool(control, &pool)?, &backend)?;
@@ -49,12 +49,12 @@ pub(super) async fn change(
     for action in &actions {
         tracing::info!(pool, backend = &*found.name, change = %said(*action), "an operator changed a backend");
     }
-    let found = find_backend(&find_pool(control, &pool)?, &backend)?;
-    let mut answer = backend_json(control, &found);
+    let after = find_pool(control, &pool)?;
+    let mut answer = backend_json(control, &after, &find_backend(&after, &backend)?);
     if change.timeout.is_some() {
         let version = env!("CARGO_PKG_VERSION");
         let warning = format!(
-            "the backend drains; ending what it still has after `timeout` is not built yet in Plimsoll {version}"
+            "sticky sessions move after `timeout`; ending what the backend still has then is not built yet in Plimsoll {version}"
         );
         answer["warnings"] = json!([warning]);
     }
@@ -86,7 +86,7 @@ pub(super) fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'
 
 fn said(action: Action) -> String {
     match action {
-        Action::Drain => "drain".into(),
+        Action::Drain | Action::DrainUntil(_) => "drain".into(),
         Action::Maintenance => "maintenance".into(),
         Action::Ready => "ready".into(),
         Action::Weight(Some(weight)) => format!("weight {weight}"),
@@ -95,7 +95,7 @@ fn said(action: Action) -> String {
 }
 
 fn pool_json(control: &Control, pool: &PoolStatus) -> Value {
-    let backends = pool.backends.iter().map(|backend| backend_json(control, backend));
+    let backends = pool.backends.iter().map(|backend| backend_json(control, pool, backend));
     json!({
         "name": &*pool.name,
         "policy": pool.policy,
@@ -105,13 +105,16 @@ fn pool_json(control: &Control, pool: &PoolStatus) -> Value {
     })
 }
 
-fn backend_json(control: &Control, status: &MemberStatus) -> Value {
+fn backend_json(control: &Control, pool: &PoolStatus, status: &MemberStatus) -> Value {
     let load = &status.backend.load;
     let (requests, errors) = load.totals();
     // Three places: microseconds.
     let latency = load.latency_ms().map(|millis| (f64::from(millis) * 1e3).round() / 1e3);
     let utilisation = status.backend.report.utilisation(control.now());
     let utilisation = utilisation.map(|share| (f64::from(share) * 1e3).round() / 1e3);
+    let drains = status.drains_until.map(|until| rfc3339(control.wall_time(until)));
+    let sticky = pool.sticky.as_ref();
+    let sessions = sticky.map_or(0, |sticky| sticky.count(&status.backend, control.now()));
     let until = status.ejected_until.map(|until| rfc3339(control.wall_time(until)));
     json!({
         "name": &*status.name,
@@ -131,7 +134,8 @@ fn backend_json(control: &Control, status: &MemberStatus) -> Value {
         "requests": requests,
         "errors": errors,
         "latency_ms": latency,
-        "sticky_sessions": 0,
+        "sticky_sessions": sessions,
+        "drains_until": drains,
         "operator": operator_json(status.operator),
     })
 }

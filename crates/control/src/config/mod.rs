@@ -21,7 +21,7 @@ use plimsoll_core::document::{Decode, Fault, Faults};
 
 pub use plan::{
     AccessLog, AdminPlan, BackendPlan, BodyCheck, CheckKind, CheckPlan, ExecCheck, GrpcCheck, HttpCheck, HttpPlan,
-    ListenerPlan, LogPlan, OutlierPlan, Plan, PoolPlan, RouteIndex, RoutePlan, ServicePlan,
+    ListenerPlan, LogPlan, OutlierPlan, Plan, PoolPlan, RouteIndex, RoutePlan, Secrets, ServicePlan,
 };
 pub use read::{Environment, Format};
 pub use schema::schema;
@@ -111,13 +111,15 @@ fn finish(tree: Option<Tree>, sources: Sources, mut faults: Faults) -> Result<Lo
         faults.forget_repeated();
         file
     });
+    let mut secrets = Secrets::default();
     if let Some(file) = &file {
         check::check(file, complete, &mut faults);
-        check::check_files(file, &sources, &mut faults);
+        secrets = check::check_files(file, &sources, &mut faults);
     }
     match file {
         Some(file) if !faults.has_errors() => {
-            let plan = compile::compile(&file, &sources);
+            let mut plan = compile::compile(&file, &sources);
+            plan.secrets = secrets;
             check::warn(&file, &plan, &mut faults);
             Ok(Loaded {
                 plan,

@@ -19,6 +19,7 @@ use plimsoll_core::route::Rule;
 use plimsoll_core::snapshot::{
     AccessFormat, Action, HttpLimits, HttpTimeouts, Mirror, NodeSettings, PoolIndex, TcpService,
 };
+use plimsoll_core::sticky::Settings;
 
 /// A position in [`Plan::routes`].
 pub type RouteIndex = usize;
@@ -32,6 +33,8 @@ pub struct Plan {
     pub zone: Option<String>,
     /// What holds for the whole node, as the data plane sees it.
     pub node: NodeSettings,
+    /// What signs sticky cookies.
+    pub secrets: Secrets,
     /// The admin API.
     pub admin: AdminPlan,
     /// What is logged, and where.
@@ -42,6 +45,23 @@ pub struct Plan {
     pub routes: Vec<RoutePlan>,
     /// In the order of their names; [`PoolIndex`] is a position here.
     pub pools: Vec<PoolPlan>,
+}
+
+/// Secrets, which are never shown: the first signs, all verify.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(pub Vec<Vec<u8>>);
+
+impl Secrets {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} secrets", self.0.len())
+    }
 }
 
 /// Where the admin API is.
@@ -162,6 +182,8 @@ pub struct PoolPlan {
     pub slow_start: Option<Duration>,
     /// Whether backends of the node's own zone are preferred, once there are two zones.
     pub zone_aware: bool,
+    /// What ties clients to backends.
+    pub sticky: Option<Settings>,
 }
 
 /// A backend as configured.

@@ -20,6 +20,7 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::{AcquireCx, Pool, Refusal};
 use plimsoll_core::rng::Rng;
 use plimsoll_core::snapshot::{Service, Snapshot, TcpService};
+use plimsoll_core::sticky::Tie;
 use plimsoll_core::time::Now;
 
 use crate::config::Plan;
@@ -90,13 +91,14 @@ impl<'e> Explanation<'e> {
         self.tell_client(self.question.peer().ip());
         let peer = self.question.peer();
         let key = pool.key().map(|key| (key, key.of_connection(peer, || local)));
-        if self.pick(pool, key) {
+        let tie = pool.sticky().map(|sticky| sticky.tie_of_connection(peer.ip()));
+        if self.pick(pool, key, tie.as_ref()) {
             self.action("timeouts", Verdict::Taken, forward::tcp_timeouts(service, pool));
         }
     }
 
     /// Members, tiers and the pick of `pool`; whether there is a backend.
-    fn pick(&mut self, pool: &Arc<Pool>, key: Option<(&HashKey, Option<u64>)>) -> bool {
+    fn pick(&mut self, pool: &Arc<Pool>, key: Option<(&HashKey, Option<u64>)>, tie: Option<&Tie>) -> bool {
         self.decision.pool = Some(pool.name.to_string());
         self.action(
             &pool.name,
@@ -127,6 +129,7 @@ impl<'e> Explanation<'e> {
             rng: &mut self.rng,
             key,
             tried: &[],
+            tie,
             record: Some(&mut self.decision),
         };
         // The lease is dropped at once, which counts as a cancellation: it leaves no trace in the backend's numbers.

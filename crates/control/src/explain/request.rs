@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use plimsoll_core::decision::{Stage, Verdict};
 use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
@@ -9,7 +10,7 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Pool;
 use plimsoll_core::priority::Priority;
 use plimsoll_core::reply::Reply;
-use plimsoll_core::route::Asked;
+use plimsoll_core::route::{Asked, Fields};
 use plimsoll_core::snapshot::{Action, HttpService, Listener, PoolIndex, Route};
 use plimsoll_core::split::Split;
 use plimsoll_http::h1::{FieldRoom, HeadFault, HeadScan, RequestHead, Scanned, parse_request};
@@ -59,6 +60,7 @@ impl Explanation<'_> {
             request_id: forward::NEW_ID,
             scheme: "http",
             now: self.control.now(),
+            wall,
         };
         let (mut progress, mut done) = (Progress::default(), None);
         let decided = loop {
@@ -160,7 +162,11 @@ impl Explanation<'_> {
             let class = route.priority.class(&fields).word();
             self.action("priority", Verdict::Taken, format!("{class}, if it has to wait"));
         }
-        if self.pick(pool, key) {
+        let tie = pool.sticky().map(|sticky| {
+            let fields: &dyn Fields = if sticky.is_by_cookie() { head } else { &fields };
+            sticky.tie(fields, client, wall(), &mut self.rng)
+        });
+        if self.pick(pool, key, tie.as_ref()) {
             self.upstream(route, service, pool, (head, asked, changes));
         }
     }
@@ -211,6 +217,11 @@ impl Explanation<'_> {
         };
         self.decision.step(Stage::Request, what, Verdict::Passed, why);
     }
+}
+
+/// Seconds since 1970.
+fn wall() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
 /// The head that a client would send.

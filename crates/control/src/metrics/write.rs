@@ -161,9 +161,18 @@ pub(super) fn pools(out: &mut Exposition, control: &Control) {
     let mut states: Series<3, 2, u64> = Series::default();
     let mut panicking: Series<1, 1, u64> = Series::default();
     let mut waiting: Series<1, 1, u64> = Series::default();
+    let mut sticky: Series<2, 2, u64> = Series::default();
+    let mut evicted: Series<1, 1, u64> = Series::default();
     for pool in control.pools() {
         *panicking.of([pool.name.clone()]) += u64::from(pool.panicking);
         *waiting.of([pool.name.clone()]) += u64::from(pool.waiting);
+        if let Some(sessions) = &pool.sticky {
+            *evicted.of([pool.name.clone()]) += sessions.evicted();
+            for backend in &pool.backends {
+                let count = sessions.count(&backend.backend, control.now());
+                *sticky.of([pool.name.clone(), backend.name.clone()]) += count;
+            }
+        }
         for backend in &pool.backends {
             let labels = [pool.name.clone(), backend.name.clone()];
             *in_flight.of(labels.clone()) += u64::from(backend.backend.load.in_flight());
@@ -202,6 +211,7 @@ pub(super) fn pools(out: &mut Exposition, control: &Control) {
     for ([pool], is) in panicking.iter() {
         out.sample(&[("pool", pool)], is);
     }
+    stickiness(out, &sticky, &evicted);
     out.metric(
         "plimsoll_queue_waiting",
         Kind::Gauge,
@@ -227,6 +237,26 @@ fn by_backend(out: &mut Exposition, name: &'static str, help: &'static str, valu
     out.metric(name, Kind::Gauge, help);
     for ([pool, backend], value) in values.iter() {
         out.sample(&[("pool", pool), ("backend", backend)], value);
+    }
+}
+
+/// Sticky sessions, where pools have them.
+fn stickiness(out: &mut Exposition, sessions: &Series<2, 2, u64>, evicted: &Series<1, 1, u64>) {
+    out.metric(
+        "plimsoll_sticky_sessions",
+        Kind::Gauge,
+        "Sticky sessions that a backend has; with a cookie of ours an estimate of those that came back of late.",
+    );
+    for ([pool, backend], count) in sessions.iter() {
+        out.sample(&[("pool", pool), ("backend", backend)], count);
+    }
+    out.metric(
+        "plimsoll_sticky_evicted_total",
+        Kind::Counter,
+        "Sticky sessions that were forgotten because their pool had too many.",
+    );
+    for ([pool], count) in evicted.iter() {
+        out.sample(&[("pool", pool)], count);
     }
 }
 

@@ -4,11 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Chain, Changes, Done, Edited, Errand, FilterCx, Ran, RequestView};
-use crate::decision::Decision;
+use crate::decision::{Decision, Stage, Verdict};
 use crate::reply::Reply;
 use crate::rng::Rng;
 use crate::route::{Asked, RequestHead};
 use crate::snapshot::{Action, HttpService, PoolIndex, Snapshot};
+use crate::split::Split;
 use crate::time::Now;
 
 /// Whose request it is, and what is known of it besides its head.
@@ -24,6 +25,8 @@ pub struct Visitor<'v> {
     pub scheme: &'static str,
     /// The time.
     pub now: Now,
+    /// Tells the time in seconds since 1970, which cookies count by; seldom asked.
+    pub wall: fn() -> u64,
 }
 
 /// How far a request has come. It is kept while an errand is done, and then goes on from there.
@@ -129,7 +132,7 @@ impl Snapshot {
             progress.at = 0;
             progress.pool = match &taken.route.action {
                 Action::Pool(pool) => Some(*pool),
-                Action::Split(split) => split.draw(passage.rng),
+                Action::Split(split) => passage.belongs(split).or_else(|| split.draw(passage.rng)),
                 Action::Redirect(_) | Action::Respond(_) => None,
             };
         }
@@ -138,6 +141,23 @@ impl Snapshot {
 }
 
 impl Passage<'_> {
+    /// The pool of `split` that the request's sticky session is with; one that gets no requests any more keeps none.
+    fn belongs(&mut self, split: &Split) -> Option<PoolIndex> {
+        let Visitor { client, now, wall, .. } = self.visitor;
+        let shares = split.shares();
+        let drawn = shares.iter().filter(|share| share.weight > 0);
+        let mut sticky = drawn.filter_map(|share| Some((share.pool, self.snapshot.pools[share.pool].sticky()?)));
+        let (pool, _) = sticky.find(|(_, sticky)| {
+            let tie = sticky.tie(self.asked.fields, client, wall(), self.rng);
+            sticky.knows(&tie, now)
+        })?;
+        if let Some(decision) = self.record.as_deref_mut() {
+            let why = "its sticky session is with this pool: nothing is drawn";
+            decision.step(Stage::Pick, &*self.snapshot.pools[pool].name, Verdict::Taken, why);
+        }
+        Some(pool)
+    }
+
     /// Runs the route's filters, and then its action.
     fn act(&mut self, progress: &mut Progress, done: Option<Done>) -> Decided {
         let Some(route) = progress.route.and_then(|at| self.snapshot.routes.get(at)) else {

@@ -14,7 +14,7 @@ use crate::balance::Policy;
 use crate::decision::{Record, note};
 use crate::health::State;
 use crate::members::Members;
-use crate::pool::{Tier, View};
+use crate::pool::{Keeper, Keepers, Tier, View};
 use crate::time::Now;
 
 /// Who is used, in tiers, before pickers are built.
@@ -24,6 +24,8 @@ struct Arrangement {
     usable: Vec<bool>,
     panicking: bool,
     has_backends: bool,
+    /// Whether any of those who are used is well, as far as is known.
+    has_well: bool,
 }
 
 /// A tier in the making: its share of the pool's work, and the places of its members.
@@ -77,6 +79,26 @@ impl Membership {
             tiers: tiers.collect(),
             panicking: arrangement.panicking,
             has_backends: arrangement.has_backends,
+            has_well: arrangement.has_well,
+            keepers: self.keepers(&arrangement.usable),
+        }
+    }
+
+    /// Who keeps sticky sessions.
+    fn keepers(&self, usable: &[bool]) -> Keepers {
+        if self.rules.sticky.is_none() {
+            return Keepers::default();
+        }
+        let places = self.standings.iter().zip(usable);
+        let keeping = places.filter(|(standing, usable)| standing.keeps_sessions(**usable));
+        let keeper = |(standing, _): (&Standing, &bool)| {
+            let member = standing.member(None);
+            let until = standing.drains_until(&self.rules);
+            (member.backend.id, Keeper { member, until })
+        };
+        Keepers {
+            members: keeping.map(keeper).collect(),
+            tags: self.tags.clone(),
         }
     }
 
@@ -100,6 +122,7 @@ impl Membership {
                 since: standing.since,
                 operator: standing.operator,
                 ejected_until: standing.ejection.until(),
+                drains_until: standing.drains_until(&self.rules),
             }
         };
         self.standings.iter().zip(&arrangement.usable).map(of).collect()
@@ -114,10 +137,14 @@ impl Membership {
             usable: vec![false; self.standings.len()],
             panicking: false,
             has_backends: !priorities.is_empty(),
+            has_well: false,
         };
         for (priority, level) in priorities.iter().zip(&levels) {
             for at in &priority.places {
-                arrangement.usable[*at] = is_usable(&self.standings[*at], level.mode, &priority.census);
+                let standing = &self.standings[*at];
+                let usable = is_usable(standing, level.mode, &priority.census);
+                arrangement.usable[*at] = usable;
+                arrangement.has_well |= usable && matches!(standing.state, State::Healthy | State::Unknown);
             }
             arrangement.panicking |= level.mode == Mode::Panicking;
         }
@@ -219,7 +246,7 @@ impl Membership {
 
     fn note_members(&self, usable: &[bool], now: Now, record: &mut Record<'_>) {
         for (standing, usable) in self.standings.iter().zip(usable) {
-            note(record, || notes::member(standing, *usable, now));
+            note(record, || notes::member(standing, *usable, (now, &self.rules)));
         }
     }
 }

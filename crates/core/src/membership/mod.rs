@@ -34,6 +34,7 @@ use self::suspicion::Sum;
 use crate::health::{Cause, Check, Phase, State};
 use crate::name::BackendId;
 use crate::rng::Rng;
+use crate::sticky::Tags;
 use crate::time::Now;
 
 /// The backends of one pool and how each stands.
@@ -42,6 +43,8 @@ pub struct Membership {
     standings: Vec<Standing>,
     places: HashMap<BackendId, usize>,
     memory: Memory,
+    /// What cookies call the backends.
+    tags: Arc<Tags>,
     revision: u64,
     /// What all have answered, when it was last asked.
     sum: Option<Sum>,
@@ -57,6 +60,7 @@ impl Membership {
             standings: Vec::new(),
             places: HashMap::new(),
             memory: Memory::default(),
+            tags: Arc::default(),
             revision: 0,
             sum: None,
             compare_at: None,
@@ -104,6 +108,7 @@ impl Membership {
             }
             self.settle(at, Cause::NoChecks, now, &mut transitions);
         }
+        self.tag();
         self.readmit(now, &mut transitions);
         transitions
     }
@@ -149,6 +154,7 @@ impl Membership {
         if joined || !before.is_empty() {
             changed = true;
             self.drop_suspicions();
+            self.tag();
         }
         self.revision += u64::from(changed);
         for (id, (_, standing)) in before {
@@ -159,6 +165,13 @@ impl Membership {
         }
         self.readmit(now, &mut transitions);
         transitions
+    }
+
+    /// Computes what cookies call the backends: each name is a signature, so that it is done when they change.
+    fn tag(&mut self) {
+        let backends = self.standings.iter().map(|standing| &*standing.spec.backend);
+        let seal = self.rules.sticky.as_ref();
+        self.tags = seal.map_or_else(Arc::default, |seal| Arc::new(seal.tags(backends)));
     }
 
     /// Takes in something that happened. Costs nothing to speak of unless a state changes, and then time in proportion

@@ -1,6 +1,7 @@
 //! What the record of a decision says about members, priorities and zones.
 
 use super::levels::{Census, Level, Mode};
+use super::spec::Rules;
 use super::standing::Standing;
 use crate::decision::{Stage, Verdict};
 use crate::health::State;
@@ -9,12 +10,19 @@ use crate::time::Now;
 type Note = (Stage, String, Verdict, String);
 
 /// Why a backend is in or out.
-pub(super) fn member(standing: &Standing, usable: bool, now: Now) -> Note {
+pub(super) fn member(standing: &Standing, usable: bool, (now, rules): (Now, &Rules)) -> Note {
     let mut why = format!("{}: {}", standing.state.word(), standing.cause);
     if standing.state == State::Ejected
         && let Some(until) = standing.ejection.until()
     {
         why.push_str(&format!("; {:.1} s left", until.since(now).as_secs_f64()));
+    }
+    if let Some(until) = standing.drains_until(rules).filter(|_| rules.sticky.is_some()) {
+        let left = until.since(now).as_secs_f64();
+        match standing.keeps_sessions(usable) && until > now {
+            true => why.push_str(&format!("; keeps its sticky sessions for {left:.1} s more")),
+            false => why.push_str("; keeps no sticky sessions"),
+        }
     }
     if standing.weight() == 0 {
         why.push_str("; weight 0 takes no new work");

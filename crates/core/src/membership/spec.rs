@@ -7,6 +7,7 @@ use crate::backend::Backend;
 use crate::health::{Cause, CheckRules, Outlier, State};
 use crate::members::Limits;
 use crate::name::BackendId;
+use crate::sticky::Seal;
 use crate::time::Now;
 
 /// How a pool's membership is decided.
@@ -24,10 +25,14 @@ pub struct Rules {
     pub zone_aware: bool,
     /// Where this node stands.
     pub zone: Option<Arc<str>>,
+    /// How long a draining backend keeps what it has, unless an operator says otherwise.
+    pub drain_timeout: Duration,
+    /// Who signs the names of backends in cookies; `None` where there are no sticky sessions.
+    pub sticky: Option<Arc<Seal>>,
 }
 
 impl Default for Rules {
-    /// Fall 3 and rise 2, ejection as [`Outlier`] has it, Envoy's panic threshold of 50 %, no slow start.
+    /// Fall 3 and rise 2, ejection as [`Outlier`] has it, Envoy's panic threshold of 50 %, no slow start, 30 s to drain.
     fn default() -> Self {
         Rules {
             checks: Some(CheckRules::default()),
@@ -36,6 +41,8 @@ impl Default for Rules {
             slow_start: None,
             zone_aware: true,
             zone: None,
+            drain_timeout: Duration::from_secs(30),
+            sticky: None,
         }
     }
 }
@@ -124,6 +131,8 @@ pub enum Event {
 pub enum Action {
     /// No new work; what it has goes on.
     Drain,
+    /// The same, and its sticky sessions stay until then.
+    DrainUntil(Now),
     /// Out altogether.
     Maintenance,
     /// Undoes a drain or maintenance.
@@ -139,14 +148,17 @@ pub struct Operator {
     pub withdrawn: Option<Action>,
     /// The weight instead of the configured one.
     pub weight: Option<u32>,
+    /// Until when a drain leaves it its sticky sessions, when they said so.
+    pub drains_until: Option<Now>,
 }
 
 impl Operator {
     /// Takes in an action.
     pub fn apply(&mut self, action: Action) {
         match action {
-            Action::Drain | Action::Maintenance => self.withdrawn = Some(action),
-            Action::Ready => self.withdrawn = None,
+            Action::Drain | Action::Maintenance => (self.withdrawn, self.drains_until) = (Some(action), None),
+            Action::DrainUntil(until) => (self.withdrawn, self.drains_until) = (Some(Action::Drain), Some(until)),
+            Action::Ready => (self.withdrawn, self.drains_until) = (None, None),
             Action::Weight(weight) => self.weight = weight,
         }
     }
@@ -201,4 +213,6 @@ pub struct MemberStatus {
     pub operator: Operator,
     /// When its ejection ends, if it is ejected.
     pub ejected_until: Option<Now>,
+    /// Until when it keeps what it has, if it is draining.
+    pub drains_until: Option<Now>,
 }

@@ -74,6 +74,23 @@ impl Standing {
         self.operator.weight.unwrap_or(self.spec.weight)
     }
 
+    /// Until when it keeps what it has, if it is draining.
+    pub(super) fn drains_until(&self, rules: &Rules) -> Option<Now> {
+        let until = self.operator.drains_until.unwrap_or(self.since + rules.drain_timeout);
+        (self.state == State::Draining).then_some(until)
+    }
+
+    /// Whether it keeps its sticky sessions, as one that is `usable` now or not. Not even a panic sends a session to
+    /// one that is known to be ill.
+    pub(super) fn keeps_sessions(&self, usable: bool) -> bool {
+        match self.state {
+            State::Healthy => true,
+            State::Unknown => usable,
+            State::Draining => self.check.verdict() != Some(false) && self.ejection.offence().is_none(),
+            State::Unhealthy | State::Ejected | State::Maintenance => false,
+        }
+    }
+
     /// Whether it would take new work if it were healthy.
     pub(super) fn in_rotation(&self) -> bool {
         !self.state.is_withdrawn() && self.weight() > 0

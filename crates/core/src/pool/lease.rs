@@ -19,6 +19,7 @@ pub struct Lease {
     limits: Limits,
     /// How many were in flight when it began, this one among them.
     found: u32,
+    kept: bool,
 }
 
 /// Whether control has to look at a backend because of how a lease ended.
@@ -39,7 +40,15 @@ impl Lease {
             name: member.name.clone(),
             limits: member.limits,
             found: member.backend.load.in_flight(),
+            kept: false,
         }
+    }
+
+    /// One that a sticky session has.
+    pub(super) fn kept(pool: Arc<Pool>, member: &Member) -> Self {
+        let mut lease = Lease::new(pool, member);
+        lease.kept = true;
+        lease
     }
 
     /// Who is to be sent to.
@@ -55,6 +64,11 @@ impl Lease {
     /// What the backend may carry.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Whether it was given since a sticky session belongs there.
+    pub fn is_kept(&self) -> bool {
+        self.kept
     }
 
     /// Records the outcome. `latency` is the time to the head of the answer, or until the failure.

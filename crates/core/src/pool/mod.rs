@@ -2,10 +2,12 @@
 
 mod lease;
 mod queue;
+mod sticky;
 mod view;
 
 pub use lease::{Alarm, Lease};
 pub use queue::{Called, Queue, QueueFull, QueueSettings, Ticket};
+pub use sticky::{Keeper, Keepers};
 pub use view::{Tier, View, ViewReader};
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::name::{BackendId, NameId};
 use crate::outcome::Reason;
 use crate::retry::Budget;
 use crate::rng::Rng;
+use crate::sticky::{Sticky, Tie};
 use crate::time::Now;
 
 /// The most backends that one request is tried on, and the most picks of one acquire. Beyond it the pool counts as full.
@@ -82,6 +85,7 @@ pub struct Pool {
     /// What retries may be spent here.
     pub retry_budget: Budget,
     queue: Arc<Queue>,
+    sticky: Option<Arc<Sticky>>,
     view: ArcSwap<View>,
     /// A high quantile of the latency to the head of an answer, in microseconds: what a failure counts as at least.
     slow_tail: AtomicU64,
@@ -121,6 +125,8 @@ pub struct AcquireCx<'a> {
     pub key: u64,
     /// The backends that this request was tried on.
     pub tried: &'a [BackendId],
+    /// What it says of its sticky session, where the pool has those.
+    pub tie: Option<&'a Tie>,
     /// The record to fill, when somebody asked for one.
     pub record: Record<'a>,
 }
@@ -141,6 +147,7 @@ impl Pool {
             settings,
             retry_budget: Budget::default(),
             queue: Arc::default(),
+            sticky: None,
             view: ArcSwap::from_pointee(view),
             slow_tail: AtomicU64::new(0),
         }
@@ -205,9 +212,8 @@ impl Pool {
         }
     }
 
-    /// The right to send one request or connection to one backend, or why there is none: the only loop that picks. Whoever
-    /// finds somebody in the [`queue`](Self::queue) joins it instead.
-    pub fn acquire(self: &Arc<Self>, view: &View, seq: u64, cx: &mut AcquireCx<'_>) -> Result<Lease, Refusal> {
+    /// The right to send one request or connection to the backend that the policy picks: the only loop that picks.
+    fn pick(self: &Arc<Self>, view: &View, seq: u64, cx: &mut AcquireCx<'_>) -> Result<Lease, Refusal> {
         let Some(first) = view.draw(cx.rng) else {
             note(&mut cx.record, || {
                 let why = if view.has_backends {
@@ -298,6 +304,8 @@ impl View {
             .into(),
             panicking: false,
             has_backends: true,
+            has_well: true,
+            keepers: Keepers::default(),
         }
     }
 }

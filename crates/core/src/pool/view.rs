@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 
-use super::{AcquireCx, Lease, Pool, Refusal};
+use super::{AcquireCx, Keepers, Lease, Pool, Refusal};
 use crate::balance::Picker;
 use crate::members::Members;
 use crate::rng::Rng;
@@ -19,6 +19,10 @@ pub struct View {
     pub panicking: bool,
     /// Whether the pool has any backend that would take work if it were healthy.
     pub has_backends: bool,
+    /// Whether any of those who may be chosen is well, as far as is known.
+    pub has_well: bool,
+    /// Who keeps sticky sessions.
+    pub keepers: Keepers,
 }
 
 /// Members that share one picker: a priority, or a zone within one.
@@ -77,6 +81,11 @@ impl ViewReader {
             pool,
             seq,
         }
+    }
+
+    /// The newest view.
+    pub fn view(&mut self) -> &View {
+        self.cache.load()
     }
 
     /// The pool.
@@ -142,6 +151,7 @@ mod tests {
                 rng: &mut rng,
                 key: 0,
                 tried,
+                tie: None,
                 record: None,
             };
             reader.acquire(cx).map(|lease| lease.backend().id).unwrap()

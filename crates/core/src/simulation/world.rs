@@ -318,6 +318,7 @@ impl World {
             rng: &mut self.rng,
             key,
             tried: &tried,
+            tie: None,
             record: None,
         };
         let lease = match self.workers[worker].acquire(&mut cx) {

@@ -55,6 +55,7 @@ mod smuggling;
 mod soak;
 mod split;
 mod stage;
+mod sticky;
 mod tcp;
 mod timeouts;
 mod upgrade;

@@ -7,7 +7,7 @@ use plimsoll_core::grpc::Code;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::Lease;
 use plimsoll_core::time::Now;
-use plimsoll_http::h1::{Framing, HeadOut, Method};
+use plimsoll_http::h1::{Framing, HeadOut, Method, ResponseHead};
 use plimsoll_net::{Relayed, relay};
 
 use super::accept::Next;
@@ -80,7 +80,8 @@ impl Forward<'_> {
             edits: self.request.changes.as_ref().map(|changes| (&changes.answer, chosen)),
         };
         let report = (self.pool.settings.orca).then(|| (&lease.backend().report, now));
-        let answer = exchange.write_head((length, upstream.is_ended()), method, &to, report)?;
+        let adjust = |head: &ResponseHead<'_>| self.bring_back(head, lease);
+        let answer = exchange.write_head((length, upstream.is_ended()), method, &to, (report, adjust))?;
         // Before the whole request was sent there is nobody who could tell its body from what the upgraded connection
         // carries (RFC 9110 §7.8 has the server read it first).
         if answer.status == 101 && !(self.request.upgrade && exchange.upload.is_sent()) {

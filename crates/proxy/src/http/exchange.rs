@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use plimsoll_core::filter::Compression;
+use plimsoll_core::filter::{Compression, Edits};
 use plimsoll_core::orca::{self, Report};
 use plimsoll_core::outcome::{Failure, Reason};
 use plimsoll_core::time::Now;
@@ -216,13 +216,15 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Reads the head of `length` bytes at the front of the answer, which may have `ended` with it, and writes it for the
-    /// client, behind what is in `out`. What the backend reports of its load goes to `report`. The answer's bytes stay until the caller consumes them.
+    /// client, behind what is in `out`. What the backend reports of its load goes to `report`, and
+    /// `adjust` may want other changes of its fields than `to` has. The answer's bytes stay until the caller consumes
+    /// them.
     pub(crate) fn write_head(
         &mut self,
         (length, ended): (usize, bool),
         method: Method,
         to: &HeadOut<'_>,
-        report: Option<(&Report, Now)>,
+        (report, adjust): (Option<(&Report, Now)>, impl FnOnce(&ResponseHead<'_>) -> Option<Edits>),
     ) -> Result<Answer, Fault> {
         let mut room = FieldRoom::new();
         let mut head = read_head(&self.answer.unread()[..length], &mut room, method)?;
@@ -239,6 +241,12 @@ impl<D: Downstream> Exchange<'_, D> {
         if self.is_call {
             self.grpc = head.first("grpc-status").and_then(number);
         }
+        let chosen = to.edits.map(|(_, chosen)| chosen).unwrap_or_default();
+        let adjusted = adjust(&head);
+        let to = &HeadOut {
+            edits: adjusted.as_ref().map(|edits| (edits, chosen)).or(to.edits),
+            ..*to
+        };
         let (before, framing) = (self.out.len(), head.framing);
         let (coder, edits) = match &self.compression {
             Some((compression, count)) => compress::begin((compression, count), &mut head, method, to),
@@ -247,7 +255,7 @@ impl<D: Downstream> Exchange<'_, D> {
         self.coder = coder;
         let to = HeadOut {
             edits: match (&edits, to.edits) {
-                (Some(edits), _) => Some((edits, to.edits.map(|(_, chosen)| chosen).unwrap_or_default())),
+                (Some(edits), _) => Some((edits, chosen)),
                 (None, edits) => edits,
             },
             ..*to

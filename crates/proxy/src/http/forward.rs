@@ -268,6 +268,7 @@ impl<'f> Forward<'f> {
             rng: &mut rng,
             key,
             tried,
+            tie: self.request.tie(),
             record: None,
         };
         match self.pinned.acquire(self.pool_at, &mut cx) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 mod answer;
+mod back;
 mod compress;
 mod download;
 mod downstream;

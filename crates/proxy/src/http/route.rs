@@ -9,11 +9,12 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_core::priority::Class;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::is_idempotent;
-use plimsoll_core::route::Asked;
+use plimsoll_core::route::{Asked, Fields};
 use plimsoll_core::snapshot::{HttpService, PoolIndex, Route};
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::{FieldRoom, Framing, RequestHead, RequestOut, parse_request, write_request_head};
 
+use super::back::{Back, wall};
 use super::respond;
 use crate::client::Client;
 use crate::log::RequestLog;
@@ -51,6 +52,8 @@ pub(crate) struct Request {
     pub(crate) log: Option<Box<RequestLog>>,
     /// What filters want of the answer, when they want anything.
     pub(crate) changes: Option<Box<Changes>>,
+    /// What its answer needs to know of it, when it does.
+    pub(crate) back: Option<Box<Back>>,
 }
 
 /// A call of gRPC.
@@ -139,6 +142,7 @@ fn route(
         request_id: &id,
         scheme: "http",
         now: request.started,
+        wall,
     };
     match decide(arrived, head, visitor, (progress, done), &mut request, out) {
         Ok(action) => request.action = action,
@@ -170,6 +174,7 @@ impl Request {
             head_bytes,
             log: None,
             changes: None,
+            back: None,
         }
     }
 
@@ -262,11 +267,25 @@ fn decide(
         })
     });
     prepare_upstream(arrived, head, (&asked, visitor), &progress.changes, request, out);
+    let fields = Edited {
+        fields: head,
+        edits: &progress.changes.request,
+    };
+    if let Some(sticky) = pinned.snapshot.pools[pool].sticky() {
+        // Our cookie is the client's and ours, whatever filters let through to the backend.
+        let fields: &dyn Fields = if sticky.is_by_cookie() { head } else { &fields };
+        let tie = sticky.tie(
+            fields,
+            visitor.client,
+            (visitor.wall)(),
+            &mut client.worker.rng.borrow_mut(),
+        );
+        request.back = Some(Box::new(Back {
+            tie: Some(tie),
+            https: is_https(arrived, head, visitor),
+        }));
+    }
     if let Some(key) = pinned.snapshot.pools[pool].key() {
-        let fields = Edited {
-            fields: head,
-            edits: &progress.changes.request,
-        };
         let asked = plimsoll_core::route::RequestHead {
             fields: &fields,
             ..asked.head()
@@ -274,6 +293,15 @@ fn decide(
         request.key = key.of_request(&asked, visitor.client, client.peer, local);
     }
     Ok(Routed::Pool(pool))
+}
+
+/// Whether the client's connection is secret, as far as is known.
+fn is_https(arrived: &Arrived<'_>, head: &RequestHead<'_>, visitor: Visitor<'_>) -> bool {
+    let trusted = arrived.pinned.snapshot.node.trusts(arrived.client.peer.ip());
+    let forwarded = head.first("x-forwarded-proto").filter(|_| trusted);
+    forwarded
+        .unwrap_or(visitor.scheme.as_bytes())
+        .eq_ignore_ascii_case(b"https")
 }
 
 fn prepare_upstream(

@@ -181,6 +181,7 @@ fn acquire(
     let key = pool.key().and_then(|key| key.of_connection(client.peer, local));
     let key = key.unwrap_or_else(|| rng.bits());
     let now = client.worker.now();
+    let tie = pool.sticky().map(|sticky| sticky.tie_of_connection(client.peer.ip()));
     pinned.acquire(
         service.pool,
         &mut AcquireCx {
@@ -188,6 +189,7 @@ fn acquire(
             rng: &mut rng,
             key,
             tried,
+            tie: tie.as_ref(),
             record: None,
         },
     )

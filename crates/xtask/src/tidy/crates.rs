@@ -37,9 +37,12 @@ const RULES: &[Rule] = &[
             // Credentials and tokens are written in it.
             "base64",
             "fastrand",
+            // What signs sticky cookies: a hash is no judgement of ours.
+            "hmac",
             "regex",
             "serde",
             "serde_json",
+            "sha2",
             "strsim",
             "thiserror",
             "xxhash-rust",
@@ -96,6 +99,8 @@ const RULES: &[Rule] = &[
             "bytes",
             "h2",
             "http",
+            // The secret of a node that was given none.
+            "getrandom",
             "humantime",
             // Under axum: its own server bounds neither connections nor slow heads.
             "hyper",

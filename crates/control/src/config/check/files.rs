@@ -1,17 +1,24 @@
 //! Files that the configuration names: what `run` could not do with them is told in the words of `run`.
 
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use plimsoll_core::document::{Faults, Span};
 use plimsoll_core::filter::FilterEntry;
+use plimsoll_core::sticky::{SECRET_BYTES_MIN, SECRETS_MAX};
 
 use super::super::file::{AccessTarget, File, FilterUse, Health, Tried};
+use super::super::plan::Secrets;
 use super::super::source::Sources;
 use crate::{access, admin, files};
 
+/// The longest secret that is read, in bytes.
+const SECRET_BYTES_MAX: u64 = 4_096;
+
 /// Adds an error for each file that cannot be used. What a text names that came from no file is not looked at: it is
 /// relative to nothing.
-pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut Faults) {
+pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut Faults) -> Secrets {
     let mut check = |span: Span, path: &str, wrong: &dyn Fn(&Path) -> Option<String>| {
         let is_file = sources.source(span).is_some_and(|source| source.path.is_some());
         if let Some(message) = is_file.then(|| wrong(&sources.resolve(span, path))).flatten() {
@@ -37,6 +44,7 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
         }
     }
     check_programs(file, sources, faults);
+    secrets(file, sources, faults)
 }
 
 /// Adds an error for each program that is named by anything but a file of this machine: whoever may send us a
@@ -66,6 +74,56 @@ fn filters(file: &File) -> Vec<FilterEntry> {
     });
     let chains = file.filters.read().flat_map(|(_, _, chain)| chain.chain.iter());
     own.chain(chains.map(|entry| entry.value.clone())).collect()
+}
+
+/// The secrets of the files that `secret_files` names.
+fn secrets(file: &File, sources: &Sources, faults: &mut Faults) -> Secrets {
+    let mut secrets = Secrets::default();
+    if let Some(extra) = file.server.secret_files.get(SECRETS_MAX) {
+        faults.error(extra.span, format!("there are at most {SECRETS_MAX} secrets"));
+    }
+    for written in &file.server.secret_files {
+        if sources.source(written.span).is_none_or(|source| source.path.is_none()) {
+            continue;
+        }
+        match secret(&sources.resolve(written.span, &written.value)) {
+            Ok((secret, is_private)) => {
+                if !is_private {
+                    faults
+                        .warning(written.span, "everybody on this machine can read the secret")
+                        .help("chmod 600, or 640 for the group of the service");
+                }
+                secrets.0.push(secret);
+            }
+            Err(message) => {
+                let fault = faults.error(written.span, message);
+                fault.help(format!("openssl rand -base64 48 > {} makes one", written.value));
+            }
+        }
+    }
+    secrets
+}
+
+/// The secret in the file at `path`, without white space around it, and whether it is kept from strangers.
+fn secret(path: &Path) -> Result<(Vec<u8>, bool), String> {
+    let unreadable = |error: std::io::Error| format!("cannot read the secret: {error}");
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    let mut bytes = Vec::new();
+    file.take(SECRET_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
+        return Err(format!("the secret is longer than {SECRET_BYTES_MAX} bytes"));
+    }
+    let secret = bytes.trim_ascii().to_vec();
+    if secret.len() < SECRET_BYTES_MIN {
+        return Err(format!(
+            "the secret has {} bytes: {SECRET_BYTES_MIN} at least",
+            secret.len()
+        ));
+    }
+    Ok((secret, mode & 0o004 == 0))
 }
 
 fn told(error: impl std::error::Error) -> String {

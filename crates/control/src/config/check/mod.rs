@@ -8,6 +8,7 @@ mod listeners;
 mod pools;
 mod routes;
 mod shadows;
+mod sticky;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use plimsoll_core::document::{Faults, Located};
 
 use super::super::file::{BackendAddress, BackendEntry, File, Item, Limit, Name, Outlier, Pool, Protocol};
-use super::{Seen, health};
+use super::{Seen, health, sticky};
 
 /// The most backends of one pool.
 const BACKENDS_MAX: usize = 10_000;
@@ -18,6 +18,9 @@ pub(super) fn check(file: &File, faults: &mut Faults) {
     for (name, item, pool) in file.pools.read() {
         check_learned(file, name, pool, faults);
         check_backends(name, item, pool, faults);
+        if let Some(sticky) = &pool.sticky {
+            sticky::check(sticky, faults);
+        }
         if let Outlier::Eject(table) = &pool.outlier
             && table.interval.value.0 < COMPARISON_MIN
         {

@@ -33,6 +33,7 @@ pub(in super::super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
     warn_listeners(file, plan, faults);
     warn_routes(file, plan, faults);
     super::shadows::warn(file, plan, faults);
+    super::sticky::warn(file, plan, faults);
     for network in &file.server.trusted_proxies {
         let whole = |first: IpAddr, last: IpAddr| network.contains(first) && network.contains(last);
         if whole(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into())

@@ -11,7 +11,7 @@ use plimsoll_core::document::Located;
 use plimsoll_core::snapshot::{AccessFormat, HttpLimits, HttpTimeouts, NodeSettings, PoolIndex, TcpService};
 
 use super::file::{AccessTarget, Backend, File, Listener, LogFormat, Protocol, Route, Timeout};
-use super::plan::{AccessLog, AdminPlan, HttpPlan, ListenerPlan, LogPlan, Plan, ServicePlan};
+use super::plan::{AccessLog, AdminPlan, HttpPlan, ListenerPlan, LogPlan, Plan, Secrets, ServicePlan};
 use super::source::Sources;
 
 /// The policy of a pool that names none.
@@ -54,6 +54,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
                 _ => Some(access_format(file)),
             },
         },
+        secrets: Secrets::default(),
         admin: AdminPlan {
             bind: file.admin.bind.0.as_ref().and_then(|bind| bind.value.0),
             token_file: file

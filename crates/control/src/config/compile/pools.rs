@@ -6,9 +6,11 @@ use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::document::Located;
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings, QueueSettings};
+use plimsoll_core::sticky::{By, Cookie, Settings};
 
 use super::super::file::{
-    Backend, Compared, File, Latency, Limit, OnUnhealthy, Outlier, Pool, SuccessRate, UpstreamProtocol,
+    Backend, Compared, File, Latency, Limit, OnUnhealthy, Outlier, Pool, SameSite, Sticky, SuccessRate,
+    UpstreamProtocol,
 };
 use super::super::plan::{BackendPlan, OutlierPlan, PoolPlan};
 use super::super::source::Sources;
@@ -75,7 +77,33 @@ fn plan(name: &str, pool: &Pool, sources: &Sources) -> PoolPlan {
             .map(|window| window.0)
             .filter(|window| !window.is_zero()),
         zone_aware: pool.zone_aware,
+        sticky: pool.sticky.as_ref().and_then(|sticky| settings(&sticky.value)),
     }
+}
+
+/// What ties clients to backends.
+fn settings(sticky: &Sticky) -> Option<Settings> {
+    let cookie = |name: &str| Cookie {
+        name: name.to_owned(),
+        domain: sticky.domain.as_ref().map(|domain| domain.value.0.clone()),
+        path: sticky.path.as_ref().map_or("/".into(), |path| path.value.0.clone()),
+        secure: sticky.secure.as_ref().map(|secure| secure.value),
+        same_site: sticky
+            .same_site
+            .as_ref()
+            .map_or(SameSite::Lax, |own| own.value)
+            .attribute(),
+    };
+    let by = match (&sticky.cookie, &sticky.app_cookie, &sticky.header, &sticky.client_ip) {
+        (Some(name), ..) => By::Cookie(cookie(&name.value.0)),
+        (_, Some(name), ..) => By::AppCookie(name.value.0.clone()),
+        (_, _, Some(name), _) => By::Header(name.value.0.clone()),
+        (_, _, _, Some(_)) => By::ClientIp,
+        // `check` refused it.
+        (None, None, None, None) => return None,
+    };
+    let ttl = sticky.ttl.as_ref().map(|ttl| ttl.value.0);
+    Some(Settings { by, ttl })
 }
 
 fn backend_plan(backend: &Backend, pool: &Pool) -> BackendPlan {

@@ -14,6 +14,7 @@ mod outlier;
 mod pool;
 mod route;
 mod server;
+mod sticky;
 mod values;
 
 pub(super) use address::BackendAddress;
@@ -29,6 +30,7 @@ pub(super) use pool::{Backend, BackendEntry, OnUnhealthy, Pool, PoolTimeouts, Up
 pub(crate) use route::Part;
 pub(super) use route::{ACTIONS, Mirror, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
+pub(super) use sticky::{SameSite, Sticky};
 pub(super) use values::{Each, Item, Keyed, Many, Name, Named, Timeout, Tried};
 
 use plimsoll_core::document;

@@ -9,6 +9,7 @@ use super::address::BackendAddress;
 use super::health::Health;
 use super::limits::PoolLimits;
 use super::outlier::{Outlier, OutlierTable};
+use super::sticky::Sticky;
 use super::values::{Many, Name, Pause, Percent, Positive, Timeout, Within};
 
 /// The largest weight. Shares finer than a thousandth cannot be told from chance.
@@ -38,6 +39,8 @@ document! {
         pub(in super::super) slow_start: Option<Pause>,
         /// Whether what backends report of their own load is believed.
         pub(in super::super) orca: bool = false,
+        /// What ties a client to the backend that served it before.
+        pub(in super::super) sticky: Option<Located<Sticky>>,
         /// How much each backend may carry.
         pub(in super::super) limits: PoolLimits = PoolLimits::default(),
         /// How long each phase may take.
@@ -45,7 +48,7 @@ document! {
         /// Whether backends of the node's own zone are preferred, once there are two zones.
         pub(in super::super) zone_aware: bool = true,
     } later {
-        "discover", "drain_timeout", "fallback", "mode", "quarantine", "send_proxy_protocol", "source", "sticky", "tls"
+        "discover", "drain_timeout", "fallback", "mode", "quarantine", "send_proxy_protocol", "source", "tls"
     }
 }
 

@@ -29,9 +29,11 @@ document! {
         pub(in super::super) shed_after: Option<Timeout>,
         /// Networks whose forwarded headers are believed.
         pub(in super::super) trusted_proxies: Vec<Located<Network>>,
+        /// Files with secrets that sign sticky cookies: the first signs, all verify. The same on every node.
+        pub(in super::super) secret_files: Vec<Located<String>>,
         /// Whether our own replies say why in x-plimsoll-reason.
         pub(in super::super) expose_reason: bool = true,
-    } later { "user", "secret_files" }
+    } later { "user" }
 }
 
 document! {

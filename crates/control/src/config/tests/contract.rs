@@ -22,12 +22,10 @@ fn the_whole_contract_is_known_and_what_is_not_built_says_so() {
     assert!(other.is_empty(), "{other:#?}");
     for key in [
         "user",
-        "secret_files",
         "proxy_protocol",
         "http3",
         "tls",
         "sni",
-        "sticky",
         "fallback",
         "send_proxy_protocol",
         "source",

@@ -255,7 +255,7 @@ name = "a"
 policy = "least-conections"
 backends = ["10.0.0.1:80", "10.0.0.1:80"]
 health = { http = "healthz", interval = 2 }
-sticky = { cookie = "x" }
+mode = "primary"
 "#;
     let told = told(&toml(text));
     let places: Vec<&str> = told.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();

@@ -4,6 +4,7 @@ mod comparison;
 mod ejections;
 mod shares;
 mod states;
+mod sticky;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
