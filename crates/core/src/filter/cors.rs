@@ -13,7 +13,7 @@ use crate::route::{Fields, host};
 document! {
     /// Scripts of these origins may read the answers. Preflights are answered here.
     struct Settings {
-        /// Whose: "https://app.example.com", "https://*.example.com" for any labels before the suffix, { regex = "…" }
+        /// Whose: `https://app.example.com`, `https://*.example.com` for any labels before the suffix, { regex = "…" }
         /// over the whole origin, or "*" for everybody's.
         origins: Vec<Origin>,
         /// The methods that they may use: GET, HEAD and POST unless set; "*" for any.
