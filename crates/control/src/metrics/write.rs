@@ -220,6 +220,10 @@ pub(super) fn pools(out: &mut Exposition, control: &Control) {
     for ([pool], count) in waiting.iter() {
         out.sample(&[("pool", pool)], count);
     }
+    transitions(out, control);
+}
+
+fn transitions(out: &mut Exposition, control: &Control) {
     out.metric(
         "plimsoll_health_transitions_total",
         Kind::Counter,

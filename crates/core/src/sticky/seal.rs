@@ -78,8 +78,9 @@ impl Seal {
     }
 
     /// The tags of `backends`.
-    pub fn tags<'b>(&self, backends: impl Iterator<Item = &'b Backend> + Clone) -> Tags {
-        let of = |key| backends.clone().map(move |backend| (tag(key, backend), backend.id));
+    pub fn tags<'b>(&self, backends: impl Iterator<Item = &'b Backend>) -> Tags {
+        let backends: Vec<&Backend> = backends.collect();
+        let of = |key| backends.iter().map(move |backend| (tag(key, backend), backend.id));
         Tags(self.keys.iter().flat_map(of).collect())
     }
 

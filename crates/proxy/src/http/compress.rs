@@ -103,7 +103,7 @@ impl Coder {
     }
 
     /// The body is complete: what is left to come out.
-    pub(crate) fn finish(self: Box<Self>) -> io::Result<Vec<u8>> {
+    pub(crate) fn finish(self) -> io::Result<Vec<u8>> {
         match self.encoder {
             Encoder::Gzip(encoder) => encoder.finish(),
             Encoder::Brotli(encoder) => Ok(encoder.into_inner()),

@@ -271,20 +271,7 @@ fn decide(
         fields: head,
         edits: &progress.changes.request,
     };
-    if let Some(sticky) = pinned.snapshot.pools[pool].sticky() {
-        // Our cookie is the client's and ours, whatever filters let through to the backend.
-        let fields: &dyn Fields = if sticky.is_by_cookie() { head } else { &fields };
-        let tie = sticky.tie(
-            fields,
-            visitor.client,
-            (visitor.wall)(),
-            &mut client.worker.rng.borrow_mut(),
-        );
-        request.back = Some(Box::new(Back {
-            tie: Some(tie),
-            https: is_https(arrived, head, visitor),
-        }));
-    }
+    request.back = tied(arrived, (head, &fields), visitor, pool);
     if let Some(key) = pinned.snapshot.pools[pool].key() {
         let asked = plimsoll_core::route::RequestHead {
             fields: &fields,
@@ -293,6 +280,23 @@ fn decide(
         request.key = key.of_request(&asked, visitor.client, client.peer, local);
     }
     Ok(Routed::Pool(pool))
+}
+
+/// What ties a request to a backend of the pool at `pool`, when that keeps sessions.
+fn tied(
+    arrived: &Arrived<'_>,
+    (head, edited): (&RequestHead<'_>, &Edited<'_>),
+    visitor: Visitor<'_>,
+    pool: PoolIndex,
+) -> Option<Box<Back>> {
+    let sticky = arrived.pinned.snapshot.pools[pool].sticky()?;
+    // Our cookie is the client's and ours, whatever filters let through to the backend.
+    let fields: &dyn Fields = if sticky.is_by_cookie() { head } else { edited };
+    let mut rng = arrived.client.worker.rng.borrow_mut();
+    Some(Box::new(Back {
+        tie: Some(sticky.tie(fields, visitor.client, (visitor.wall)(), &mut rng)),
+        https: is_https(arrived, head, visitor),
+    }))
 }
 
 /// Whether the client's connection is secret, as far as is known.
