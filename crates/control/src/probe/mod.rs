@@ -186,10 +186,16 @@ pub(crate) async fn watch(control: Arc<Control>, target: Target) {
 }
 
 async fn check_once(control: &Control, target: &Target, probe: &dyn Probe) {
+    let began = Instant::now();
     let _turn = match target.check.kind {
         CheckKind::Exec(_) => exec::turn().await,
         _ => None,
     };
+    let waited = began.elapsed();
+    if waited > target.check.interval {
+        let (pool, most) = (&*target.pool, exec::PROGRAMS_MAX);
+        tracing::warn!(pool, address = %target.address, ?waited, most, "too many programs: a check had to wait for its turn");
+    }
     let deadline = Instant::now() + target.check.timeout;
     let result = match tokio::time::timeout_at(deadline, probe.probe(target.address, deadline)).await {
         Ok(result) => result,
