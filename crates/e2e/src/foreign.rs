@@ -76,7 +76,7 @@ impl Foreign {
             let root = directory.display();
             let servers = servers(port, directory);
             let text = format!(
-                "daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log;\n\
+                "daemon off; master_process off; pid {root}/nginx.pid; error_log {root}/error.log;\n\
                  events {{ worker_connections 1024; }}\n\
                  http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
                  fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
