@@ -9,6 +9,10 @@ pub const BLOCK: usize = 16 << 10;
 /// Size to which the buffer of a long body grows, in bytes. Larger ones gained nothing in measurements.
 pub const GROWN_MAX: usize = 256 << 10;
 
+/// Size of a block for bytes as TLS has them on the wire: one record of the largest size (RFC 8446 §5.2: 2^14 + 256
+/// bytes behind a header of 5; RFC 5246 §6.2.3 allows 2^14 + 2048 with ciphers that nobody speaks any more).
+pub(crate) const SEALED: usize = 17 << 10;
+
 /// Blocks of each size that a worker keeps for the next connection that needs one.
 const KEPT_MAX: usize = 256;
 const GROWN_KEPT_MAX: usize = 16;
@@ -21,6 +25,7 @@ const SCRATCH: usize = 1 << 10;
 pub struct Blocks {
     plain: RefCell<Vec<Vec<u8>>>,
     grown: RefCell<Vec<Vec<u8>>>,
+    sealed: RefCell<Vec<Vec<u8>>>,
     scratch: RefCell<Vec<Vec<u8>>>,
 }
 
@@ -55,6 +60,25 @@ impl Blocks {
             vector.clear();
             scratch.push(vector);
         }
+    }
+
+    /// A block of [`SEALED`] bytes; give it back with [`give_sealed`](Self::give_sealed).
+    pub(crate) fn take_sealed(&self) -> Vec<u8> {
+        self.sealed.borrow_mut().pop().unwrap_or_else(|| vec![0; SEALED])
+    }
+
+    /// Keeps a block for the next connection, unless it has grown.
+    pub(crate) fn give_sealed(&self, block: Vec<u8>) {
+        let mut sealed = self.sealed.borrow_mut();
+        if block.len() == SEALED && sealed.len() < KEPT_MAX {
+            sealed.push(block);
+        }
+    }
+
+    /// Whether there was a block to take away.
+    #[cfg(test)]
+    pub(crate) fn gives_sealed_back(&self) -> bool {
+        self.sealed.borrow_mut().pop().is_some()
     }
 
     fn take_grown(&self, size: usize) -> Vec<u8> {

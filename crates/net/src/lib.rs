@@ -8,6 +8,7 @@ mod listen;
 mod relay;
 mod socket;
 mod timer;
+pub mod tls;
 
 pub use buffer::{BLOCK, Blocks, Buffer, GROWN_MAX};
 pub use connect::{connect, is_shortage};

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
@@ -14,10 +14,12 @@ use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
 use crate::cut::Cut;
+use crate::tls::Tls;
 
-/// A connected TCP socket.
+/// A connected TCP socket, on which TLS may be spoken. What is read and written is the same with it and without it.
 pub struct Socket {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
+    pub(crate) tls: Option<Box<Tls>>,
     /// What may end it from outside.
     cut: Option<Rc<Cut>>,
 }
@@ -25,7 +27,11 @@ pub struct Socket {
 impl Socket {
     /// Wraps a connected stream.
     pub fn new(stream: TcpStream) -> Self {
-        Socket { stream, cut: None }
+        Socket {
+            stream,
+            tls: None,
+            cut: None,
+        }
     }
 
     /// Lets `cut` end it: from then on it reads as a connection that was reset.
@@ -46,11 +52,6 @@ impl Socket {
         self.cut.as_ref().is_some_and(|cut| cut.is_done())
     }
 
-    /// The stream, for a codec of its own.
-    pub fn into_stream(self) -> TcpStream {
-        self.stream
-    }
-
     /// The other end's address.
     ///
     /// # Errors
@@ -69,12 +70,18 @@ impl Socket {
 
     /// Ready, without a buffer, when there is something to read (or the end).
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_read_ready(cx)
+        match &self.tls {
+            None => self.stream.poll_read_ready(cx),
+            Some(tls) => tls.poll_readable(cx, &self.stream),
+        }
     }
 
     /// Ready once the other end has ended its side, with nothing before that which is still to be read. When there is,
     /// nobody can tell without reading it, and nobody is told.
     pub fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(tls) = &self.tls {
+            return tls.poll_ended(cx, &self.stream);
+        }
         let mut byte = [0];
         match ready!(self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte))) {
             Ok(1..) => Poll::Pending,
@@ -93,9 +100,14 @@ impl Socket {
         }
         let room = buffer.room();
         debug_assert!(!room.is_empty(), "a read into no room would look like the end");
-        let mut read = ReadBuf::new(room);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-        let count = read.filled().len();
+        let count = match &mut self.tls {
+            None => {
+                let mut read = ReadBuf::new(room);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+                read.filled().len()
+            }
+            Some(tls) => ready!(tls.poll_fill(cx, &mut self.stream, room))?,
+        };
         buffer.filled(count);
         Poll::Ready(Ok(count))
     }
@@ -108,6 +120,11 @@ impl Socket {
     pub fn try_fill(&mut self, buffer: &mut Buffer) -> io::Result<Option<usize>> {
         let room = buffer.room();
         let size = room.len();
+        if let Some(tls) = &mut self.tls {
+            let read = tls.try_fill(&self.stream, room)?;
+            buffer.filled(read.unwrap_or_default());
+            return Ok(read);
+        }
         match self.stream.try_read(room) {
             Ok(count) => {
                 buffer.filled(count);
@@ -132,9 +149,13 @@ impl Socket {
         poll_fn(|cx| self.poll_fill(cx, buffer)).await
     }
 
-    /// Writes some of `bytes`.
+    /// Writes some of `bytes`. Whoever was told to wait comes back with the same bytes, and maybe more behind them: of
+    /// what TLS has sealed nothing can be changed.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        match &mut self.tls {
+            None => Pin::new(&mut self.stream).poll_write(cx, bytes),
+            Some(tls) => tls.poll_write(cx, &mut self.stream, &[bytes]),
+        }
     }
 
     /// Writes some of `first`, and of `second` behind it, in one call.
@@ -145,7 +166,10 @@ impl Socket {
         if first.is_empty() {
             return self.poll_write(cx, second);
         }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
+        match &mut self.tls {
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
+            Some(tls) => tls.poll_write(cx, &mut self.stream, &[first, second]),
+        }
     }
 
     /// Writes all of `bytes`.
@@ -165,12 +189,18 @@ impl Socket {
 
     /// Says that nothing more will be written.
     pub fn shutdown_write(&mut self) {
+        if let Some(tls) = &self.tls {
+            tls.end(&self.stream);
+        }
         // When it fails the connection is gone already, which the next read tells.
         let _ = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
     }
 
     /// Makes the coming close an abort (RST), so that the other end does not take what it has for the whole.
     pub fn abort(&self) {
+        if let Some(tls) = &self.tls {
+            tls.abort();
+        }
         // When it fails the connection is gone already.
         let _ = SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
@@ -185,16 +215,107 @@ impl Socket {
     /// Whether a connection that should be silent still is, as far as the runtime has heard: false when the other
     /// end closed it or sent something unasked, which is then lost.
     pub fn is_silent(&self) -> bool {
-        !self.is_cut()
-            && matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        if self.is_cut() {
+            return false;
+        }
+        match &self.tls {
+            None => matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock),
+            Some(tls) => tls.is_silent(&self.stream),
+        }
     }
 
     /// Like [`is_silent`](Self::is_silent), but asks the kernel.
     pub fn is_silent_now(&self) -> bool {
+        if let Some(tls) = &self.tls {
+            return tls.is_silent_now(&self.stream);
+        }
         let mut byte = [std::mem::MaybeUninit::uninit()];
         match SockRef::from(&self.stream).peek(&mut byte) {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             Ok(_) => false,
         }
     }
+}
+
+/// A connection that ends is said to: otherwise a peer of TLS could not tell the whole from a part.
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(tls) = &self.tls {
+            tls.end(&self.stream);
+        }
+    }
+}
+
+/// For codecs that read and write by themselves.
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Socket { stream, tls, .. } = &mut *self;
+        match tls {
+            None => Pin::new(stream).poll_read(cx, into),
+            Some(tls) => {
+                let count = ready!(tls.poll_fill(cx, stream, into.initialize_unfilled()))?;
+                into.advance(count);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Socket::poll_write(&mut self, cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Socket { stream, tls, .. } = &mut *self;
+        match tls {
+            None => Pin::new(stream).poll_write_vectored(cx, parts),
+            Some(tls) => {
+                // As many as a codec of ours has at once; what is beyond them is written the next time.
+                let mut slices = [&[][..]; PARTS_MAX];
+                let count = parts.len().min(PARTS_MAX);
+                for (slice, part) in slices.iter_mut().zip(parts) {
+                    *slice = part;
+                }
+                tls.poll_write(cx, stream, &slices[..count])
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Socket { stream, tls, .. } = &mut *self;
+        match tls {
+            None => Poll::Ready(Ok(())),
+            Some(tls) => tls.poll_flush(cx, stream),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Socket { stream, tls, .. } = &mut *self;
+        if let Some(tls) = tls {
+            ready!(tls.poll_end(cx, stream))?;
+        }
+        Pin::new(stream).poll_shutdown(cx)
+    }
+}
+
+/// Parts of one vectored write that TLS seals together.
+const PARTS_MAX: usize = 64;
+
+pub(crate) fn poll_read(stream: &mut TcpStream, waker: &Waker, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut read = ReadBuf::new(into);
+    ready!(Pin::new(stream).poll_read(&mut Context::from_waker(waker), &mut read))?;
+    Poll::Ready(Ok(read.filled().len()))
+}
+
+pub(crate) fn poll_write(stream: &mut TcpStream, waker: &Waker, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    Pin::new(stream).poll_write(&mut Context::from_waker(waker), bytes)
 }

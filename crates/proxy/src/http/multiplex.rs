@@ -64,7 +64,7 @@ pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
     let local = socket.local().ok();
     let sight = Rc::new(Sight::default());
     let Some((greeting, times)) = http_service(&worker.pin(), &client).map(|service| {
-        let io = Watched::new(ahead, socket.into_stream(), worker.clone(), sight.clone());
+        let io = Watched::new(ahead, socket, worker.clone(), sight.clone());
         let times = Times {
             greeting: service.timeouts.request_header,
             idle: service.timeouts.idle,

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use plimsoll_http::h2::{Breach, Guard};
+use plimsoll_net::Socket;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Chain, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::worker::Worker;
 
@@ -30,7 +30,7 @@ pub(super) struct Sight {
 /// A connection that is watched.
 pub(super) struct Watched {
     /// What was read before it was known what it is, and then the stream.
-    inner: Chain<Cursor<Vec<u8>>, TcpStream>,
+    inner: Chain<Cursor<Vec<u8>>, Socket>,
     guard: Guard,
     worker: Rc<Worker>,
     sight: Rc<Sight>,
@@ -39,7 +39,7 @@ pub(super) struct Watched {
 
 impl Watched {
     /// Watches `stream`, whose first bytes are in `ahead`, and keeps `sight` up to date.
-    pub(super) fn new(ahead: Vec<u8>, stream: TcpStream, worker: Rc<Worker>, sight: Rc<Sight>) -> Self {
+    pub(super) fn new(ahead: Vec<u8>, stream: Socket, worker: Rc<Worker>, sight: Rc<Sight>) -> Self {
         Watched {
             inner: Cursor::new(ahead).chain(stream),
             guard: Guard::of_client(),
@@ -49,7 +49,7 @@ impl Watched {
         }
     }
 
-    fn stream(&mut self) -> Pin<&mut TcpStream> {
+    fn stream(&mut self) -> Pin<&mut Socket> {
         Pin::new(self.inner.get_mut().1)
     }
 }

@@ -52,8 +52,8 @@ const RULES: &[Rule] = &[
     Rule {
         name: NET,
         floors: &[],
-        outside: &["rustix", "socket2", "tokio"],
-        tests: &["tokio"],
+        outside: &["rustix", "rustls", "socket2", "thiserror", "tokio"],
+        tests: &["rcgen", "tokio"],
     },
     Rule {
         name: HTTP,

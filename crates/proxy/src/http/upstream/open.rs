@@ -117,7 +117,7 @@ async fn make(worker: &Rc<Worker>, address: SocketAddr, heard: &Rc<Heard>) -> Re
     let socket = plimsoll_net::connect(address)
         .await
         .map_err(|error| connect_reason(&error))?;
-    let wire = Wire::new(socket.into_stream(), worker.clone(), heard.clone());
+    let wire = Wire::new(socket, worker.clone(), heard.clone());
     let made = builder().handshake(wire).await;
     made.map(|(requests, connection)| (connection, requests))
         .map_err(|_| Reason::BackendReset)

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use plimsoll_http::h2::Guard;
+use plimsoll_net::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::worker::Worker;
 
@@ -23,7 +23,7 @@ pub(super) struct Heard {
 
 /// A connection that is watched. What there is too much of ends it, as an error of kind `InvalidData`.
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Socket,
     guard: Guard,
     worker: Rc<Worker>,
     heard: Rc<Heard>,
@@ -31,7 +31,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Watches `stream`, and keeps `heard` up to date.
-    pub(super) fn new(stream: TcpStream, worker: Rc<Worker>, heard: Rc<Heard>) -> Self {
+    pub(super) fn new(stream: Socket, worker: Rc<Worker>, heard: Rc<Heard>) -> Self {
         Wire {
             stream,
             guard: Guard::of_backend(),
@@ -40,7 +40,7 @@ impl Wire {
         }
     }
 
-    fn stream(&mut self) -> Pin<&mut TcpStream> {
+    fn stream(&mut self) -> Pin<&mut Socket> {
         Pin::new(&mut self.stream)
     }
 }
@@ -51,7 +51,7 @@ impl AsyncRead for Wire {
         ready!(self.stream().poll_read(cx, into))?;
         let now_ms = self.worker.now().millis();
         if let Err(breach) = self.guard.see(&into.filled()[before..], now_ms) {
-            tracing::warn!(backend = ?self.stream.peer_addr().ok(), %breach, "an HTTP/2 connection to a backend is ended");
+            tracing::warn!(backend = ?self.stream.peer().ok(), %breach, "an HTTP/2 connection to a backend is ended");
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, breach)));
         }
         self.heard.anything.set(true);

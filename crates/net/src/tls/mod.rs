@@ -1,0 +1,18 @@
+//! TLS on either side of a connection, by rustls, whose connections are driven by hand: bytes are opened and sealed in
+//! blocks that are taken when there are any and given back when there are none, so that an idle connection holds its
+//! keys and nothing else.
+
+mod handshake;
+mod records;
+mod session;
+mod socket;
+
+pub(crate) use socket::Tls;
+
+pub use handshake::{Agreed, HandshakeFault, Version};
+
+/// The most of a peer's words that are sealed as one record (RFC 8446 §5.1).
+pub(crate) const RECORD_MAX: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests;
