@@ -46,6 +46,12 @@ pub(crate) enum Command {
     Explain(commands::explain::Explain),
     /// Show how a running process and its pools stand
     Status(commands::status::Status),
+    /// Give a backend no new work, and tell when it can be stopped
+    Drain(commands::drain::Drain),
+    /// Let a drained backend take work again
+    Ready(commands::ready::Ready),
+    /// Give a backend another weight
+    Weight(commands::weight::Weight),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print the version
@@ -64,6 +70,9 @@ impl Command {
             Command::Check(check) => check.run(),
             Command::Explain(explain) => explain.run(),
             Command::Status(status) => status.run(),
+            Command::Drain(drain) => drain.run(),
+            Command::Ready(ready) => ready.run(),
+            Command::Weight(weight) => weight.run(),
             Command::Schema => commands::schema(),
             Command::Version => commands::version(),
             Command::Completions(completions) => completions.run(),

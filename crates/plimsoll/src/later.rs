@@ -9,16 +9,11 @@ enum Until {
     Nothing,
     /// This.
     Do(&'static str),
-    /// A change of a backend through the admin API, with this body.
-    Patch(&'static str),
 }
 
 /// The commands.
-const COMMANDS: [(&str, Until); 12] = [
+const COMMANDS: [(&str, Until); 9] = [
     ("reload", Until::Do("start a new process with the changed file")),
-    ("drain", Until::Patch("{\"state\": \"drain\"}")),
-    ("ready", Until::Patch("{\"state\": \"ready\"}")),
-    ("weight", Until::Patch("{\"weight\": 2}")),
     ("shift", Until::Nothing),
     ("top", Until::Do("plimsoll status")),
     ("upgrade", Until::Do("start a new process when this one has ended")),
@@ -55,10 +50,6 @@ pub(crate) fn told(error: &clap::Error, mut arguments: impl Iterator<Item = Stri
     Some(match until {
         Until::Nothing => format!("{what} is not built yet in Plimsoll {version}"),
         Until::Do(this) => format!("{what} is not built yet in Plimsoll {version}; until then: {this}"),
-        Until::Patch(body) => format!(
-            "{what} is not built yet in Plimsoll {version}; until then: curl -X PATCH -H 'content-type: \
-             application/json' -d '{body}' http://127.0.0.1:9900/api/v1/pools/POOL/backends/BACKEND"
-        ),
     })
 }
 

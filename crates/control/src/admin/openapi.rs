@@ -278,6 +278,7 @@ fn backend() -> Value {
         "since": time(),
         "ejected_until": { "type": ["string", "null"], "format": "date-time" },
         "drains_until": { "type": ["string", "null"], "format": "date-time" },
+        "drain_left_ms": { "type": ["integer", "null"], "minimum": 0 },
         "in_flight": count(),
         "load_line": count(),
         "utilization": or_null("number"),

@@ -113,6 +113,7 @@ fn backend_json(control: &Control, pool: &PoolStatus, status: &MemberStatus) -> 
     let utilisation = status.backend.report.utilisation(control.now());
     let utilisation = utilisation.map(|share| (f64::from(share) * 1e3).round() / 1e3);
     let drains = status.drains_until.map(|until| rfc3339(control.wall_time(until)));
+    let drain_left = status.drains_until.map(|until| until.since(control.now()));
     let sticky = pool.sticky.as_ref();
     let sessions = sticky.map_or(0, |sticky| sticky.count(&status.backend, control.now()));
     let until = status.ejected_until.map(|until| rfc3339(control.wall_time(until)));
@@ -136,6 +137,7 @@ fn backend_json(control: &Control, pool: &PoolStatus, status: &MemberStatus) -> 
         "latency_ms": latency,
         "sticky_sessions": sessions,
         "drains_until": drains,
+        "drain_left_ms": drain_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         "operator": operator_json(status.operator),
     })
 }

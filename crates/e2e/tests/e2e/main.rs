@@ -36,6 +36,7 @@ mod limits;
 mod mirror;
 mod on_unhealthy;
 mod operate;
+mod operator_commands;
 mod orca;
 mod outlier;
 mod overload;

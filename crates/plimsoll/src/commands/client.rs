@@ -41,7 +41,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// The process refused, or could not be reached.
-    fn refused(text: String) -> Self {
+    pub(crate) fn refused(text: String) -> Self {
         Failure {
             text,
             code: UNREACHABLE,
@@ -111,7 +111,18 @@ fn read_token(path: &Path) -> Result<String, Failure> {
 impl Client {
     /// The JSON that a GET of `path` answers.
     pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
-        let answer = self.exchange(path).map_err(|error| self.unreachable(&error))?;
+        self.call("GET", path, None)
+    }
+
+    /// The JSON that a PATCH of `path` with `change` answers.
+    pub(crate) fn patch(&self, path: &str, change: &Value) -> Result<Value, Failure> {
+        self.call("PATCH", path, Some(change))
+    }
+
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let answer = self
+            .exchange(method, path, body)
+            .map_err(|error| self.unreachable(&error))?;
         let (status, body) = split(&answer).ok_or_else(|| self.strange())?;
         let json: Option<Value> = serde_json::from_slice(body).ok();
         match (status, json) {
@@ -128,16 +139,27 @@ impl Client {
         }
     }
 
-    fn exchange(&self, path: &str) -> io::Result<Vec<u8>> {
+    fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         // By address: a name could be anybody's, and the API refuses to be called by one.
-        let mut head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n",
+            self.address
+        );
+        let body = body.map(Value::to_string);
+        if let Some(body) = &body {
+            head.push_str(&format!(
+                "content-type: application/json\r\ncontent-length: {}\r\n",
+                body.len()
+            ));
+        }
         if let Some(token) = &self.token {
             head.push_str(&format!("authorization: Bearer {token}\r\n"));
         }
         head.push_str("\r\n");
+        head.push_str(body.as_deref().unwrap_or_default());
         stream.write_all(head.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;

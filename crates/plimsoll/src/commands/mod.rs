@@ -1,13 +1,17 @@
 //! One file a command.
 
+pub(crate) mod aim;
 pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod drain;
 pub(crate) mod explain;
 pub(crate) mod proxy;
+pub(crate) mod ready;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod weight;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -15,6 +19,7 @@ use std::process::ExitCode;
 
 use plimsoll_control::config::{self, Loaded, Sources};
 use plimsoll_core::document::Fault;
+use serde_json::Value;
 
 use crate::cli::INPUT_WRONG;
 
@@ -49,6 +54,30 @@ pub(crate) fn tell(faults: &[Fault], sources: &Sources) {
     if !faults.is_empty() {
         let text = config::render::text(faults, sources, std::io::stderr().is_terminal());
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Ends a command that has asked a running process.
+pub(crate) fn answer(asked: Result<String, client::Failure>) -> anyhow::Result<ExitCode> {
+    match asked {
+        Ok(page) => {
+            show(&page)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failure) => {
+            crate::stderr::say(&failure);
+            Ok(ExitCode::from(failure.code))
+        }
+    }
+}
+
+/// A value of the admin API as people read it. What controls a terminal stays out: a cause may hold what a backend
+/// answered.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        other => other.to_string(),
     }
 }
 

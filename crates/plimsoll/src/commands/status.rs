@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::{Failure, Target};
+use super::text;
 
 /// Show how a running process and its pools stand.
 #[derive(Args)]
@@ -21,26 +22,17 @@ pub(crate) struct Status {
 impl Status {
     /// Exit code 0; 1 or 2 when the token file or the address is none; 3 when the process cannot be reached or refuses.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        match self.ask() {
-            Ok((status, pools)) if self.json => {
-                let both = json!({ "status": status, "pools": pools });
-                super::show(&format!("{}\n", serde_json::to_string_pretty(&both)?))?;
-                Ok(ExitCode::SUCCESS)
-            }
-            Ok((status, pools)) => {
-                super::show(&page(&status, &pools))?;
-                Ok(ExitCode::SUCCESS)
-            }
-            Err(failure) => {
-                crate::stderr::say(&failure);
-                Ok(ExitCode::from(failure.code))
-            }
-        }
+        super::answer(self.ask())
     }
 
-    fn ask(&self) -> Result<(Value, Value), Failure> {
+    fn ask(&self) -> Result<String, Failure> {
         let client = self.target.client()?;
-        Ok((client.get("/api/v1/status")?, client.get("/api/v1/pools")?))
+        let (status, pools) = (client.get("/api/v1/status")?, client.get("/api/v1/pools")?);
+        Ok(if self.json {
+            format!("{:#}\n", json!({ "status": status, "pools": pools }))
+        } else {
+            page(&status, &pools)
+        })
     }
 }
 
@@ -145,15 +137,6 @@ fn row(backend: &Value) -> [String; COLUMNS.len()] {
 
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// The value as people read it. What controls a terminal stays out: a cause may hold what a backend answered.
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
-        other => other.to_string(),
-    }
 }
 
 /// `1d 2h`, `3m 4s`: the two largest units.

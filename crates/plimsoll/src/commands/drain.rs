@@ -1,0 +1,137 @@
+//! `plimsoll drain`: no new work for a backend, and what it still has.
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::aim::{Aim, Manner, page};
+use super::client::{Client, Failure};
+use super::text;
+
+/// How often it is looked how much is left.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Give a backend no new work, and tell what it still has and when it can be stopped
+#[derive(Args)]
+pub(crate) struct Drain {
+    /// A backend, by its name or its address and port; or a pool, for all of its backends
+    #[arg(value_name = "POOL[/BACKEND]")]
+    aim: Aim,
+    /// How long its sticky sessions stay, like 60s; [server] drain_timeout unless given
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<String>,
+    /// Come back when it can be stopped
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    manner: Manner,
+}
+
+impl Drain {
+    /// Exit code 0: it drains, or with --wait can be stopped. 3 when the process refuses or cannot be reached, or
+    /// something is still under way at the deadline.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        super::answer(self.ask())
+    }
+
+    fn ask(&self) -> Result<String, Failure> {
+        let client = self.manner.target.client()?;
+        let mut change = json!({ "state": "drain" });
+        if let Some(timeout) = &self.timeout {
+            change["timeout"] = timeout.as_str().into();
+        }
+        let changed = self.aim.change(&client, &change)?;
+        let left = if self.wait {
+            self.wait(&client, changed)?
+        } else {
+            changed
+        };
+        Ok(page(&self.aim, &left, self.manner.json, left_of))
+    }
+
+    /// Looks again and again until all can be stopped; what changes meanwhile is told on standard error.
+    fn wait(&self, client: &Client, changed: Vec<Value>) -> Result<Vec<Value>, Failure> {
+        let mut told = String::new();
+        let mut left = changed;
+        loop {
+            if left.iter().all(|backend| stands(backend) == Stands::Done) {
+                return Ok(left);
+            }
+            if let Some(busy) = left.iter().find(|backend| stands(backend) == Stands::Overdue) {
+                return Err(Failure::refused(format!(
+                    "{}/{} still has {} under way at its deadline; nothing was cut: wait on with --wait and a longer \
+                     --timeout, or stop it all the same",
+                    self.aim.pool,
+                    text(&busy["name"]),
+                    text(&busy["in_flight"]),
+                )));
+            }
+            let news = page(&self.aim, &left, false, left_of);
+            if news != told {
+                crate::stderr::say(news.trim_end());
+                told = news;
+            }
+            thread::sleep(LOOK);
+            left = self.aim.look(client, &left)?;
+        }
+    }
+}
+
+/// How a draining backend stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    /// It has nothing that would be lost.
+    Done,
+    /// It has.
+    Busy,
+    /// It has, and its time is up.
+    Overdue,
+}
+
+/// How `backend` stands. One that somebody made ready again is busy for as long as it has work.
+fn stands(backend: &Value) -> Stands {
+    let is_past = backend["drain_left_ms"] == 0;
+    let has = |what: &str| backend[what].as_u64().unwrap_or_default() > 0;
+    match (has("in_flight"), has("sticky_sessions"), is_past) {
+        (true, _, true) => Stands::Overdue,
+        // From the deadline on sessions move to other backends.
+        (false, _, true) | (false, false, false) => Stands::Done,
+        (true, _, false) | (false, true, false) => Stands::Busy,
+    }
+}
+
+/// What is left of a draining backend.
+fn left_of(backend: &Value) -> String {
+    let count = |what: &str| backend[what].as_u64().unwrap_or_default();
+    let (flight, sessions) = (count("in_flight"), count("sticky_sessions"));
+    let state = text(&backend["state"]);
+    if flight == 0 && sessions == 0 {
+        return format!("{state}, nothing is left; it can be stopped");
+    }
+    let until = text(&backend["drains_until"]);
+    format!("{state} until {until}; left: {flight} in flight, {sessions} sticky sessions")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_can_be_stopped_when_nothing_would_be_lost() {
+        for (in_flight, sessions, left, expected) in [
+            (0, 0, json!(5), Stands::Done),
+            (1, 0, json!(5), Stands::Busy),
+            (0, 1, json!(5), Stands::Busy),
+            (0, 1, json!(0), Stands::Done),
+            (1, 0, json!(0), Stands::Overdue),
+            (0, 0, json!(0), Stands::Done),
+            (1, 0, json!(null), Stands::Busy),
+        ] {
+            let backend = json!({ "in_flight": in_flight, "sticky_sessions": sessions, "drain_left_ms": left });
+            assert_eq!(stands(&backend), expected, "{backend}");
+        }
+    }
+}
