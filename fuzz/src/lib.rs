@@ -2,6 +2,7 @@
 
 pub mod chunks;
 pub mod head;
+pub mod hello;
 
 /// Where bytes that arrive in pieces are cut: how many have arrived, each time that some more do. It ends with all of
 /// them, and never begins with none.
