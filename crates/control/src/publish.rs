@@ -10,8 +10,8 @@ use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::membership::{Event, Transition};
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::rng::Rng;
-use plimsoll_core::route::RouteTable;
-use plimsoll_core::snapshot::{Action, HttpService, Listener, Route, Service, Snapshot};
+use plimsoll_core::route::{ConnectionTable, RouteTable};
+use plimsoll_core::snapshot::{Action, HttpService, Listener, PassthroughService, Route, Service, Snapshot};
 use plimsoll_core::split::Share;
 use plimsoll_core::sticky::Seal;
 use plimsoll_core::time::Now;
@@ -434,6 +434,15 @@ impl State {
     fn listener(&mut self, plan: &ListenerPlan, routes: &[Arc<Route>]) -> Listener {
         let service = match &plan.service {
             ServicePlan::Tcp(service) => Service::Tcp(service.clone()),
+            ServicePlan::Passthrough(passed) => {
+                let rules = passed.rules.iter();
+                let rules = rules.map(|(rule, at)| (rule.clone(), routes[*at].clone()));
+                Service::Passthrough(PassthroughService {
+                    routes: ConnectionTable::build(rules.collect()),
+                    hello_timeout: passed.hello_timeout,
+                    idle_timeout: passed.idle_timeout,
+                })
+            }
             ServicePlan::Http(http) => Service::Http(HttpService {
                 filters: self.filters.chain(&format!("listener:{}", plan.name), &http.filters),
                 routes: RouteTable::build(

@@ -1,6 +1,7 @@
 //! Networks in CIDR notation, and the question whether an address is in one of them.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::document::{Decode, Faults, Json, Node, expect_text};
 
@@ -37,6 +38,16 @@ impl Network {
         widened(address) & self.mask == self.base
     }
 
+    /// Whether all of `other` is in it.
+    pub fn covers(&self, other: &Network) -> bool {
+        self.mask & other.mask == self.mask && other.base & self.mask == self.base
+    }
+
+    /// The length of its prefix, as that of an IPv6 network.
+    pub fn prefix(&self) -> u32 {
+        self.mask.count_ones()
+    }
+
     /// The first and the last address, as IPv6 ones.
     fn range(&self) -> (u128, u128) {
         (self.base, self.base | !self.mask)
@@ -50,6 +61,17 @@ impl Network {
                 let address: IpAddr = text.parse().ok()?;
                 Network::new(address, if address.is_ipv4() { 32 } else { 128 })
             }
+        }
+    }
+}
+
+/// As users write it.
+impl fmt::Display for Network {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = Ipv6Addr::from_bits(self.base);
+        match (address.to_ipv4_mapped(), self.prefix()) {
+            (Some(v4), prefix @ 96..) => write!(out, "{v4}/{}", prefix - 96),
+            (_, prefix) => write!(out, "{address}/{prefix}"),
         }
     }
 }
@@ -146,6 +168,18 @@ mod tests {
         assert_eq!(set(&["10.0.0.0/9", "10.128.0.0/9", "10.1.2.3"]), set(&["10.0.0.0/8"]));
         assert_eq!(set(&["::/0", "ffff::/16"]).0, [(0, u128::MAX)]);
         assert!(!set(&[]).contains("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_network_is_shown_as_it_is_written_and_covers_what_is_within() {
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "192.0.2.1/32", "2001:db8::/32", "::/0"] {
+            assert_eq!(Network::parse(text).unwrap().to_string(), text);
+        }
+        let covers = |wide: &str, narrow: &str| Network::parse(wide).unwrap().covers(&Network::parse(narrow).unwrap());
+        assert!(
+            covers("10.0.0.0/8", "10.1.0.0/16") && covers("10.0.0.0/8", "10.0.0.0/8") && covers("::/0", "10.0.0.1")
+        );
+        assert!(!covers("10.1.0.0/16", "10.0.0.0/8") && !covers("10.0.0.0/8", "11.0.0.0/16"));
     }
 
     #[test]

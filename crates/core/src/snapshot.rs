@@ -12,7 +12,7 @@ use crate::priority::Priority;
 use crate::reply::{Redirect, Respond};
 use crate::retry::RetryPolicy;
 use crate::rng::Rng;
-use crate::route::{Asked, Fields, RouteTable};
+use crate::route::{Asked, ConnectionTable, Fields, RouteTable};
 use crate::split::Split;
 
 /// One generation of the configuration, compiled: names are numbers, defaults are filled in, limits are checked.
@@ -118,6 +118,8 @@ pub enum Service {
     Http(HttpService),
     /// Bytes.
     Tcp(TcpService),
+    /// TLS that is not ended here: bytes, which go where their ClientHello says.
+    Passthrough(PassthroughService),
 }
 
 /// HTTP on a listener.
@@ -202,7 +204,17 @@ pub struct TcpService {
     pub idle_timeout: Duration,
 }
 
-/// What is done with the requests that match.
+/// TLS passed through on a listener.
+pub struct PassthroughService {
+    /// Which route a connection takes.
+    pub routes: ConnectionTable,
+    /// From the connection's start to the end of the ClientHello.
+    pub hello_timeout: Duration,
+    /// How long a connection may be silent in both directions.
+    pub idle_timeout: Duration,
+}
+
+/// What is done with the requests, or connections, that match.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Its number.

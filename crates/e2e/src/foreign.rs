@@ -96,10 +96,19 @@ impl Foreign {
     /// HAProxy with HTTP/2 by prior knowledge, which does what `lines` say in its frontend.
     #[track_caller]
     pub fn haproxy(lines: &str) -> Foreign {
+        Foreign::haproxy_of(&[], |port, _| {
+            format!("frontend all\n bind 127.0.0.1:{port} proto h2\n{lines}\n")
+        })
+    }
+
+    /// HAProxy with the sections that `sections` makes of the port and of the directory of its files.
+    #[track_caller]
+    pub fn haproxy_of(files: &[(&str, &[u8])], sections: impl FnOnce(u16, &Path) -> String) -> Foreign {
         Foreign::start(|port, directory| {
+            write_all(directory, files);
+            let sections = sections(port, directory);
             let text = format!(
-                "defaults\n mode http\n timeout client 30s\n timeout connect 5s\n timeout server 30s\n\
-                 frontend all\n bind 127.0.0.1:{port} proto h2\n{lines}\n"
+                "defaults\n mode http\n timeout client 30s\n timeout connect 5s\n timeout server 30s\n{sections}"
             );
             write_all(directory, &[("haproxy.cfg", text.as_bytes())]);
             let mut command = server("haproxy");

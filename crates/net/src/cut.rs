@@ -65,7 +65,8 @@ mod tests {
         let relayed = tokio::task::spawn_local(async move {
             let mut backend = backend.cut_by(Some(link));
             let (idle, moved) = (std::time::Duration::MAX, (&Cell::new(0), &Cell::new(0)));
-            relay(&mut client, &mut backend, &blocks, &timer, idle, moved).await
+            let pending = (blocks.buffer(), blocks.buffer());
+            relay(&mut client, &mut backend, pending, &timer, idle, moved).await
         });
         tokio::task::yield_now().await;
         assert!(!relayed.is_finished());

@@ -3,11 +3,10 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::buffer::{Blocks, Buffer, GROWN_MAX};
+use crate::buffer::{Buffer, GROWN_MAX};
 use crate::socket::Socket;
 use crate::timer::Timer;
 
@@ -130,23 +129,23 @@ impl Flow<'_> {
 }
 
 /// Relays between `first` and `second` until both have ended, one fails, `second` is cut, or nothing moves for `idle`.
-/// `moved` counts the bytes from first to second and back while they move.
+/// Bytes that are `pending` already go first. `moved` counts the bytes from first to second and back while they move.
 pub async fn relay(
     first: &mut impl End,
     second: &mut impl Cuttable,
-    blocks: &Rc<Blocks>,
+    pending: (Buffer, Buffer),
     timer: &Timer,
     idle: Duration,
     moved: (&Cell<u64>, &Cell<u64>),
 ) -> Relayed {
     let mut forth = Flow {
-        pending: blocks.buffer(),
+        pending: pending.0,
         ended: false,
         shut: false,
         moved: moved.0,
     };
     let mut back = Flow {
-        pending: blocks.buffer(),
+        pending: pending.1,
         ended: false,
         shut: false,
         moved: moved.1,

@@ -175,6 +175,7 @@ fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize
         let protocol = match service {
             ServicePlan::Http(_) => "http",
             ServicePlan::Tcp(_) => "tcp",
+            ServicePlan::Passthrough(_) => "tls",
         };
         for wanted in bind {
             let address = plane.local_address(*wanted).unwrap_or(*wanted);

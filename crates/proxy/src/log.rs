@@ -278,17 +278,38 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
     line_of(&value)
 }
 
+/// What the access log keeps of a layer 4 connection.
+pub(crate) struct ConnectionLog {
+    pub(crate) protocol: &'static str,
+    /// The position of its route.
+    pub(crate) route: Option<usize>,
+    /// The name that its client asks for.
+    pub(crate) sni: Option<String>,
+}
+
+impl Default for ConnectionLog {
+    fn default() -> Self {
+        ConnectionLog {
+            protocol: "TCP",
+            route: None,
+            sni: None,
+        }
+    }
+}
+
 /// The line of a layer 4 connection.
-pub(crate) fn connection_line(client: &Client, pinned: &Pinned, finished: &Finished) -> Vec<u8> {
+pub(crate) fn connection_line(client: &Client, pinned: &Pinned, log: &ConnectionLog, finished: &Finished) -> Vec<u8> {
+    let route = log.route.and_then(|at| pinned.snapshot.routes.get(at));
     let pool = finished
         .pool
         .and_then(|id| pinned.snapshot.pools.iter().find(|pool| pool.id == id));
     let value = json!({
         "time": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         "listener": pinned.listener(client.listener).map(|listener| &*listener.name),
-        "protocol": "TCP",
+        "protocol": log.protocol,
         "client": client.peer.ip().to_canonical().to_string(),
         "reason": finished.reason.map(Reason::word),
+        "route": route.map(|route| &*route.name),
         "pool": pool.map(|pool| &*pool.name),
         "backend": finished.attempts.last().map(|attempt| &*attempt.backend),
         "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
@@ -298,6 +319,7 @@ pub(crate) fn connection_line(client: &Client, pinned: &Pinned, finished: &Finis
         "queue_ms": millis(finished.queued.unwrap_or_default()),
         "connect_ms": finished.connect.map(millis),
         "closed_by": finished.closed_by(),
+        "tls": log.sni.as_ref().map(|sni| json!({ "version": Value::Null, "sni": sni })),
     });
     line_of(&value)
 }

@@ -286,7 +286,7 @@ impl Worker {
             Service::Http(_) => {
                 tokio::task::spawn_local(http::accept::serve(connection));
             }
-            Service::Tcp(_) => {
+            Service::Tcp(_) | Service::Passthrough(_) => {
                 tokio::task::spawn_local(tcp::accept::serve(connection));
             }
         }

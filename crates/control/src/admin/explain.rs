@@ -10,7 +10,7 @@ use super::problem::Problem;
 use crate::explain::{Question, Unanswerable, Url};
 
 /// What may be asked with.
-const PARAMETERS: [&str; 5] = ["url", "method", "client", "header", "listener"];
+const PARAMETERS: [&str; 6] = ["url", "method", "client", "header", "alpn", "listener"];
 
 /// `GET /api/v1/explain`: nothing is sent, and nothing is counted.
 pub(super) async fn explain(
@@ -38,6 +38,7 @@ fn question(parameters: &[(String, String)]) -> Result<Question, Problem> {
         method: Question::method(one("method")?.unwrap_or("GET"))?,
         headers: headers.collect::<Result<_, _>>()?,
         client: one("client")?.map(Question::client).transpose()?,
+        alpn: all("alpn").map(|(_, name)| name.clone()).collect(),
         listener: one("listener")?.map(str::to_owned),
         seed: 0,
     })

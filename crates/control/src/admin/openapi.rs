@@ -78,13 +78,19 @@ fn explain() -> Value {
     call["get"]["responses"]["400"] = refusal("The question cannot be understood.");
     call["get"]["responses"]["404"] = refusal("No listener takes such a request.");
     let query = |name: &str, required: bool, description: &str, schema: Value| json!({ "name": name, "in": "query", "required": required, "description": description, "schema": schema });
-    let url = json!({ "type": "string", "format": "uri", "pattern": "^(https?|tcp)://[a-z0-9]" });
+    let url = json!({ "type": "string", "format": "uri", "pattern": "^(https?|tcp|tls)://[a-z0-9]" });
     let method = json!({ "type": "string", "pattern": "^[A-Za-z]+$" });
     let client = json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] });
     let header = json!({ "type": "string", "pattern": "^[A-Za-z0-9-]+: ?[ -~]*$" });
     let headers = json!({ "type": "array", "items": header });
+    let texts = json!({ "type": "array", "items": text() });
     call["get"]["parameters"] = json!([
-        query("url", true, "http://HOST[:PORT]/PATH, or tcp://HOST:PORT.", url),
+        query(
+            "url",
+            true,
+            "http://HOST[:PORT]/PATH, https:// or tls:// to listeners that pass TLS through, or tcp://HOST:PORT.",
+            url
+        ),
         query("method", false, "GET unless given.", method),
         query("client", false, "The client's address; this host unless given.", client),
         query(
@@ -92,6 +98,12 @@ fn explain() -> Value {
             false,
             "A header field, `name: value`; once for each.",
             headers
+        ),
+        query(
+            "alpn",
+            false,
+            "A protocol that is offered within TLS; once for each.",
+            texts
         ),
         query(
             "listener",
@@ -303,17 +315,19 @@ fn backend() -> Value {
 
 fn route() -> Value {
     let texts = json!({ "type": "array", "items": text() });
+    let of_requests = object(&json!({
+        "host": text(),
+        "path": text(),
+        "methods": texts,
+        "headers": texts,
+        "query": texts,
+        "cookies": texts,
+    }));
+    let of_connections = object(&json!({ "sni": text(), "alpn": texts, "client": or_null("string") }));
     object(&json!({
         "name": text(),
         "listeners": texts,
-        "match": { "type": "array", "items": object(&json!({
-            "host": text(),
-            "path": text(),
-            "methods": texts,
-            "headers": texts,
-            "query": texts,
-            "cookies": texts,
-        })) },
+        "match": { "type": "array", "items": { "anyOf": [of_requests, of_connections] } },
         "pool": or_null("string"),
         "split": { "type": ["array", "null"], "items": object(&json!({ "pool": text(), "weight": count() })) },
         "redirect": or_null("object"),

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use plimsoll_core::route::{Rule, ValueMatch};
+use plimsoll_core::route::{ConnectionRule, Rule, ValueMatch};
 use plimsoll_core::snapshot::Action;
 use plimsoll_core::split::Share;
 use serde_json::{Value, json};
@@ -58,14 +58,19 @@ fn routes_json(plan: &Plan) -> Value {
     let mut listeners: Vec<Vec<&str>> = vec![Vec::new(); plan.routes.len()];
     let mut rules: Vec<Vec<Value>> = vec![Vec::new(); plan.routes.len()];
     for listener in &plan.listeners {
-        let ServicePlan::Http(http) = &listener.service else {
-            continue;
+        let matches: Vec<(RouteIndex, Value)> = match &listener.service {
+            ServicePlan::Http(http) => http.rules.iter().map(|(rule, at)| (*at, rule_json(rule))).collect(),
+            ServicePlan::Passthrough(passed) => {
+                let rules = passed.rules.iter();
+                rules.map(|(rule, at)| (*at, connection_rule_json(rule))).collect()
+            }
+            ServicePlan::Tcp(_) => continue,
         };
-        for (rule, route) in &http.rules {
-            note(*route, &listener.name, &mut listeners);
+        for (route, rule) in matches {
+            note(route, &listener.name, &mut listeners);
             // A route has the same rules on each of its listeners.
-            if listeners[*route].len() == 1 {
-                rules[*route].push(rule_json(rule));
+            if listeners[route].len() == 1 {
+                rules[route].push(rule);
             }
         }
     }
@@ -114,6 +119,14 @@ fn route_json(plan: &Plan, route: &RoutePlan, listeners: &[&str], rules: &[Value
         "respond": respond,
         "timeout_ms": route.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         "retry_attempts": route.retry.attempts,
+    })
+}
+
+fn connection_rule_json(rule: &ConnectionRule) -> Value {
+    json!({
+        "sni": rule.sni.to_string(),
+        "alpn": rule.alpn,
+        "client": rule.client.map(|network| network.to_string()),
     })
 }
 

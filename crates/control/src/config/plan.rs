@@ -15,7 +15,7 @@ use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings};
 use plimsoll_core::priority::Priority;
 use plimsoll_core::retry::RetryPolicy;
-use plimsoll_core::route::Rule;
+use plimsoll_core::route::{ConnectionRule, Rule};
 use plimsoll_core::snapshot::{
     AccessFormat, Action, HttpLimits, HttpTimeouts, Mirror, NodeSettings, PoolIndex, TcpService,
 };
@@ -117,6 +117,8 @@ pub enum ServicePlan {
     Http(HttpPlan),
     /// Bytes.
     Tcp(TcpService),
+    /// TLS that is not ended here.
+    Passthrough(PassthroughPlan),
 }
 
 /// HTTP on a listener.
@@ -138,6 +140,17 @@ pub struct HttpPlan {
     pub limits: HttpLimits,
     /// Whether `%2F` and `%5C` may stand in a path.
     pub allow_encoded_slash: bool,
+}
+
+/// TLS passed through on a listener.
+#[derive(Clone, Debug)]
+pub struct PassthroughPlan {
+    /// What matches, in the order of the file: `ConnectionTable::build` takes them, each with its route.
+    pub rules: Vec<(ConnectionRule, RouteIndex)>,
+    /// From the connection's start to the end of the ClientHello.
+    pub hello_timeout: Duration,
+    /// How long a connection may be silent in both directions.
+    pub idle_timeout: Duration,
 }
 
 /// A route.

@@ -7,7 +7,7 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Pool;
 use plimsoll_core::retry::{RetryPolicy, is_idempotent};
 use plimsoll_core::route::Asked;
-use plimsoll_core::snapshot::{HttpService, Route, TcpService};
+use plimsoll_core::snapshot::{HttpService, PassthroughService, Route};
 use plimsoll_http::h1::{RequestHead, RequestOut, write_request_head};
 
 use super::question::redacted_query;
@@ -112,9 +112,15 @@ pub(super) fn queue(pool: &Pool) -> String {
 }
 
 /// How long each phase of a connection may take.
-pub(super) fn tcp_timeouts(service: &TcpService, pool: &Pool) -> String {
+pub(super) fn tcp_timeouts(idle: Duration, pool: &Pool) -> String {
     let connect = words(pool.settings.connect_timeout);
-    format!("connect {connect}, idle {}", words(service.idle_timeout))
+    format!("connect {connect}, idle {}", words(idle))
+}
+
+/// The same, of one whose ClientHello is read.
+pub(super) fn passed_timeouts(service: &PassthroughService, pool: &Pool) -> String {
+    let hello = words(service.hello_timeout);
+    format!("ClientHello {hello}, {}", tcp_timeouts(service.idle_timeout, pool))
 }
 
 /// What is retried, and how often.

@@ -14,6 +14,8 @@ use super::question::{Question, Scheme, Unanswerable, Url};
 struct Fit {
     /// Another port than the scheme's, of a URL that names none.
     other_port: bool,
+    /// No TLS, of a URL that wants it.
+    without_tls: bool,
     /// An address that the URL does not name.
     other_address: bool,
     /// Every address rather than the URL's very one.
@@ -43,7 +45,7 @@ pub(super) fn choose<'s>(
         }
         None => fitting(listeners, url, decision)?,
     };
-    if url.scheme == Scheme::Https {
+    if url.scheme == Scheme::Https && matches!(taken.service, Service::Http(_)) {
         let why = "speaks no TLS; explained as if it came from a proxy in front that ends TLS";
         step(decision, taken, Verdict::Passed, why.into());
     }
@@ -111,12 +113,12 @@ fn fit(listener: &Listener, url: &Url) -> Result<Fit, String> {
     // A port 0 is chosen when it is bound.
     let on_port = |bind: &SocketAddr| wanted.is_none_or(|port| bind.port() == port || bind.port() == 0);
     let other_port = !listener.bind.iter().any(on_port);
-    let is_http = matches!(listener.service, Service::Http(_));
-    if other_port && (url.port.is_some() || !is_http) {
+    let is_tcp = matches!(listener.service, Service::Tcp(_));
+    if other_port && (url.port.is_some() || is_tcp) {
         let port = wanted.map_or_else(String::new, |port| format!(" {port}"));
         return Err(format!("is not at port{port}"));
     }
-    if url.scheme != Scheme::Tcp && !is_http && url.port.is_none() {
+    if url.scheme != Scheme::Tcp && is_tcp && url.port.is_none() {
         return Err("speaks tcp, and the URL names no port".into());
     }
     let address = match &*url.host {
@@ -134,6 +136,7 @@ fn fit(listener: &Listener, url: &Url) -> Result<Fit, String> {
     let covered = address.is_none_or(|address| binds().any(|ip| covers(ip, address)));
     Ok(Fit {
         other_port,
+        without_tls: url.scheme == Scheme::Https && !matches!(listener.service, Service::Passthrough(_)),
         other_address: !covered,
         any_address: !exact,
     })
@@ -145,11 +148,15 @@ fn covers(bind: IpAddr, address: IpAddr) -> bool {
 }
 
 fn speaks(listener: &Listener, url: &Url) -> Result<(), String> {
+    let other = |says: &str, scheme: &str| {
+        let host = if url.authority.starts_with(':') { "HOST" } else { "" };
+        Err(format!("{says}; write {scheme}://{host}{}", url.authority))
+    };
     match (&listener.service, url.scheme) {
-        (Service::Http(_), Scheme::Tcp) => Err(format!(
-            "speaks http; write http://{}",
-            if url.authority.starts_with(':') { "HOST" } else { "" }.to_owned() + &url.authority
-        )),
+        (Service::Http(_), Scheme::Tcp) => other("speaks http", "http"),
+        (Service::Http(_), Scheme::Tls) => other("speaks http", "https"),
+        (Service::Passthrough(_), Scheme::Http) => other("passes TLS through", "https"),
+        (Service::Passthrough(_), Scheme::Tcp) => other("passes TLS through", "tls"),
         _ => Ok(()),
     }
 }
@@ -158,6 +165,7 @@ fn describe(listener: &Listener) -> String {
     let protocol = match listener.service {
         Service::Http(_) => "http",
         Service::Tcp(_) => "tcp",
+        Service::Passthrough(_) => "tls, passed through,",
     };
     let binds: Vec<String> = listener.bind.iter().map(ToString::to_string).collect();
     let each = listener.max_connections_per_client;

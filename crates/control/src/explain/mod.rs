@@ -3,6 +3,7 @@
 //! It asks the functions that serve (`parse_request`, `RouteTable::find`, `Membership::view`, `Pool::acquire`), each
 //! with a record to fill; nothing is decided here. No value of an `Authorization`, a `Cookie` or a query is shown.
 
+mod connection;
 mod forward;
 mod listener;
 mod question;
@@ -19,7 +20,7 @@ use plimsoll_core::decision::{Decision, Stage, Verdict};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::{AcquireCx, Pool, Refusal};
 use plimsoll_core::rng::Rng;
-use plimsoll_core::snapshot::{Service, Snapshot, TcpService};
+use plimsoll_core::snapshot::{Service, Snapshot};
 use plimsoll_core::sticky::Tie;
 use plimsoll_core::time::Now;
 
@@ -76,25 +77,10 @@ impl<'e> Explanation<'e> {
         let listener = listener::choose(&snapshot, self.question, &mut self.decision)?;
         match &listener.service {
             Service::Http(service) => self.request(listener, service),
-            Service::Tcp(service) => {
-                let local = listener.bind.first().copied();
-                self.connection(service, local);
-            }
+            Service::Tcp(service) => self.connection(listener, service),
+            Service::Passthrough(service) => self.passed(listener, service),
         }
         Ok(self.decision)
-    }
-
-    /// What becomes of a layer 4 connection.
-    fn connection(&mut self, service: &TcpService, local: Option<std::net::SocketAddr>) {
-        let snapshot = self.snapshot.clone();
-        let pool = &snapshot.pools[service.pool];
-        self.tell_client(self.question.peer().ip());
-        let peer = self.question.peer();
-        let key = pool.key().map(|key| (key, key.of_connection(peer, || local)));
-        let tie = pool.sticky().map(|sticky| sticky.tie_of_connection(peer.ip()));
-        if self.pick(pool, key, tie.as_ref()) {
-            self.action("timeouts", Verdict::Taken, forward::tcp_timeouts(service, pool));
-        }
     }
 
     /// Members, tiers and the pick of `pool`; whether there is a backend.

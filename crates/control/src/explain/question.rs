@@ -17,6 +17,8 @@ pub struct Question {
     pub headers: Vec<(String, String)>,
     /// Who connects to us; this host when `None`.
     pub client: Option<SocketAddr>,
+    /// The protocols that it offers within TLS; those of its URL's scheme when there are none.
+    pub alpn: Vec<String>,
     /// The listener that it comes in by; found by the URL when `None`.
     pub listener: Option<String>,
     /// What the random part of the pick follows from.
@@ -67,6 +69,8 @@ pub enum Scheme {
     Https,
     /// Bytes.
     Tcp,
+    /// Bytes within TLS.
+    Tls,
 }
 
 impl Scheme {
@@ -74,7 +78,7 @@ impl Scheme {
     pub(super) fn default_port(self) -> Option<u16> {
         match self {
             Scheme::Http => Some(80),
-            Scheme::Https => Some(443),
+            Scheme::Https | Scheme::Tls => Some(443),
             Scheme::Tcp => None,
         }
     }
@@ -84,6 +88,7 @@ impl Scheme {
             Scheme::Http => "http",
             Scheme::Https => "https",
             Scheme::Tcp => "tcp",
+            Scheme::Tls => "tls",
         }
     }
 }
@@ -161,9 +166,10 @@ impl Url {
                 "http" => (Scheme::Http, rest),
                 "https" => (Scheme::Https, rest),
                 "tcp" => (Scheme::Tcp, rest),
+                "tls" => (Scheme::Tls, rest),
                 other => {
                     return Err(fault(format!(
-                        "the scheme \"{other}\" is not served; write http://, https:// or tcp://"
+                        "the scheme \"{other}\" is not served; write http://, https://, tls:// or tcp://"
                     )));
                 }
             },

@@ -83,7 +83,7 @@ impl Explanation<'_> {
             (Decided::Answer(reply), Some(route)) => self.answered(route, &reply),
             (Decided::Forward(pool), Some(route)) => {
                 if let Action::Split(split) = &route.action {
-                    self.shares(split, pool);
+                    self.shares(split, pool, "requests");
                 }
                 self.send((listener, service), route, pool, (head, asked, &progress.changes));
             }
@@ -119,7 +119,7 @@ impl Explanation<'_> {
     }
 
     /// Tells each part of a split, and which one was drawn.
-    fn shares(&mut self, split: &Split, drawn: PoolIndex) {
+    pub(super) fn shares(&mut self, split: &Split, drawn: PoolIndex, what: &str) {
         let shares = split.shares();
         let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
         let snapshot = self.snapshot.clone();
@@ -129,7 +129,7 @@ impl Explanation<'_> {
             } else {
                 (Verdict::Passed, "")
             };
-            let why = format!("{which}{} of {total} requests, at random", share.weight);
+            let why = format!("{which}{} of {total} {what}, at random", share.weight);
             self.action(&snapshot.pools[share.pool].name, verdict, why);
         }
     }

@@ -65,6 +65,7 @@ fn question(url: &str) -> Question {
         method: "GET".into(),
         headers: Vec::new(),
         client: None,
+        alpn: Vec::new(),
         listener: None,
         seed: 7,
     }
@@ -274,7 +275,7 @@ fn a_url_that_nobody_can_send_is_refused_with_what_to_type() {
             "write http://shop.example.com/x?token=…",
         ),
         ("/x", "write it like http://shop.example.com/x"),
-        ("ftp://a/", "write http://, https:// or tcp://"),
+        ("ftp://a/", "write http://, https://, tls:// or tcp://"),
         ("http:///x", "has no host"),
         ("http://a b/", "%20"),
         ("http://a:0/", "from 1 to 65535"),

@@ -1,4 +1,5 @@
-//! What a hash policy sends alike: `client-ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `host`, `5-tuple`.
+//! What a hash policy sends alike: `client-ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `host`,
+//! `sni`, `5-tuple`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,6 +23,8 @@ pub enum HashKey {
     Path,
     /// The host asked for.
     Host,
+    /// The name asked for in the TLS handshake, of connections that are passed through.
+    Sni,
     /// Both addresses, both ports, and the protocol.
     FiveTuple,
 }
@@ -29,10 +32,7 @@ pub enum HashKey {
 /// The number of TCP in a 5-tuple (IANA protocol numbers).
 const TCP: u8 = 6;
 
-const FORMS: &str = "client-ip, header:NAME, cookie:NAME, query:NAME, path, host or 5-tuple";
-
-/// The name in the TLS handshake: of the contract, and nothing reads it yet.
-const LATER: &str = "sni";
+const FORMS: &str = "client-ip, header:NAME, cookie:NAME, query:NAME, path, host, sni or 5-tuple";
 
 impl HashKey {
     /// The key as users write it.
@@ -44,6 +44,7 @@ impl HashKey {
             HashKey::Query(name) => format!("query:{name}"),
             HashKey::Path => "path".into(),
             HashKey::Host => "host".into(),
+            HashKey::Sni => "sni".into(),
             HashKey::FiveTuple => "5-tuple".into(),
         }
     }
@@ -58,7 +59,7 @@ impl HashKey {
         local: impl FnOnce() -> Option<SocketAddr>,
     ) -> Option<u64> {
         match self {
-            HashKey::FiveTuple => self.of_connection(peer, local),
+            HashKey::FiveTuple => self.of_connection(peer, None, local),
             _ => self.read(head, client, hash_bytes),
         }
     }
@@ -83,14 +84,21 @@ impl HashKey {
             HashKey::Query(name) => query_value(head.query, name).map(|value| read(&value)),
             HashKey::Path => Some(read(head.path.as_bytes())),
             HashKey::Host => Some(read(head.host.as_bytes())),
-            HashKey::FiveTuple => None,
+            HashKey::Sni | HashKey::FiveTuple => None,
         }
     }
 
-    /// The key's hash for a layer 4 connection, which has nothing but its two ends.
-    pub fn of_connection(&self, peer: SocketAddr, local: impl FnOnce() -> Option<SocketAddr>) -> Option<u64> {
+    /// The key's hash for a layer 4 connection, which has nothing but its two ends, and the name that a TLS client asks
+    /// for.
+    pub fn of_connection(
+        &self,
+        peer: SocketAddr,
+        sni: Option<&str>,
+        local: impl FnOnce() -> Option<SocketAddr>,
+    ) -> Option<u64> {
         match self {
             HashKey::ClientIp => Some(hash_client(peer.ip())),
+            HashKey::Sni => sni.map(|name| hash_bytes(name.as_bytes())),
             HashKey::FiveTuple => local().map(|local| hash_flow(peer, local, TCP)),
             _ => None,
         }
@@ -103,6 +111,7 @@ impl HashKey {
                 "client-ip" => HashKey::ClientIp,
                 "path" => HashKey::Path,
                 "host" => HashKey::Host,
+                "sni" => HashKey::Sni,
                 "5-tuple" => HashKey::FiveTuple,
                 _ => return None,
             },
@@ -118,12 +127,6 @@ impl HashKey {
 impl Decode for HashKey {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
         let text = expect_text(node, "a hash key, like \"client-ip\"", faults)?;
-        if text == LATER {
-            faults
-                .not_built(node.span, &format!("the hash key \"{LATER}\""))
-                .help(format!("what there is: {FORMS}"));
-            return None;
-        }
         let key = HashKey::parse(text);
         if key.is_none() {
             faults
@@ -134,7 +137,7 @@ impl Decode for HashKey {
     }
 
     fn schema() -> Json {
-        serde_json::json!({ "type": "string", "pattern": "^(client-ip|path|host|5-tuple|(header|cookie|query):.+)$" })
+        serde_json::json!({ "type": "string", "pattern": "^(client-ip|path|host|sni|5-tuple|(header|cookie|query):.+)$" })
     }
 }
 

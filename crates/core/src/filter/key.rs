@@ -80,7 +80,7 @@ impl Decode for Key {
 
 fn read(node: &Node, faults: &mut Faults) -> Option<HashKey> {
     let text = expect_text(node, "a key, like \"client-ip\"", faults)?;
-    let part = HashKey::parse(text).filter(|part| *part != HashKey::FiveTuple);
+    let part = HashKey::parse(text).filter(|part| !matches!(part, HashKey::Sni | HashKey::FiveTuple));
     if part.is_none() {
         faults
             .error(

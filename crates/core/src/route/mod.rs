@@ -1,4 +1,5 @@
-//! Routing: which route a request takes. The most specific one wins, as in the Kubernetes Gateway API.
+//! Routing: which route a request takes, or a connection that nobody ends here. The most specific one wins, as in the
+//! Kubernetes Gateway API.
 //!
 //! A request's target and host are first given their one spelling ([`path`], [`host`]); [`RouteTable`] then finds the
 //! route, and can tell why it was that one.
@@ -7,6 +8,8 @@ pub mod host;
 pub mod path;
 
 mod asked;
+mod connection;
+mod destination;
 mod hosts;
 mod paths;
 mod pattern;
@@ -22,6 +25,8 @@ mod fixtures;
 use regex::Regex;
 
 pub use asked::{Asked, AskedFault, Target};
+pub use connection::{ConnectionHead, ConnectionRule, ConnectionTable};
+pub use destination::Destination;
 pub use pattern::{PatternFault, REGEX_BYTES_MAX};
 pub use shadow::Shadowed;
 pub use table::{RouteTable, Taken};

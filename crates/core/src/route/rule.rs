@@ -47,6 +47,15 @@ impl HostMatch {
             HostMatch::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
         }
     }
+
+    /// Exact, the longest suffix, any: the smallest comes first.
+    pub(super) fn rank(&self) -> (u8, Reverse<usize>) {
+        match self {
+            HostMatch::Exact(_) => (0, Reverse(0)),
+            HostMatch::Suffix(suffix) => (1, Reverse(suffix.len())),
+            HostMatch::Any => (2, Reverse(0)),
+        }
+    }
 }
 
 impl PathMatch {
@@ -66,11 +75,7 @@ impl PathMatch {
 impl Rule {
     pub(super) fn rank(&self) -> Rank {
         Rank {
-            host: match &self.host {
-                HostMatch::Exact(_) => (0, Reverse(0)),
-                HostMatch::Suffix(suffix) => (1, Reverse(suffix.len())),
-                HostMatch::Any => (2, Reverse(0)),
-            },
+            host: self.host.rank(),
             path: match &self.path {
                 PathMatch::Exact(_) => (0, Reverse(0)),
                 PathMatch::Prefix(prefix) => (1, Reverse(prefix.len())),

@@ -30,6 +30,9 @@ pub(crate) struct Explain {
     /// A header field, "name: value"; once for each
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
+    /// A protocol that is offered within TLS, like "h2"; once for each
+    #[arg(long, value_name = "NAME")]
+    alpn: Vec<String>,
     /// The listener that the request comes in by; found by the URL unless given
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
@@ -39,7 +42,7 @@ pub(crate) struct Explain {
     /// Print the decision as JSON
     #[arg(long)]
     json: bool,
-    /// What is asked for: `http://HOST:PORT/PATH`, or `tcp://HOST:PORT`
+    /// What is asked for: `http://HOST:PORT/PATH`, `tls://HOST:PORT`, or `tcp://HOST:PORT`
     url: String,
 }
 
@@ -71,6 +74,7 @@ impl Explain {
                 .map(|text| Question::header(text))
                 .collect::<Result<_, _>>()?,
             client: self.client.as_deref().map(Question::client).transpose()?,
+            alpn: self.alpn.clone(),
             listener: self.listener.clone(),
             seed: self.seed,
         })

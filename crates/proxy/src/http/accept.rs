@@ -108,7 +108,7 @@ async fn another_comes_soon(connection: &Connection) -> bool {
 pub(super) fn http_service<'p>(pinned: &'p Pinned, client: &Client) -> Option<&'p HttpService> {
     match &pinned.listener(client.listener)?.service {
         Service::Http(service) => Some(service),
-        Service::Tcp(_) => None,
+        Service::Tcp(_) | Service::Passthrough(_) => None,
     }
 }
 

@@ -187,8 +187,9 @@ impl Forward<'_> {
         let relayed = if flushed {
             let idle = exchange.limits.timeouts.stream_idle;
             let (blocks, timer) = (&self.worker.blocks, exchange.timer);
+            let pending = (blocks.buffer(), blocks.buffer());
             let mut client = Upgraded(&mut *exchange.client);
-            relay(&mut client, &mut upstream, blocks, timer, idle, (&forth, &back)).await
+            relay(&mut client, &mut upstream, pending, timer, idle, (&forth, &back)).await
         } else {
             Relayed::Closed
         };

@@ -1,11 +1,12 @@
-//! A client's TCP connection.
+//! A client's connection at layer 4.
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::snapshot::Service;
 
-use super::forward::forward;
+use super::forward::{Way, forward};
+use super::route;
 use crate::client::Connection;
-use crate::log::{self, Finished};
+use crate::log::{self, ConnectionLog, Finished};
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(mut connection: Connection) {
@@ -15,14 +16,20 @@ pub(crate) async fn serve(mut connection: Connection) {
     let Some(listener) = pinned.listener(client.listener) else {
         return;
     };
-    let Service::Tcp(service) = &listener.service else {
-        return;
-    };
+    let mut log = ConnectionLog::default();
     let mut finished = Finished::new(&pinned);
-    if client.is_too_many(pinned.snapshot.node.max_connections) || worker.sheds() {
-        finished.fail(Reason::Overloaded);
-    } else {
-        forward(&mut connection, &pinned, service, &mut finished).await;
+    let is_too_many = client.is_too_many(pinned.snapshot.node.max_connections) || worker.sheds();
+    match &listener.service {
+        Service::Http(_) => return,
+        _ if is_too_many => finished.fail(Reason::Overloaded),
+        Service::Tcp(service) => {
+            let way = Way::of_listener(service);
+            forward(&mut connection, &pinned, (way, worker.blocks.buffer()), &mut finished).await;
+        }
+        Service::Passthrough(service) => {
+            log.protocol = "TLS";
+            route::pass(&mut connection, &pinned, service, (&mut log, &mut finished)).await;
+        }
     }
     {
         let mut shard = worker.shard();
@@ -38,6 +45,6 @@ pub(crate) async fn serve(mut connection: Connection) {
             .shared
             .wiring
             .access
-            .write(log::connection_line(&connection.client, &pinned, &finished));
+            .write(log::connection_line(&connection.client, &pinned, &log, &finished));
     }
 }

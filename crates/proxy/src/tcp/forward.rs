@@ -1,7 +1,6 @@
-//! Forwarding a TCP connection: a backend that takes it, then bytes both ways.
+//! Forwarding a connection: a backend that takes it, then bytes both ways.
 
 use std::cell::Cell;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, Refusal};
 use plimsoll_core::priority::Class;
-use plimsoll_core::snapshot::TcpService;
-use plimsoll_net::{Relayed, Socket, connect, relay};
+use plimsoll_core::snapshot::{PoolIndex, TcpService};
+use plimsoll_net::{Buffer, Relayed, Socket, connect, relay};
 
 use crate::client::{Client, Connection};
 use crate::http::connect_reason;
@@ -22,16 +21,36 @@ use crate::worker::Pinned;
 /// Backends that a connection is tried on: nothing was sent to those that refused it, so trying is always safe.
 const CONNECT_TRIES_MAX: usize = 3;
 
-/// Connects the client to a backend and relays until either side ends.
+/// Where a connection goes.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'w> {
+    pub(super) pool: PoolIndex,
+    pub(super) idle_timeout: Duration,
+    /// The name that its client asks for, when it speaks TLS.
+    pub(super) sni: Option<&'w str>,
+}
+
+impl Way<'_> {
+    /// The only one that there is at a listener.
+    pub(super) fn of_listener(service: &TcpService) -> Self {
+        Way {
+            pool: service.pool,
+            idle_timeout: service.idle_timeout,
+            sni: None,
+        }
+    }
+}
+
+/// Connects the client to a backend and relays until either side ends; what was read `ahead` goes first.
 pub(super) async fn forward(
     connection: &mut Connection,
-    pinned: &Rc<Pinned>,
-    service: &TcpService,
+    pinned: &Pinned,
+    (way, ahead): (Way<'_>, Buffer),
     finished: &mut Finished,
 ) {
-    let pool = pinned.snapshot.pools[service.pool].clone();
+    let pool = pinned.snapshot.pools[way.pool].clone();
     finished.pool = Some(pool.id);
-    let Some((lease, (mut backend, place), latency)) = reach(connection, pinned, service, &pool, finished).await else {
+    let Some((lease, (mut backend, place), latency)) = reach(connection, pinned, way, &pool, finished).await else {
         return;
     };
     let (forth, back) = (Cell::new(0), Cell::new(0));
@@ -40,9 +59,9 @@ pub(super) async fn forward(
     let ended = relay(
         &mut connection.socket,
         &mut backend,
-        &worker.blocks,
+        (ahead, worker.blocks.buffer()),
         &connection.timer,
-        service.idle_timeout,
+        way.idle_timeout,
         moved,
     )
     .await;
@@ -81,15 +100,15 @@ pub(super) async fn forward(
 /// A connection to the first backend that takes it.
 async fn reach(
     connection: &Connection,
-    pinned: &Rc<Pinned>,
-    service: &TcpService,
+    pinned: &Pinned,
+    way: Way<'_>,
     pool: &Pool,
     finished: &mut Finished,
 ) -> Option<(Lease, (Socket, Place), Duration)> {
     let (client, timer) = (&connection.client, &connection.timer);
     let mut tried = [BackendId(0); CONNECT_TRIES_MAX];
     for tries in 0..CONNECT_TRIES_MAX {
-        let lease = match lease(connection, pinned, service, &tried[..tries], finished).await {
+        let lease = match lease(connection, pinned, way, &tried[..tries], finished).await {
             Ok(lease) => lease,
             Err(reason) => {
                 // What failed before is what went wrong.
@@ -134,13 +153,13 @@ async fn reach(
 async fn lease(
     connection: &Connection,
     pinned: &Pinned,
-    service: &TcpService,
+    way: Way<'_>,
     tried: &[BackendId],
     finished: &mut Finished,
 ) -> Result<Lease, Reason> {
     let (worker, timer) = (&connection.client.worker, &connection.timer);
-    let pool = &pinned.snapshot.pools[service.pool];
-    let pick = || acquire(connection, pinned, service, tried);
+    let pool = &pinned.snapshot.pools[way.pool];
+    let pick = || acquire(connection, pinned, way, tried);
     let refusal = if pool.queue().is_empty() {
         match pick() {
             Ok(lease) => return Ok(lease),
@@ -168,22 +187,19 @@ async fn lease(
     waited.map_err(|turned| turned.reason().unwrap_or_else(|gone| gone))
 }
 
-fn acquire(
-    connection: &Connection,
-    pinned: &Pinned,
-    service: &TcpService,
-    tried: &[BackendId],
-) -> Result<Lease, Refusal> {
+fn acquire(connection: &Connection, pinned: &Pinned, way: Way<'_>, tried: &[BackendId]) -> Result<Lease, Refusal> {
     let client = &connection.client;
-    let pool = &pinned.snapshot.pools[service.pool];
+    let pool = &pinned.snapshot.pools[way.pool];
     let mut rng = client.worker.rng.borrow_mut();
     let local = || connection.socket.local().ok();
-    let key = pool.key().and_then(|key| key.of_connection(client.peer, local));
+    let key = pool
+        .key()
+        .and_then(|key| key.of_connection(client.peer, way.sni, local));
     let key = key.unwrap_or_else(|| rng.bits());
     let now = client.worker.now();
     let tie = pool.sticky().map(|sticky| sticky.tie_of_connection(client.peer.ip()));
     pinned.acquire(
-        service.pool,
+        way.pool,
         &mut AcquireCx {
             now,
             rng: &mut rng,

@@ -1,6 +1,6 @@
 //! Listeners and the admin API: settings of another protocol, an open door without a lock.
 
-use plimsoll_core::document::Faults;
+use plimsoll_core::document::{Faults, Span};
 use plimsoll_core::route::path::{PathFault, canonical};
 
 use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol};
@@ -16,6 +16,7 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
         check_filters(&listener.filters, known, faults);
         match listener.protocol.0.as_ref().map(|protocol| protocol.value) {
             Some(Protocol::Tcp) => check_tcp(name, item, listener, faults),
+            Some(Protocol::Tls) => check_layer_4((name, "tls"), item, listener, faults),
             Some(Protocol::Http) => check_http(listener, faults),
             None => {}
         }
@@ -52,31 +53,46 @@ fn check_tcp(name: &str, item: &Item<Listener>, listener: &Listener, faults: &mu
     if !item.has("pool") {
         faults
             .error(item.span, format!("the tcp listener `{name}` names no pool"))
-            .help("add pool = \"…\": routes are for http listeners");
+            .help("add pool = \"…\": routes are for http and tls listeners");
     }
+    check_layer_4((name, "tcp"), item, listener, faults);
+    if let Some(timeout) = &listener.timeouts.request_header {
+        refuse_timeout("request_header", timeout.span, (name, "tcp"), faults);
+    }
+}
+
+/// What needs somebody who reads requests.
+fn check_layer_4((name, word): (&str, &str), item: &Item<Listener>, listener: &Listener, faults: &mut Faults) {
     for key in HTTP_ONLY.iter().filter(|key| item.has(key)) {
         faults
             .error(
                 item.span,
-                format!("`{key}` is for http listeners, and `{name}` speaks tcp"),
+                format!("`{key}` is for http listeners, and `{name}` speaks {word}"),
             )
             .help("take the key out");
     }
     let timeouts = &listener.timeouts;
     for (key, value) in [
-        ("request_header", &timeouts.request_header),
         ("request_body", &timeouts.request_body),
         ("stream_idle", &timeouts.stream_idle),
     ] {
         if let Some(value) = value {
-            faults
-                .error(
-                    value.span,
-                    format!("`{key}` is for http listeners, and `{name}` speaks tcp"),
-                )
-                .help("the timeout of tcp listeners is `idle`");
+            refuse_timeout(key, value.span, (name, word), faults);
         }
     }
+}
+
+fn refuse_timeout(key: &str, span: Span, (name, word): (&str, &str), faults: &mut Faults) {
+    let theirs = match word {
+        "tls" => "the timeouts of tls listeners are `request_header` and `idle`",
+        _ => "the timeout of tcp listeners is `idle`",
+    };
+    faults
+        .error(
+            span,
+            format!("`{key}` is for http listeners, and `{name}` speaks {word}"),
+        )
+        .help(theirs);
 }
 
 fn check_admin(file: &File, known: &Known<'_>, faults: &mut Faults) {

@@ -2,6 +2,7 @@
 //! contradict each other. All that is wrong is found, not the first.
 
 mod addresses;
+mod connections;
 mod files;
 mod health;
 mod listeners;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use plimsoll_core::document::{Faults, Located};
 
+use super::super::compile::route_name;
 use super::super::file::{BackendAddress, BackendEntry, File, Item, Limit, Name, Outlier, Pool, Protocol};
-use super::{Seen, health, sticky};
+use super::{Seen, connections, health, sticky};
 
 /// The most backends of one pool.
 const BACKENDS_MAX: usize = 10_000;
@@ -91,18 +92,30 @@ fn check_learned(file: &File, name: &str, pool: &Pool, faults: &mut Faults) {
     if !matches!(requests.value, Limit::Learned(_)) {
         return;
     }
+    let mut refuse = |by: String, named: &Located<String>| {
+        faults
+            .error(
+                requests.span,
+                format!("`{name}` has no latency to learn from: {by} relays connections to it"),
+            )
+            .help("write a number")
+            .also(named.span, "sent here");
+    };
+    let spoken = connections::spoken(file);
     for (listener, _, written) in file.listeners.read() {
-        let is_tcp = written.protocol.0.as_ref().map(|protocol| protocol.value) == Some(Protocol::Tcp);
-        if let Some(named) = written.pool.as_ref().filter(|named| is_tcp && named.value == name) {
-            faults
-                .error(
-                    requests.span,
-                    format!(
-                        "`{name}` has no latency to learn from: the listener `{listener}` relays connections to it"
-                    ),
-                )
-                .help("write a number")
-                .also(named.span, "sent here");
+        let is_layer_4 = matches!(spoken.get(listener), Some(Protocol::Tcp | Protocol::Tls));
+        if let Some(named) = written.pool.as_ref().filter(|named| is_layer_4 && named.value == name) {
+            refuse(format!("the listener `{listener}`"), named);
+        }
+    }
+    for (position, item) in file.routes.0.iter().enumerate() {
+        let Some(route) = (item.value.as_ref()).filter(|route| connections::is_of_connections(route, &spoken)) else {
+            continue;
+        };
+        let parts = route.split.iter().flat_map(|split| &split.value);
+        let mut named = route.pool.iter().chain(parts.map(|part| &part.value.pool));
+        if let Some(named) = named.find(|named| named.value == name) {
+            refuse(format!("the route `{}`", route_name(route, position)), named);
         }
     }
 }

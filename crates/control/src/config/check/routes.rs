@@ -1,7 +1,5 @@
 //! Routes: one action each, names that exist and are unique, and matches that can be.
 
-use std::collections::BTreeMap;
-
 use plimsoll_core::document::{Faults, Located};
 use plimsoll_core::filter::{Redirect, is_token};
 
@@ -9,15 +7,10 @@ use super::super::compile::route_name;
 use super::super::file::{
     ACTIONS, File, FilterUse, Item, Keyed, Match, Mirror, Part, Protocol, Respond, Route, ValueRule,
 };
-use super::{Known, Seen, check_reference};
+use super::{Known, Seen, check_reference, connections};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
-    let tcp: BTreeMap<&str, ()> = file
-        .listeners
-        .read()
-        .filter(|(_, _, listener)| matches!(&listener.protocol.0, Some(protocol) if protocol.value == Protocol::Tcp))
-        .map(|(name, _, _)| (name, ()))
-        .collect();
+    let spoken = connections::spoken(file);
     let mut names = Seen::new();
     for (position, item) in file.routes.0.iter().enumerate() {
         check_action(item, faults);
@@ -34,15 +27,16 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
         );
         for listener in route.listeners.iter() {
             check_reference("listener", listener, &known.listeners, faults);
-            if tcp.contains_key(listener.value.as_str()) {
+            if spoken.get(listener.value.as_str()) == Some(&Protocol::Tcp) {
                 faults
                     .error(
                         listener.span,
-                        format!("`{}` speaks tcp, and routes are for http", listener.value),
+                        format!("`{}` speaks tcp, and routes are for http and tls", listener.value),
                     )
                     .help("name the pool in the listener itself");
             }
         }
+        connections::check(item, route, &spoken, faults);
         if let Some(pool) = &route.pool {
             check_reference("pool", pool, &known.pools, faults);
         }

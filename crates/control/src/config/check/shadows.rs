@@ -1,4 +1,4 @@
-//! Warnings for matches that no request can reach: because others take them all, because the listener answers
+//! Warnings for matches that no request, or connection, can reach: because others take them all, because the listener answers
 //! itself, or because no request is like that.
 
 use std::collections::BTreeMap;
@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use plimsoll_core::document::{Faults, Span};
 use plimsoll_core::name::NameId;
-use plimsoll_core::route::{PathMatch, RouteTable, Rule};
+use plimsoll_core::route::{ConnectionTable, PathMatch, RouteTable, Rule, Shadowed};
 use plimsoll_core::snapshot::Route;
 
+use super::super::compile::connections;
 use super::super::compile::routes::rules;
 use super::super::file::{File, Listener};
-use super::super::plan::{HttpPlan, ListenerPlan, Plan, RouteIndex, RoutePlan, ServicePlan};
+use super::super::plan::{HttpPlan, ListenerPlan, PassthroughPlan, Plan, RouteIndex, RoutePlan, ServicePlan};
 
 /// What keeps all requests from a rule, through one listener.
 struct Obstacle {
@@ -24,6 +25,8 @@ struct Obstacle {
 struct Place {
     span: Span,
     route: RouteIndex,
+    /// What comes to its listeners: requests or connections.
+    comes: &'static str,
     rules: usize,
     hidden: usize,
     first: Option<Obstacle>,
@@ -38,8 +41,10 @@ pub(super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
     let routes: Vec<Arc<Route>> = plan.routes.iter().enumerate().map(route).collect();
     let mut places = Places::default();
     for listener in &plan.listeners {
-        if let ServicePlan::Http(http) = &listener.service {
-            look(file, listener, http, &routes, &mut places);
+        match &listener.service {
+            ServicePlan::Http(http) => look(file, listener, http, &routes, &mut places),
+            ServicePlan::Passthrough(passed) => look_at_connections(file, listener, passed, &routes, &mut places),
+            ServicePlan::Tcp(_) => {}
         }
     }
     let hidden = |place: &Place| place.hidden == place.rules;
@@ -56,7 +61,8 @@ pub(super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
             true => "this match of the route",
             false => "the route",
         };
-        let fault = faults.warning(place.span, format!("no request reaches {what} `{name}`: {why}"));
+        let comes = place.comes;
+        let fault = faults.warning(place.span, format!("no {comes} reaches {what} `{name}`: {why}"));
         fault.help(*help);
         if let Some((span, label)) = also.filter(|(span, _)| *span != place.span) {
             fault.also(span, label);
@@ -77,22 +83,47 @@ fn look(file: &File, listener: &ListenerPlan, http: &HttpPlan, routes: &[Arc<Rou
     let built = http.rules.iter().map(|(rule, at)| (rule.clone(), routes[*at].clone()));
     let mut taken: BTreeMap<usize, Obstacle> = BTreeMap::new();
     for shadowed in RouteTable::build(built.collect()).shadowed() {
-        let by = spans.get(shadowed.by_rule).map(|span| (*span, "taken here"));
-        let obstacle = Obstacle {
-            why: format!("`{}` takes them all", shadowed.by),
-            help: "the most specific match wins, and of equals the first in the file",
-            also: by,
-        };
-        taken.insert(shadowed.rule, obstacle);
+        taken.insert(shadowed.rule, taken_by(&shadowed, &spans));
     }
     for (at, ((rule, route), span)) in http.rules.iter().zip(&spans).enumerate() {
         let obstacle = unlike_any(rule, &listener.name, http, written).or_else(|| taken.remove(&at));
-        let place = places.at(*span, *route);
-        place.rules += 1;
-        if let Some(obstacle) = obstacle {
-            place.hidden += 1;
-            place.first.get_or_insert(obstacle);
-        }
+        places.at(*span, *route, "request").note(obstacle);
+    }
+}
+
+/// Adds what a listener that passes TLS through has to say of each place.
+fn look_at_connections(
+    file: &File,
+    listener: &ListenerPlan,
+    passed: &PassthroughPlan,
+    routes: &[Arc<Route>],
+    places: &mut Places,
+) {
+    let written = file.listeners.read().find(|(name, _, _)| *name == listener.name);
+    // The last rule is the listener's own, when it names a pool.
+    let own = written.and_then(|(_, _, written)| written.pool.as_ref().map(|pool| pool.span));
+    let spans = connections::rules(file, &listener.name)
+        .into_iter()
+        .map(|(_, _, span)| span);
+    let spans: Vec<Span> = spans.chain(own).collect();
+    let built = passed
+        .rules
+        .iter()
+        .map(|(rule, at)| (rule.clone(), routes[*at].clone()));
+    let shadowed = ConnectionTable::build(built.collect()).shadowed();
+    let mut taken: BTreeMap<usize, Obstacle> = (shadowed.iter())
+        .map(|shadowed| (shadowed.rule, taken_by(shadowed, &spans)))
+        .collect();
+    for (at, ((_, route), span)) in passed.rules.iter().zip(&spans).enumerate() {
+        places.at(*span, *route, "connection").note(taken.remove(&at));
+    }
+}
+
+fn taken_by(shadowed: &Shadowed, spans: &[Span]) -> Obstacle {
+    Obstacle {
+        why: format!("`{}` takes them all", shadowed.by),
+        help: "the most specific match wins, and of equals the first in the file",
+        also: spans.get(shadowed.by_rule).map(|span| (*span, "taken here")),
     }
 }
 
@@ -125,15 +156,27 @@ fn unlike_any(rule: &Rule, name: &str, http: &HttpPlan, written: &Listener) -> O
 }
 
 impl Places {
-    fn at(&mut self, span: Span, route: RouteIndex) -> &mut Place {
+    fn at(&mut self, span: Span, route: RouteIndex, comes: &'static str) -> &mut Place {
         let key = (span.file, span.start, span.end);
         self.0.entry(key).or_insert_with(|| Place {
             span,
             route,
+            comes,
             rules: 0,
             hidden: 0,
             first: None,
         })
+    }
+}
+
+impl Place {
+    /// Counts one rule, and what keeps everything from it.
+    fn note(&mut self, obstacle: Option<Obstacle>) {
+        self.rules += 1;
+        if let Some(obstacle) = obstacle {
+            self.hidden += 1;
+            self.first.get_or_insert(obstacle);
+        }
     }
 }
 

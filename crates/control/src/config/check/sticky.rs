@@ -1,14 +1,14 @@
 //! Sticky sessions: one thing that ties, attributes that cookies can have, and what will not hold as long as it looks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use plimsoll_core::document::{Faults, Located, Span};
-use plimsoll_core::snapshot::Action;
+use plimsoll_core::snapshot::{Action, PoolIndex};
 use plimsoll_core::sticky::By;
 
 use super::super::file::{File, SameSite, Sticky};
-use super::super::plan::{Plan, PoolPlan, ServicePlan};
+use super::super::plan::{PassthroughPlan, Plan, PoolPlan, ServicePlan};
 
 /// Cookies count their time in seconds.
 const TTL_MIN: Duration = Duration::from_secs(1);
@@ -138,16 +138,34 @@ pub(super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
 fn warn_uses(plan: &Plan, places: &BTreeMap<&str, &Located<Sticky>>, faults: &mut Faults) {
     let place = |pool: &PoolPlan| places.get(&*pool.name).copied();
     for listener in &plan.listeners {
-        let ServicePlan::Tcp(service) = &listener.service else {
-            continue;
+        let (what, pools) = match &listener.service {
+            ServicePlan::Http(_) => continue,
+            ServicePlan::Tcp(service) => ("TCP", BTreeSet::from([service.pool])),
+            ServicePlan::Passthrough(passed) => ("TLS", pools_of(plan, passed)),
         };
-        let pool = &plan.pools[service.pool];
-        let by = pool.sticky.as_ref().map(|sticky| &sticky.by);
-        if let (Some(by), Some(place)) = (by.filter(|by| **by != By::ClientIp), place(pool)) {
-            let message = format!("a TCP connection of `{}` has nothing like {}", listener.name, by.text());
-            faults
-                .warning(place.span, message)
-                .help("at layer 4 there is { client_ip = true }");
+        for pool in pools.into_iter().map(|pool| &plan.pools[pool]) {
+            let by = pool.sticky.as_ref().map(|sticky| &sticky.by);
+            if let (Some(by), Some(place)) = (by.filter(|by| **by != By::ClientIp), place(pool)) {
+                let message = format!(
+                    "a {what} connection of `{}` has nothing like {}",
+                    listener.name,
+                    by.text()
+                );
+                faults
+                    .warning(place.span, message)
+                    .help("at layer 4 there is { client_ip = true }");
+            }
         }
     }
+}
+
+/// The pools that connections of a listener go to.
+fn pools_of(plan: &Plan, passed: &PassthroughPlan) -> BTreeSet<PoolIndex> {
+    let routes = passed.rules.iter().map(|(_, route)| &plan.routes[*route]);
+    let pools = routes.flat_map(|route| match &route.action {
+        Action::Pool(pool) => vec![*pool],
+        Action::Split(split) => split.shares().iter().map(|share| share.pool).collect(),
+        Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+    });
+    pools.collect()
 }

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use plimsoll_core::balance::{HashKey, Policy};
 use plimsoll_core::document::{Faults, Span};
 use plimsoll_core::snapshot::Action;
 
 use super::super::file::{File, Item, Outlier, Pool};
-use super::super::plan::{CheckKind, CheckPlan, Plan, PoolPlan, ServicePlan};
+use super::super::plan::{CheckKind, CheckPlan, Plan, PoolPlan, RouteIndex, ServicePlan};
 use crate::probe;
 
 /// Who sends to a pool.
@@ -15,6 +16,19 @@ use crate::probe;
 struct Use {
     by_http: bool,
     by_tcp: bool,
+    /// By routes of connections whose client names whom it wants.
+    by_name: bool,
+}
+
+impl Use {
+    fn is_none(self) -> bool {
+        !self.by_http && !self.by_tcp && !self.by_name
+    }
+
+    /// By connections that nobody reads.
+    fn by_layer_4(self) -> bool {
+        self.by_tcp || self.by_name
+    }
 }
 
 /// Adds a warning for everything in `file`, compiled to `plan`, that will hurt.
@@ -49,14 +63,15 @@ pub(in super::super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
 fn uses(plan: &Plan) -> Vec<Use> {
     let mut uses = vec![Use::default(); plan.pools.len()];
     let mut mark = |pool: usize, mark: fn(&mut Use)| uses.get_mut(pool).into_iter().for_each(mark);
-    for route in &plan.routes {
+    let passed = passed_through(plan);
+    for (position, route) in plan.routes.iter().enumerate() {
+        let by: fn(&mut Use) = match passed.contains(&position) {
+            true => |used| used.by_name = true,
+            false => |used| used.by_http = true,
+        };
         match &route.action {
-            Action::Pool(pool) => mark(*pool, |used| used.by_http = true),
-            Action::Split(split) => {
-                for share in &*split.shares() {
-                    mark(share.pool, |used| used.by_http = true);
-                }
-            }
+            Action::Pool(pool) => mark(*pool, by),
+            Action::Split(split) => split.shares().iter().for_each(|share| mark(share.pool, by)),
             Action::Redirect(_) | Action::Respond(_) => {}
         }
         if let Some(mirror) = route.mirror {
@@ -71,9 +86,18 @@ fn uses(plan: &Plan) -> Vec<Use> {
     uses
 }
 
+/// The routes of listeners that pass TLS through.
+fn passed_through(plan: &Plan) -> BTreeSet<RouteIndex> {
+    let rules = plan.listeners.iter().filter_map(|listener| match &listener.service {
+        ServicePlan::Passthrough(passed) => Some(&passed.rules),
+        ServicePlan::Http(_) | ServicePlan::Tcp(_) => None,
+    });
+    rules.flatten().map(|(_, route)| *route).collect()
+}
+
 fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mut Faults) {
     let name = &pool.name;
-    if !used.by_http && !used.by_tcp {
+    if used.is_none() {
         faults
             .warning(span, format!("nothing sends to the pool `{name}`"))
             .help("name it in a route or a listener, or take it out");
@@ -100,6 +124,15 @@ fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mu
         Some(check) => warn_check(pool, check, health, used, faults),
     }
     warn_comparisons(pool, written, faults);
+    if pool.policy.key() == Some(&HashKey::Sni) && (used.by_http || used.by_tcp) {
+        let place = written.policy.as_ref().map_or(span, |policy| policy.span);
+        faults
+            .warning(
+                place,
+                format!("not all that is sent to `{name}` has a name that was asked for in TLS"),
+            )
+            .help("`sni` is for routes of tls listeners; requests have `host`");
+    }
     if pool.backends.len() == 1 {
         faults.warning(
             span,
@@ -131,7 +164,7 @@ fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mu
 /// A check that can hardly pass.
 fn warn_check(pool: &PoolPlan, check: &CheckPlan, span: Span, used: Use, faults: &mut Faults) {
     match &check.kind {
-        CheckKind::Http(_) if used.by_tcp && !used.by_http && check.port.is_none() => {
+        CheckKind::Http(_) if used.by_layer_4() && !used.by_http && check.port.is_none() => {
             let name = &pool.name;
             faults
                 .warning(
@@ -203,35 +236,26 @@ fn warn_listeners(file: &File, plan: &Plan, faults: &mut Faults) {
     }
     let items: BTreeMap<&str, Span> = file.listeners.read().map(|(name, item, _)| (name, item.span)).collect();
     for listener in &plan.listeners {
-        let ServicePlan::Http(http) = &listener.service else {
-            continue;
+        let does = match &listener.service {
+            ServicePlan::Http(http) if http.rules.is_empty() => "answers every request with 404",
+            ServicePlan::Passthrough(passed) if passed.rules.is_empty() => "closes every connection",
+            _ => continue,
         };
-        if http.rules.is_empty() {
-            let span = items.get(listener.name.as_str()).copied().unwrap_or_default();
-            faults
-                .warning(
-                    span,
-                    format!(
-                        "`{}` answers every request with 404: no route holds for it",
-                        listener.name
-                    ),
-                )
-                .help("add a route, or name a pool in the listener");
-        }
+        let span = items.get(listener.name.as_str()).copied().unwrap_or_default();
+        faults
+            .warning(span, format!("`{}` {does}: no route holds for it", listener.name))
+            .help("add a route, or name a pool in the listener");
     }
 }
 
 /// Routes that no request can reach.
 fn warn_routes(file: &File, plan: &Plan, faults: &mut Faults) {
-    let reached: BTreeSet<usize> = plan
-        .listeners
-        .iter()
-        .filter_map(|listener| match &listener.service {
-            ServicePlan::Http(http) => Some(http.rules.iter().map(|(_, route)| *route)),
-            ServicePlan::Tcp(_) => None,
-        })
-        .flatten()
-        .collect();
+    let mut reached = passed_through(plan);
+    for listener in &plan.listeners {
+        if let ServicePlan::Http(http) = &listener.service {
+            reached.extend(http.rules.iter().map(|(_, route)| *route));
+        }
+    }
     for (position, item) in file.routes.0.iter().enumerate() {
         let matches = item.value.iter().flat_map(|route| route.r#match.iter());
         for method in matches.flat_map(|rule| rule.methods.iter()) {

@@ -1,5 +1,6 @@
 //! Compiling: names become positions, defaults are filled in. Everything that could be wrong was checked before.
 
+pub(super) mod connections;
 mod health;
 mod pools;
 pub(super) mod routes;
@@ -24,7 +25,7 @@ pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a layer 4 connection may be silent.
-const TCP_IDLE: Duration = Duration::from_secs(3_600);
+const L4_IDLE: Duration = Duration::from_secs(3_600);
 
 /// The plan of a file in which `check` found no error.
 pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
@@ -84,7 +85,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
 fn vouched(routes: &[super::plan::RoutePlan], listeners: &[ListenerPlan]) -> Vec<String> {
     let of_listeners = listeners.iter().filter_map(|listener| match &listener.service {
         ServicePlan::Http(http) => Some(&http.filters),
-        ServicePlan::Tcp(_) => None,
+        ServicePlan::Tcp(_) | ServicePlan::Passthrough(_) => None,
     });
     let entries = of_listeners.chain(routes.iter().map(|route| &route.filters)).flatten();
     let names = entries.flat_map(|entry| entry.config.vouches());
@@ -141,9 +142,12 @@ fn listeners(
         let idle = listener.timeouts.idle;
         let service = match (protocol, pool) {
             (Protocol::Http, catch_all) => ServicePlan::Http(http((file, sources), name, listener, catch_all, routes)),
+            (Protocol::Tls, catch_all) => {
+                ServicePlan::Passthrough(connections::passthrough(file, (name, listener), catch_all, routes))
+            }
             (Protocol::Tcp, Some(pool)) => ServicePlan::Tcp(TcpService {
                 pool,
-                idle_timeout: idle.map_or(TCP_IDLE, |timeout| timeout.0),
+                idle_timeout: idle.map_or(L4_IDLE, |timeout| timeout.0),
             }),
             // `check` refused it.
             (Protocol::Tcp, None) => continue,

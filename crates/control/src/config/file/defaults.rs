@@ -54,6 +54,9 @@ const POOL: Heir = Heir {
     timeouts: PoolTimeouts::KEYS,
 };
 
+/// What is no http, and the phases of a connection that it has.
+const LAYER_4: [(&str, &[&str]); 2] = [("tcp", &["idle"]), ("tls", &["idle", "request_header"])];
+
 /// Tables of which a default fills in what is missing, instead of standing for the whole.
 const FILLED: [&str; 4] = ["limits", "outlier", "retry", "timeouts"];
 
@@ -68,15 +71,16 @@ impl Heir {
 
     /// Puts what `table` does not say itself into it.
     fn fill(&self, table: &mut Node, defaults: &[Entry]) {
-        let is_tcp = matches!(table.field("protocol"), Some(Node { value: Value::Text(word), .. }) if word == "tcp");
+        let spoken = word(table.field("protocol")).and_then(|spoken| LAYER_4.iter().find(|(word, _)| *word == spoken));
+        let phases = spoken.map(|(_, phases)| *phases);
         let Value::Table(entries) = &mut table.value else {
             return;
         };
         for default in defaults.iter().filter(|default| self.inherits(&default.key)) {
-            if is_tcp && HTTP_ONLY.contains(&&*default.key) {
+            if phases.is_some() && HTTP_ONLY.contains(&&*default.key) {
                 continue;
             }
-            let default = self.fit(default, is_tcp);
+            let default = self.fit(default, phases);
             match entries.iter_mut().find(|entry| entry.key == default.key) {
                 None => entries.push(default),
                 Some(own) if FILLED.contains(&&*default.key) => add_missing(&mut own.node, default.node),
@@ -86,13 +90,53 @@ impl Heir {
     }
 
     /// The part of a default that this kind of table knows: `timeouts` has keys for listeners and for pools.
-    fn fit(&self, default: &Entry, is_tcp: bool) -> Entry {
+    fn fit(&self, default: &Entry, phases: Option<&[&str]>) -> Entry {
         let mut default = default.clone();
         if let ("timeouts", Value::Table(parts)) = (&*default.key, &mut default.node.value) {
-            parts.retain(|part| self.timeouts.contains(&&*part.key) && !(is_tcp && part.key != "idle"));
+            let of_phase = |key: &str| phases.is_none_or(|phases| phases.contains(&key));
+            parts.retain(|part| self.timeouts.contains(&&*part.key) && of_phase(&part.key));
         }
         default
     }
+}
+
+/// The text that a value is.
+fn word(node: Option<&Node>) -> Option<&str> {
+    match node {
+        Some(Node {
+            value: Value::Text(word),
+            ..
+        }) => Some(word),
+        _ => None,
+    }
+}
+
+/// Whether a route names a listener that passes TLS through: there is nothing that it could inherit.
+fn is_of_connections(route: &Node, passed: &[String]) -> bool {
+    let is_passed = |node: &Node| word(Some(node)).is_some_and(|name| passed.iter().any(|passed| passed == name));
+    match route.field("listeners") {
+        Some(Node {
+            value: Value::Array(names),
+            ..
+        }) => names.iter().any(is_passed),
+        Some(name) => is_passed(name),
+        None => false,
+    }
+}
+
+/// The names of the listeners that pass TLS through.
+fn passed_through(root: &Node) -> Vec<String> {
+    let Some(Node {
+        value: Value::Table(listeners),
+        ..
+    }) = root.field("listeners")
+    else {
+        return Vec::new();
+    };
+    let passed = listeners
+        .iter()
+        .filter(|entry| word(entry.node.field("protocol")) == Some("tls"));
+    passed.map(|entry| entry.key.clone()).collect()
 }
 
 fn add_missing(own: &mut Node, default: Node) {
@@ -115,6 +159,7 @@ pub(in super::super) fn inherit(root: &mut Node) {
     else {
         return;
     };
+    let passed = passed_through(root);
     let Value::Table(entries) = &mut root.value else {
         return;
     };
@@ -127,7 +172,10 @@ pub(in super::super) fn inherit(root: &mut Node) {
         };
         match &mut entry.node.value {
             Value::Table(named) => named.iter_mut().for_each(|table| heir.fill(&mut table.node, &defaults)),
-            Value::Array(listed) => listed.iter_mut().for_each(|table| heir.fill(table, &defaults)),
+            Value::Array(listed) => {
+                let of_requests = listed.iter_mut().filter(|route| !is_of_connections(route, &passed));
+                of_requests.for_each(|table| heir.fill(table, &defaults));
+            }
             _ => {}
         }
     }

@@ -15,7 +15,7 @@ document! {
         pub(in super::super) bind: Many<BindAddress>,
         /// What is spoken: "http" unless set.
         pub(in super::super) protocol: Tried<Protocol> = Tried::absent(Protocol::Http),
-        /// Of tcp: where connections go. Of http: where requests go that match no route.
+        /// Of tcp: where connections go. Of http and tls: where requests or connections go that match no route.
         pub(in super::super) pool: Option<Located<String>>,
         /// Of http: a path that we answer ourselves, 200 while serving and 503 while draining.
         pub(in super::super) health_path: Option<Located<AbsolutePath>>,
@@ -47,11 +47,13 @@ pub(in super::super) const HTTP_ONLY: [&str; 5] = [
 document! {
     /// How long each phase of a client's connection may take.
     pub(in super::super) struct ListenerTimeouts {
-        /// Of http: from a request's first byte to the end of its head, 10s unless set.
+        /// Of http: from a request's first byte to the end of its head; of tls: from the connection's start to the end of
+        /// its ClientHello. 10s unless set.
         pub(in super::super) request_header: Option<Located<Timeout>>,
         /// Of http: between two parts of a request's body, 60s unless set.
         pub(in super::super) request_body: Option<Located<Timeout>>,
-        /// Of http: between two requests, 75s unless set. Of tcp: without a byte either way, 1h unless set.
+        /// Of http: between two requests, 75s unless set. Of tcp and tls: without a byte either way, 1h
+        /// unless set.
         pub(in super::super) idle: Option<Timeout>,
         /// Of http: between two parts of an answer, and on an upgraded connection, 5m unless set.
         pub(in super::super) stream_idle: Option<Located<Timeout>>,
@@ -65,5 +67,7 @@ words! {
         Http = "http",
         /// Bytes.
         Tcp = "tcp",
-    } later { "udp", "tls" }
+        /// TLS that is not ended here, but passed through to where its ClientHello says.
+        Tls = "tls",
+    } later { "udp" }
 }

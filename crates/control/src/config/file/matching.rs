@@ -3,14 +3,16 @@
 use plimsoll_core::document;
 use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text};
 use plimsoll_core::filter::is_token;
+use plimsoll_core::network::Network;
 use plimsoll_core::route::{HostMatch, PathMatch, PatternFault, ValueMatch};
 use serde_json::json;
 
 use super::address::is_label;
+use super::connection::{Alpn, Sni};
 use super::values::{Keyed, Many};
 
 document! {
-    /// What a request has to be like.
+    /// What a request, or a TLS connection that is passed through, has to be like.
     pub(in super::super) struct Match {
         /// Hosts: exact, or "*.suffix".
         pub(in super::super) host: Many<Host> = Many::default(),
@@ -26,11 +28,17 @@ document! {
         pub(in super::super) query: Keyed<ValueRule>,
         /// Cookies: all have to match.
         pub(in super::super) cookies: Keyed<ValueRule>,
-    } later { "sni" }
+        /// Of tls: names that the client asks for, exact or "*.suffix".
+        pub(in super::super) sni: Many<Sni> = Many::default(),
+        /// Of tls: protocols of which the client offers one, like "h2".
+        pub(in super::super) alpn: Many<Alpn> = Many::default(),
+        /// Of tls: networks that the client comes from.
+        pub(in super::super) client: Many<Network> = Many::default(),
+    }
 }
 
 /// Adds what core says of a pattern that it refused.
-fn understood<T>(parsed: Result<T, PatternFault>, node: &Node, faults: &mut Faults) -> Option<T> {
+pub(super) fn understood<T>(parsed: Result<T, PatternFault>, node: &Node, faults: &mut Faults) -> Option<T> {
     match parsed {
         Ok(value) => Some(value),
         Err(refused) => {

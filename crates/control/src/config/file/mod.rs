@@ -4,6 +4,7 @@
 //! refuses at once what no later check could accept; what concerns two places is left to `check`.
 
 mod address;
+mod connection;
 mod defaults;
 mod filter;
 mod health;

@@ -24,7 +24,7 @@ document! {
     pub(in super::super) struct Route {
         /// Its name; "route-3" for the third one unless set.
         pub(in super::super) name: Option<Located<Name>>,
-        /// The listeners that it holds for; all http listeners unless set.
+        /// The listeners that it holds for, all of http or all of tls; all http listeners unless set.
         pub(in super::super) listeners: Many<String> = Many::default(),
         /// What requests have to be like: one table, or a list of which any suffices. Any request unless set.
         pub(in super::super) r#match: Many<Match> = Many::default(),

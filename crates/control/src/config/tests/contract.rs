@@ -25,7 +25,6 @@ fn the_whole_contract_is_known_and_what_is_not_built_says_so() {
         "proxy_protocol",
         "http3",
         "tls",
-        "sni",
         "fallback",
         "send_proxy_protocol",
         "source",
@@ -46,7 +45,7 @@ fn each_alternative_of_the_contract_is_accepted_or_not_built_yet() {
         ),
         (
             "[pools.p]\npolicy = { kind = \"maglev\", key = \"sni\" }\nbackends = [\"10.0.0.1:80\"]",
-            false,
+            true,
         ),
         (
             "[pools.p]\npolicy = { kind = \"ring-hash\", key = \"5-tuple\" }\nbackends = [\"10.0.0.1:80\"]",

@@ -38,7 +38,7 @@ fn unknown_keys_and_words_have_the_nearest_one_as_suggestion() {
         ),
         (
             "[listeners.x]\nbind = \":1\"\nprotocol = \"utp\"",
-            "error 3:12 «\"utp\"» unknown word \"utp\" (\"udp\" is the nearest, and is not built yet; known here: \"http\", \"tcp\")",
+            "error 3:12 «\"utp\"» unknown word \"utp\" (\"udp\" is the nearest, and is not built yet; known here: \"http\", \"tcp\", \"tls\")",
         ),
         (
             "[pools.x]\nbackends = [\"10.0.0.1:80\"]\npolicy = { kind = \"random\", weight = 2 }",
@@ -179,7 +179,7 @@ fn references_are_to_what_exists() {
         ),
         (
             "[listeners.db]\nbind = \":1\"\nprotocol = \"tcp\"\npool = \"api\"\n[[routes]]\nlisteners = \"db\"\npool = \"api\"",
-            "error 6:13 «\"db\"» `db` speaks tcp, and routes are for http (name the pool in the listener itself)",
+            "error 6:13 «\"db\"» `db` speaks tcp, and routes are for http and tls (name the pool in the listener itself)",
         ),
     ] {
         assert_told(text, &[expected]);

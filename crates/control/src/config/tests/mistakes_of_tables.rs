@@ -204,7 +204,7 @@ fn pools_and_listeners_have_what_they_need() {
         ("[listeners.x]", "error 1:1 «[listeners.x]» the key `bind` is missing"),
         (
             "[listeners.x]\nbind = \":1\"\nprotocol = \"tcp\"",
-            "error 1:12 «x» the tcp listener `x` names no pool (add pool = \"…\": routes are for http listeners)",
+            "error 1:12 «x» the tcp listener `x` names no pool (add pool = \"…\": routes are for http and tls listeners)",
         ),
         (
             "[listeners.x]\nbind = \":1\"\nprotocol = \"tcp\"\npool = \"api\"\nhealth_path = \"/\"",

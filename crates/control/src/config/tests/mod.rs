@@ -11,6 +11,7 @@ mod limits;
 mod mistakes;
 mod mistakes_of_checks;
 mod mistakes_of_tables;
+mod passthrough;
 mod plans;
 mod rendering;
 mod robust;

@@ -16,7 +16,7 @@ use super::{SOUND, plan, toml};
 fn http(listener: &ListenerPlan) -> &HttpPlan {
     match &listener.service {
         ServicePlan::Http(http) => http,
-        ServicePlan::Tcp(_) => panic!("{} is tcp", listener.name),
+        ServicePlan::Tcp(_) | ServicePlan::Passthrough(_) => panic!("{} is not http", listener.name),
     }
 }
 

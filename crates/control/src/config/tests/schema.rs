@@ -87,7 +87,7 @@ fn the_schema_refuses_what_is_plainly_wrong() {
         "log.level = \"inof\"",
         "[[routes]]\nmatch = { path = \"x\" }\npool = \"api\"",
         "[[routes]]\nredirect = { path = \"/x\", status = 200 }",
-        "[pools.x]\nbackends = [\"10.0.0.1:1\"]\npolicy = { kind = \"maglev\", key = \"sni\" }",
+        "[pools.x]\nbackends = [\"10.0.0.1:1\"]\npolicy = { kind = \"maglev\", key = \"snj\" }",
         "[pools.x]\nbackends = [\"10.0.0.1:1\"]\npolicy = { load_factor = 1.5 }",
         "[pools.x]\nbackends = []",
         "[pools.x]\nhealth = true",
