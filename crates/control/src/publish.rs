@@ -248,6 +248,7 @@ impl Control {
             listeners: before.listeners.clone(),
             routes: before.routes.clone(),
             pools: pools.collect(),
+            fallbacks: before.fallbacks.clone(),
             node: before.node.clone(),
         }));
         drop(state);
@@ -393,6 +394,7 @@ impl State {
             listeners,
             routes,
             pools,
+            fallbacks: plan.pools.iter().map(|pool| pool.fallback).collect(),
             node: plan.node.clone(),
         }
     }

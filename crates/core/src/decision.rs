@@ -12,7 +12,7 @@ pub struct Decision {
     pub listener: Option<String>,
     /// The route that won.
     pub route: Option<String>,
-    /// The pool that the route names.
+    /// The pool that serves: the one that the route names, or a fallback of it.
     pub pool: Option<String>,
     /// The backend that was picked.
     pub backend: Option<String>,

@@ -8,6 +8,7 @@ pub mod balance;
 pub mod curve;
 pub mod decision;
 pub mod document;
+pub mod fallback;
 pub mod filter;
 pub mod grpc;
 pub mod health;

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub routes: Vec<Arc<Route>>,
     /// All pools; actions name them by position.
     pub pools: Vec<Arc<Pool>>,
+    /// By pool: the one that takes over when none of its backends can serve.
+    pub fallbacks: Vec<Option<PoolIndex>>,
     /// What holds for the whole node.
     pub node: NodeSettings,
 }

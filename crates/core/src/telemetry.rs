@@ -215,6 +215,8 @@ pub struct Shard {
     pub mirrored: HashMap<(NameId, Mirrored), u64, IdState>,
     /// Those that found their pool full.
     pub queued: HashMap<(NameId, Class, Queued), u64, IdState>,
+    /// What went to a fallback: by the pool that was asked, the one that took over, and why.
+    pub fallbacks: HashMap<(NameId, NameId, Reason), u64, IdState>,
     /// How long those that were served had waited.
     pub queue_durations: HashMap<NameId, Histogram, IdState>,
     /// Failures, by their place in [`Reason::ALL`].
@@ -271,6 +273,11 @@ impl Shard {
         *self.mirrored.entry((pool, result)).or_default() += 1;
     }
 
+    /// Counts what went from the pool `asked` to the fallback `to`.
+    pub fn fell_back(&mut self, asked: NameId, to: NameId, why: Reason) {
+        *self.fallbacks.entry((asked, to, why)).or_default() += 1;
+    }
+
     /// Counts what a filter on trial would have refused.
     pub fn rehearsed(&mut self, reason: Reason) {
         self.rehearsed[reason as usize] += 1;
@@ -323,6 +330,9 @@ impl Shard {
         }
         for (key, theirs) in other.queued {
             *self.queued.entry(key).or_default() += theirs;
+        }
+        for (key, theirs) in other.fallbacks {
+            *self.fallbacks.entry(key).or_default() += theirs;
         }
         for (key, theirs) in other.queue_durations {
             self.queue_durations.entry(key).or_default().add(&theirs);

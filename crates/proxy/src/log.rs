@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::pool::Lease;
+use plimsoll_core::pool::{Lease, Refusal};
 use plimsoll_core::route::Target;
-use plimsoll_core::snapshot::AccessFormat;
-use plimsoll_core::telemetry::RequestKey;
+use plimsoll_core::snapshot::{AccessFormat, PoolIndex};
+use plimsoll_core::telemetry::{RequestKey, Shard};
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::RequestHead;
 use serde_json::{Map, Value, json};
@@ -102,6 +102,8 @@ pub(crate) struct Finished {
     /// The status of gRPC that a call ended with.
     pub(crate) grpc: Option<u8>,
     pub(crate) pool: Option<NameId>,
+    /// The pool that was asked and why it could not serve, when another took over.
+    pub(crate) instead_of: Option<(PoolIndex, Refusal)>,
     pub(crate) backend: Option<BackendId>,
     /// The attempts; kept only while there is an access log to tell them to.
     pub(crate) attempts: Vec<Attempt>,
@@ -124,6 +126,7 @@ impl Finished {
             reason: None,
             grpc: None,
             pool: None,
+            instead_of: None,
             backend: None,
             attempts: Vec::new(),
             queued: None,
@@ -158,6 +161,21 @@ impl Finished {
     /// It ended in the middle of its answer, whose status stands.
     pub(crate) fn cut(&mut self, reason: Reason) {
         self.reason = Some(reason);
+    }
+
+    /// Counts that another pool took over, when one did.
+    pub(crate) fn count_fallback(&self, pinned: &Pinned, shard: &mut Shard) {
+        if let (Some((asked, why)), Some(to)) = (self.instead_of, self.pool) {
+            shard.fell_back(pinned.snapshot.pools[asked].id, to, why.reason());
+        }
+    }
+
+    /// The pool that was asked, for the access log, when another took over.
+    fn fallback_json(&self, pinned: &Pinned) -> Value {
+        self.instead_of.map_or(
+            Value::Null,
+            |(asked, why)| json!({ "from": &*pinned.snapshot.pools[asked].name, "reason": why.reason().word() }),
+        )
     }
 
     fn closed_by(&self) -> &'static str {
@@ -199,6 +217,7 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
         if let Some(reason) = finished.reason {
             shard.failure(reason);
         }
+        finished.count_fallback(pinned, &mut shard);
         if let Some(changes) = &request.changes {
             changes.rehearsed.iter().for_each(|reason| shard.rehearsed(*reason));
             shard.crowded_out += u64::from(changes.crowded_out);
@@ -256,6 +275,7 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "reason": finished.reason.map(Reason::word),
         "route": name(request.route),
         "pool": pool.map(|pool| &*pool.name),
+        "fallback": finished.fallback_json(pinned),
         "backend": finished.attempts.last().map(|attempt| &*attempt.backend),
         "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
         "bytes_in": finished.bytes_in.max(request.head_bytes as u64),
@@ -311,6 +331,7 @@ pub(crate) fn connection_line(client: &Client, pinned: &Pinned, log: &Connection
         "reason": finished.reason.map(Reason::word),
         "route": route.map(|route| &*route.name),
         "pool": pool.map(|pool| &*pool.name),
+        "fallback": finished.fallback_json(pinned),
         "backend": finished.attempts.last().map(|attempt| &*attempt.backend),
         "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
         "bytes_in": finished.bytes_in,

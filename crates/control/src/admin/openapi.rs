@@ -272,6 +272,7 @@ fn pool() -> Value {
         "name": text(),
         "policy": text(),
         "panicking": { "type": "boolean", "description": "Too few are healthy, so health is ignored." },
+        "fallback": or_null("string"),
         "queue": object(&json!({ "waiting": count(), "limit": count() })),
         "backends": { "type": "array", "items": of("Backend") },
     }))

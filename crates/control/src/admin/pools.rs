@@ -100,9 +100,17 @@ fn pool_json(control: &Control, pool: &PoolStatus) -> Value {
         "name": &*pool.name,
         "policy": pool.policy,
         "panicking": pool.panicking,
+        "fallback": fallback_of(control, pool),
         "queue": { "waiting": pool.waiting, "limit": pool.queue },
         "backends": backends.collect::<Vec<_>>(),
     })
+}
+
+/// The pool that takes over from this one.
+fn fallback_of(control: &Control, pool: &PoolStatus) -> Option<String> {
+    let plan = control.plan();
+    let own = &plan.pools[plan.pool_index(&pool.name)?];
+    own.fallback.map(|fallback| plan.pools[fallback].name.clone())
 }
 
 fn backend_json(control: &Control, pool: &PoolStatus, status: &MemberStatus) -> Value {

@@ -197,6 +197,8 @@ pub struct PoolPlan {
     pub zone_aware: bool,
     /// What ties clients to backends.
     pub sticky: Option<Settings>,
+    /// The pool that takes over when none of its backends can serve.
+    pub fallback: Option<PoolIndex>,
 }
 
 /// A backend as configured.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use plimsoll_core::decision::{Stage, Verdict};
 use plimsoll_core::outcome::Reason;
+use plimsoll_core::pool::{Pool, View};
 use plimsoll_core::route::{ConnectionHead, Destination, host};
 use plimsoll_core::snapshot::{Action, Listener, PassthroughService, PoolIndex, TcpService};
 
@@ -18,8 +19,8 @@ impl Explanation<'_> {
     pub(super) fn connection(&mut self, listener: &Listener, service: &TcpService) {
         self.tell_client(self.question.peer().ip());
         let snapshot = self.snapshot.clone();
-        if self.relay(service.pool, None, listener.bind.first().copied()) {
-            let pool = &snapshot.pools[service.pool];
+        if let Some(at) = self.relay(service.pool, None, listener.bind.first().copied()) {
+            let pool = &snapshot.pools[at];
             self.action(
                 "timeouts",
                 Verdict::Taken,
@@ -50,7 +51,7 @@ impl Explanation<'_> {
         if let Some(Action::Split(split)) = route.and_then(|at| snapshot.routes.get(at)).map(|route| &route.action) {
             self.shares(split, pool, "connections");
         }
-        if self.relay(pool, sni.as_deref(), listener.bind.first().copied()) {
+        if let Some(pool) = self.relay(pool, sni.as_deref(), listener.bind.first().copied()) {
             self.action("speaks", Verdict::Taken, "TLS as it came, to its end");
             let timeouts = forward::passed_timeouts(service, &snapshot.pools[pool]);
             self.action("timeouts", Verdict::Taken, timeouts);
@@ -71,14 +72,21 @@ impl Explanation<'_> {
         self.decision.step(Stage::Request, "alpn", Verdict::Passed, offered);
     }
 
-    /// The pick of a connection; whether there is a backend.
-    fn relay(&mut self, pool: PoolIndex, sni: Option<&str>, local: Option<SocketAddr>) -> bool {
+    /// The pick of a connection that is sent to the pool at `asked`; the pool that serves, if there is a backend.
+    fn relay(&mut self, asked: PoolIndex, sni: Option<&str>, local: Option<SocketAddr>) -> Option<PoolIndex> {
         let snapshot = self.snapshot.clone();
-        let pool = &snapshot.pools[pool];
         let peer = self.question.peer();
+        let now = self.control.now();
+        let keeps = |pool: &Pool, view: &View| {
+            let tie = pool.sticky().map(|sticky| sticky.tie_of_connection(peer.ip()));
+            tie.is_some_and(|tie| pool.keeps(&tie, view, now))
+        };
+        let serving = snapshot.serving(asked, keeps, Some(&mut self.decision));
+        self.gone_over(serving);
+        let pool = &snapshot.pools[serving.pool];
         let key = pool.key().map(|key| (key, key.of_connection(peer, sni, || local)));
         let tie = pool.sticky().map(|sticky| sticky.tie_of_connection(peer.ip()));
-        self.pick(pool, key, tie.as_ref())
+        self.pick(pool, key, tie.as_ref()).then_some(serving.pool)
     }
 
     /// We end it ourselves, for this reason.

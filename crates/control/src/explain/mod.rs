@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use plimsoll_core::balance::HashKey;
 use plimsoll_core::decision::{Decision, Stage, Verdict};
+use plimsoll_core::fallback::Serving;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::{AcquireCx, Pool, Refusal};
 use plimsoll_core::rng::Rng;
@@ -81,6 +82,18 @@ impl<'e> Explanation<'e> {
             Service::Passthrough(service) => self.passed(listener, service),
         }
         Ok(self.decision)
+    }
+
+    /// Tells of the pool that was asked, when another takes over: who is in it, and why none can serve.
+    fn gone_over(&mut self, serving: Serving) {
+        let Some((asked, why)) = serving.instead_of else {
+            return;
+        };
+        let snapshot = self.snapshot.clone();
+        let (asked, serves) = (&snapshot.pools[asked].name, &snapshot.pools[serving.pool].name);
+        self.control.view_of(asked, Some(&mut self.decision));
+        let why = format!("{} `{serves}` takes over", why.reason().says());
+        self.action(asked, Verdict::Refused, why);
     }
 
     /// Members, tiers and the pick of `pool`; whether there is a backend.

@@ -81,11 +81,18 @@ impl Explanation<'_> {
             (Decided::Filtered(reply), _) => self.filtered(&reply),
             (Decided::NoPool, _) => self.answer(Reason::NoBackend),
             (Decided::Answer(reply), Some(route)) => self.answered(route, &reply),
-            (Decided::Forward(pool), Some(route)) => {
+            (Decided::Forward(serving), Some(route)) => {
+                let asked_pool = serving.instead_of.map_or(serving.pool, |(asked, _)| asked);
                 if let Action::Split(split) = &route.action {
-                    self.shares(split, pool, "requests");
+                    self.shares(split, asked_pool, "requests");
                 }
-                self.send((listener, service), route, pool, (head, asked, &progress.changes));
+                self.gone_over(serving);
+                self.send(
+                    (listener, service),
+                    route,
+                    serving.pool,
+                    (head, asked, &progress.changes),
+                );
             }
             _ => self.answer(Reason::NoRoute),
         }

@@ -38,6 +38,8 @@ pub(super) struct Totals {
     pub(super) mirrored: Series<2, 1, u64>,
     /// Those that found their pool full, by pool, class and what became of them.
     pub(super) queued: Series<3, 1, u64>,
+    /// What went to a fallback, by the pool that was asked, the one that took over, and why.
+    pub(super) fallbacks: Series<3, 1, u64>,
     /// How long those that were served had waited, by pool.
     pub(super) queue_durations: Series<1, 1, Histogram>,
     /// By their place in [`Reason::ALL`].
@@ -93,6 +95,10 @@ impl Totals {
                 .queued
                 .of([names.name(pool), class.word().into(), result.word().into()]) += count;
         }
+        for ((asked, to, why), count) in shard.fallbacks {
+            let labels = [names.name(asked), names.name(to), why.word().into()];
+            *self.fallbacks.of(labels) += count;
+        }
         for (pool, waited) in shard.queue_durations {
             self.queue_durations.of([names.name(pool)]).add(&waited);
         }
@@ -118,6 +124,14 @@ impl Totals {
             for result in Mirrored::ALL {
                 let name = snapshot.pools[mirror.pool].name.clone();
                 self.mirrored.of([name, result.word().into()]);
+            }
+        }
+        for (pool, fallback) in snapshot.pools.iter().zip(&snapshot.fallbacks) {
+            for why in [Reason::NoBackend, Reason::NoHealthyBackend] {
+                if let Some(to) = fallback {
+                    let to = snapshot.pools[*to].name.clone();
+                    self.fallbacks.of([pool.name.clone(), to, why.word().into()]);
+                }
             }
         }
         for pool in &snapshot.pools {

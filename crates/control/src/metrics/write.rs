@@ -71,6 +71,14 @@ pub(super) fn work(out: &mut Exposition, totals: &Totals) {
     for ([pool, result], count) in totals.mirrored.iter() {
         out.sample(&[("pool", pool), ("result", result)], count);
     }
+    out.metric(
+        "plimsoll_fallbacks_total",
+        Kind::Counter,
+        "Requests and connections that another pool took over, by the pool that was asked and why it could not serve.",
+    );
+    for ([pool, to, reason], count) in totals.fallbacks.iter() {
+        out.sample(&[("pool", pool), ("to", to), ("reason", reason)], count);
+    }
     queues(out, totals);
     failures(out, totals);
 }

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Chain, Changes, Done, Edited, Errand, FilterCx, Ran, RequestView};
 use crate::decision::{Decision, Stage, Verdict};
+use crate::fallback::Serving;
+use crate::pool::{Pool, View};
 use crate::reply::Reply;
 use crate::rng::Rng;
 use crate::route::{Asked, RequestHead};
@@ -57,8 +59,8 @@ pub enum Decided {
     Filtered(Reply),
     /// It goes on once this has been done.
     Errand(Errand),
-    /// It goes to a backend of this pool.
-    Forward(PoolIndex),
+    /// It goes to a backend of a pool.
+    Forward(Serving),
     /// It would go to a pool, and no pool of the split gets any.
     NoPool,
     /// The route answers it.
@@ -158,6 +160,17 @@ impl Passage<'_> {
         Some(pool)
     }
 
+    /// The pool that serves for `pool`: a fallback when it cannot, unless the request's session belongs to it.
+    fn serving(&mut self, pool: PoolIndex) -> Serving {
+        let Visitor { client, now, wall, .. } = self.visitor;
+        let (fields, rng) = (self.asked.fields, &mut *self.rng);
+        let keeps = |pool: &Pool, view: &View| {
+            let sticky = pool.sticky();
+            sticky.is_some_and(|sticky| pool.keeps(&sticky.tie(fields, client, wall(), rng), view, now))
+        };
+        self.snapshot.serving(pool, keeps, self.record.as_deref_mut())
+    }
+
     /// Runs the route's filters, and then its action.
     fn act(&mut self, progress: &mut Progress, done: Option<Done>) -> Decided {
         let Some(route) = progress.route.and_then(|at| self.snapshot.routes.get(at)) else {
@@ -167,7 +180,10 @@ impl Passage<'_> {
             return decided;
         }
         let reply = match &route.action {
-            Action::Pool(_) | Action::Split(_) => return progress.pool.map_or(Decided::NoPool, Decided::Forward),
+            Action::Pool(_) | Action::Split(_) => {
+                let serving = progress.pool.map(|pool| self.serving(pool));
+                return serving.map_or(Decided::NoPool, Decided::Forward);
+            }
             Action::Redirect(redirect) => self.with_values(progress, |values| redirect.reply(values)),
             Action::Respond(respond) => self.with_values(progress, |values| respond.reply(values)),
         };

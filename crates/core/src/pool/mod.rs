@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::balance::{HashKey, PickCx, Policy, PolicyConfig};
 use crate::decision::{Record, Stage, Verdict, note};
@@ -182,6 +182,11 @@ impl Pool {
     /// The view as it is now, for those who are not on the hot path.
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// The same for a moment, without a count that threads would share.
+    pub(crate) fn glance(&self) -> Guard<Arc<View>> {
+        self.view.load()
     }
 
     /// Reads the view through a worker's own cache.

@@ -17,6 +17,7 @@ mod cors;
 mod cuts;
 mod draining;
 mod failures;
+mod fallback;
 mod faults;
 mod filters;
 mod forward_auth;

@@ -78,6 +78,7 @@ pub(super) async fn forward<D: Downstream>(
     exchange.compression = compression.map(|compression| (compression, worker.coded.clone()));
     let deadline = limits.deadline.into_iter().chain(limits.call).min();
     let mut forward = Forward::new(&worker, pinned, request, (pool_at, retry), deadline);
+    forward.finished.instead_of = request.instead_of;
     let ended = forward.run(&mut exchange, goes).await;
     forward.finished.bytes_in = exchange.upload.body_bytes + request.head_bytes as u64;
     forward.finished.bytes_out = exchange.bytes_out;

@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use plimsoll_core::fallback::Serving;
 use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
 use plimsoll_core::grpc;
 use plimsoll_core::outcome::Reason;
+use plimsoll_core::pool::Refusal;
 use plimsoll_core::priority::Class;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::is_idempotent;
@@ -43,6 +45,8 @@ pub(crate) struct Request {
     pub(crate) tunnel: bool,
     /// What is known of it as a call of gRPC, when it is one.
     pub(crate) grpc: Option<Call>,
+    /// The pool that was asked and why it cannot serve, when another took over.
+    pub(crate) instead_of: Option<(PoolIndex, Refusal)>,
     /// The hash of the policy's key, when the request has it.
     pub(crate) key: Option<u64>,
     /// Who is served before it when there is too much work.
@@ -169,6 +173,7 @@ impl Request {
             upgrade: false,
             tunnel: false,
             grpc: None,
+            instead_of: None,
             key: None,
             class: Class::Normal,
             head_bytes,
@@ -246,14 +251,15 @@ fn decide(
             .snapshot
             .decide(service, &asked, visitor, &mut rng, (&mut *progress, done), None)
     };
-    let pool = match decided {
-        Decided::Forward(pool) => pool,
+    let Serving { pool, instead_of } = match decided {
+        Decided::Forward(serving) => serving,
         Decided::Health => return Ok(Routed::Reply(respond::health(client.worker.is_draining()))),
         Decided::NoRoute => return Ok(Routed::Reply(Reply::reason(Reason::NoRoute))),
         Decided::NoPool => return Ok(Routed::Reply(Reply::reason(Reason::NoBackend))),
         Decided::Filtered(reply) | Decided::Answer(reply) => return Ok(Routed::Reply(reply)),
         Decided::Errand(errand) => return Ok(Routed::Errand(errand)),
     };
+    request.instead_of = instead_of;
     let route = route_at(pinned, progress.route);
     request.tunnel = request.upgrade && arrived.http2;
     request.upgrade &= route.is_some_and(|route| route.upgrade_websocket);

@@ -39,6 +39,7 @@ pub(crate) async fn serve(mut connection: Connection) {
         if let Some(reason) = finished.reason {
             shard.failure(reason);
         }
+        finished.count_fallback(&pinned, &mut shard);
     }
     if pinned.snapshot.node.access_log.is_some() {
         worker

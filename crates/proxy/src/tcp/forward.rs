@@ -5,9 +5,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use plimsoll_core::backend::Place;
+use plimsoll_core::fallback::Serving;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
-use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, Refusal};
+use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, Refusal, View};
 use plimsoll_core::priority::Class;
 use plimsoll_core::snapshot::{PoolIndex, TcpService};
 use plimsoll_net::{Buffer, Relayed, Socket, connect, relay};
@@ -48,8 +49,10 @@ pub(super) async fn forward(
     (way, ahead): (Way<'_>, Buffer),
     finished: &mut Finished,
 ) {
-    let pool = pinned.snapshot.pools[way.pool].clone();
-    finished.pool = Some(pool.id);
+    let Serving { pool, instead_of } = serving(connection, pinned, way.pool);
+    let way = Way { pool, ..way };
+    let pool = pinned.snapshot.pools[pool].clone();
+    (finished.pool, finished.instead_of) = (Some(pool.id), instead_of);
     let Some((lease, (mut backend, place), latency)) = reach(connection, pinned, way, &pool, finished).await else {
         return;
     };
@@ -95,6 +98,17 @@ pub(super) async fn forward(
     }
     drop(place);
     conclude(&connection.client, &pool, lease, outcome, latency);
+}
+
+/// The pool that serves a connection for the one at `asked`: that, or a fallback of it.
+fn serving(connection: &Connection, pinned: &Pinned, asked: PoolIndex) -> Serving {
+    let client = &connection.client;
+    let now = client.worker.now();
+    let keeps = |pool: &Pool, view: &View| {
+        let tie = pool.sticky().map(|sticky| sticky.tie_of_connection(client.peer.ip()));
+        tie.is_some_and(|tie| pool.keeps(&tie, view, now))
+    };
+    pinned.snapshot.serving(asked, keeps, None)
 }
 
 /// A connection to the first backend that takes it.

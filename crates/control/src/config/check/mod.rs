@@ -3,6 +3,7 @@
 
 mod addresses;
 mod connections;
+mod fallbacks;
 mod files;
 mod health;
 mod listeners;
@@ -37,6 +38,7 @@ pub(super) fn check(file: &File, complete: bool, faults: &mut Faults) {
     listeners::check(file, &known, faults);
     routes::check(file, &known, faults);
     pools::check(file, faults);
+    fallbacks::check(file, &known, faults);
 }
 
 /// The names that may be referred to, also of what could not be read.

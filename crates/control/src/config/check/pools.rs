@@ -7,7 +7,7 @@ use plimsoll_core::document::{Faults, Located};
 
 use super::super::compile::route_name;
 use super::super::file::{BackendAddress, BackendEntry, File, Item, Limit, Name, Outlier, Pool, Protocol};
-use super::{Seen, connections, health, sticky};
+use super::{Seen, connections, fallbacks, health, sticky};
 
 /// The most backends of one pool.
 const BACKENDS_MAX: usize = 10_000;
@@ -102,9 +102,10 @@ fn check_learned(file: &File, name: &str, pool: &Pool, faults: &mut Faults) {
             .also(named.span, "sent here");
     };
     let spoken = connections::spoken(file);
+    let leads_here = |named: &&Located<String>| fallbacks::chain(file, &named.value).any(|pool| pool == name);
     for (listener, _, written) in file.listeners.read() {
         let is_layer_4 = matches!(spoken.get(listener), Some(Protocol::Tcp | Protocol::Tls));
-        if let Some(named) = written.pool.as_ref().filter(|named| is_layer_4 && named.value == name) {
+        if let Some(named) = written.pool.as_ref().filter(|_| is_layer_4).filter(leads_here) {
             refuse(format!("the listener `{listener}`"), named);
         }
     }
@@ -114,7 +115,7 @@ fn check_learned(file: &File, name: &str, pool: &Pool, faults: &mut Faults) {
         };
         let parts = route.split.iter().flat_map(|split| &split.value);
         let mut named = route.pool.iter().chain(parts.map(|part| &part.value.pool));
-        if let Some(named) = named.find(|named| named.value == name) {
+        if let Some(named) = named.find(leads_here) {
             refuse(format!("the route `{}`", route_name(route, position)), named);
         }
     }

@@ -7,7 +7,7 @@ use super::super::compile::route_name;
 use super::super::file::{
     ACTIONS, File, FilterUse, Item, Keyed, Match, Mirror, Part, Protocol, Respond, Route, ValueRule,
 };
-use super::{Known, Seen, check_reference, connections};
+use super::{Known, Seen, check_reference, connections, fallbacks};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
     let spoken = connections::spoken(file);
@@ -88,13 +88,13 @@ fn check_mirror(file: &File, route: &Route, mirror: &Located<Mirror>, known: &Kn
         .iter()
         .flat_map(|split| &split.value)
         .map(|part| &part.value.pool);
-    let protocol = |name: &Located<String>| {
+    let own: Vec<&Located<String>> = route.pool.iter().chain(split).collect();
+    let spoken_by = |name: &str| {
         let mut pools = file.pools.read();
         pools
-            .find(|(known, _, _)| *known == name.value)
+            .find(|(known, _, _)| *known == name)
             .map(|(_, _, pool)| pool.protocol)
     };
-    let own: Vec<&Located<String>> = route.pool.iter().chain(split).collect();
     if own.is_empty() {
         faults
             .error(
@@ -111,13 +111,14 @@ fn check_mirror(file: &File, route: &Route, mirror: &Located<Mirror>, known: &Kn
                     format!("`{}` gets the requests themselves", pool.value),
                 )
                 .help("name another pool");
-        } else if let (Some(speaks), Some(spoken)) = (protocol(&mirror.pool), protocol(pool))
-            && speaks != spoken
+        } else if let Some(speaks) = spoken_by(&mirror.pool.value)
+            && let mut chain = fallbacks::chain(file, &pool.value)
+            && let Some(other) = chain.find(|name| spoken_by(name).is_some_and(|spoken| spoken != speaks))
         {
             faults
                 .error(
                     mirror.pool.span,
-                    format!("`{}` speaks another protocol than `{}`", mirror.pool.value, pool.value),
+                    format!("`{}` speaks another protocol than `{other}`", mirror.pool.value),
                 )
                 .help("a mirror gets what the route's pool is sent, in the same version of HTTP");
         }

@@ -83,6 +83,9 @@ fn uses(plan: &Plan) -> Vec<Use> {
             mark(tcp.pool, |used| used.by_tcp = true);
         }
     }
+    for at in 0..uses.len() {
+        hand_on(plan, at, &mut uses);
+    }
     uses
 }
 
@@ -93,6 +96,21 @@ fn passed_through(plan: &Plan) -> BTreeSet<RouteIndex> {
         ServicePlan::Http(_) | ServicePlan::Tcp(_) => None,
     });
     rules.flatten().map(|(_, route)| *route).collect()
+}
+
+/// Who sends to the pool at `at` sends to its fallbacks as well.
+fn hand_on(plan: &Plan, at: usize, uses: &mut [Use]) {
+    let used = uses[at];
+    let mut next = plan.pools[at].fallback;
+    // No more than there are: `check` refuses circles.
+    for _ in 0..plan.pools.len() {
+        let Some(fallback) = next.filter(|fallback| *fallback < uses.len()) else {
+            return;
+        };
+        uses[fallback].by_http |= used.by_http;
+        uses[fallback].by_tcp |= used.by_tcp;
+        next = plan.pools[fallback].fallback;
+    }
 }
 
 fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mut Faults) {
@@ -133,7 +151,7 @@ fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mu
             )
             .help("`sni` is for routes of tls listeners; requests have `host`");
     }
-    if pool.backends.len() == 1 {
+    if pool.backends.len() == 1 && pool.fallback.is_none() {
         faults.warning(
             span,
             format!("the pool `{name}` has one backend: nothing takes over when it fails"),

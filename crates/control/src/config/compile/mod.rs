@@ -77,7 +77,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
         },
         listeners,
         routes,
-        pools: pools::pools(file, sources),
+        pools: pools::pools(file, sources, &pools),
     }
 }
 

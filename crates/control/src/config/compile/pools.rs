@@ -1,11 +1,13 @@
 //! Pools and their backends.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::document::Located;
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings, QueueSettings};
+use plimsoll_core::snapshot::PoolIndex;
 use plimsoll_core::sticky::{By, Cookie, Settings};
 
 use super::super::file::{
@@ -26,17 +28,17 @@ const IDLE: Duration = Duration::from_secs(55);
 const RESPONSE_HEADER: Duration = Duration::from_secs(60);
 
 /// All pools, by name.
-pub(super) fn pools(file: &File, sources: &Sources) -> Vec<PoolPlan> {
+pub(super) fn pools(file: &File, sources: &Sources, known: &BTreeMap<&str, PoolIndex>) -> Vec<PoolPlan> {
     let mut plans: Vec<PoolPlan> = file
         .pools
         .read()
-        .map(|(name, _, pool)| plan(name, pool, sources))
+        .map(|(name, _, pool)| plan(name, pool, sources, known))
         .collect();
     plans.sort_by(|one, other| one.name.cmp(&other.name));
     plans
 }
 
-fn plan(name: &str, pool: &Pool, sources: &Sources) -> PoolPlan {
+fn plan(name: &str, pool: &Pool, sources: &Sources, known: &BTreeMap<&str, PoolIndex>) -> PoolPlan {
     let timeouts = &pool.timeouts;
     let outlier = outlier(&pool.outlier);
     let protocol = match pool.protocol {
@@ -78,6 +80,7 @@ fn plan(name: &str, pool: &Pool, sources: &Sources) -> PoolPlan {
             .filter(|window| !window.is_zero()),
         zone_aware: pool.zone_aware,
         sticky: pool.sticky.as_ref().and_then(|sticky| settings(&sticky.value)),
+        fallback: (pool.fallback.as_ref()).and_then(|fallback| known.get(fallback.value.as_str()).copied()),
     }
 }
 

@@ -50,7 +50,7 @@ const ROUTE: Heir = Heir {
 const POOL: Heir = Heir {
     keys: Pool::KEYS,
     later: Pool::LATER,
-    own: &["backends", "discover"],
+    own: &["backends", "discover", "fallback"],
     timeouts: PoolTimeouts::KEYS,
 };
 

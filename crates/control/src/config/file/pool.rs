@@ -47,9 +47,9 @@ document! {
         pub(in super::super) timeouts: PoolTimeouts = PoolTimeouts::default(),
         /// Whether backends of the node's own zone are preferred, once there are two zones.
         pub(in super::super) zone_aware: bool = true,
-    } later {
-        "discover", "drain_timeout", "fallback", "mode", "quarantine", "send_proxy_protocol", "source", "tls"
-    }
+        /// The pool that takes over while none of the backends here can serve.
+        pub(in super::super) fallback: Option<Located<String>>,
+    } later { "discover", "drain_timeout", "mode", "quarantine", "send_proxy_protocol", "source", "tls" }
 }
 
 words! {

@@ -9,7 +9,8 @@ use super::{told, toml};
 const CONTRACT: &str = concat!(
     include_str!("contract.toml"),
     "[pools.postgres]\nbackends = [\"10.0.0.3:5432\"]\n[pools.tenant-db]\nbackends = [\"10.0.0.4:5432\"]\n\
-     [pools.shadow]\nbackends = [\"10.0.0.5:80\"]\n"
+     [pools.shadow]\nbackends = [\"10.0.0.5:80\"]\n\
+     [pools.sorry]\nbackends = [\"10.0.0.6:80\"]\n"
 );
 
 #[test]
@@ -25,7 +26,6 @@ fn the_whole_contract_is_known_and_what_is_not_built_says_so() {
         "proxy_protocol",
         "http3",
         "tls",
-        "fallback",
         "send_proxy_protocol",
         "source",
         "cluster",

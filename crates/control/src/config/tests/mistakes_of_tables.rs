@@ -242,3 +242,57 @@ fn pools_and_listeners_have_what_they_need() {
         assert_told(text, &[expected]);
     }
 }
+
+#[test]
+fn fallbacks_are_there_and_lead_to_an_end() {
+    let pool = |name: &str, fallback: &str| {
+        format!("[pools.{name}]\nbackends = [\"10.0.0.1:80\"]\nfallback = \"{fallback}\"\n")
+    };
+    assert_told(
+        &pool("x", "ap"),
+        &["error 3:12 «\"ap\"» there is no pool called `ap` (did you mean \"api\"?)"],
+    );
+    assert_told(
+        &pool("x", "x"),
+        &["error 3:12 «\"x\"» `x` is its own fallback (the last pool of a chain has no fallback)"],
+    );
+    assert_told(
+        &(pool("w", "x") + &pool("x", "y") + &pool("y", "z") + &pool("z", "x")),
+        &[
+            "error 6:12 «\"y\"» the fallbacks lead in a circle: x → y → z → x (the last pool of a chain has no fallback)",
+        ],
+    );
+    let long: String = (0..9)
+        .map(|at| pool(&format!("p{at}"), &format!("p{}", at + 1)))
+        .collect();
+    let last = "[pools.p9]\nbackends = [\"10.0.0.1:80\"]\n";
+    assert_told(
+        &(long + last),
+        &["error 3:12 «\"p1\"» more than 8 fallbacks stand behind `p0` (shorten the chain)"],
+    );
+    let inherited = toml("[defaults]\nfallback = \"api\"");
+    assert!(
+        told(&inherited)[0].contains("unknown key `fallback`"),
+        "each pool names its own"
+    );
+}
+
+#[test]
+fn what_a_pool_is_sent_its_fallbacks_are_sent_too() {
+    let text = "[listeners.db]\nbind = \":1\"\nprotocol = \"tcp\"\npool = \"a\"\n[pools.a]\nbackends = [\"10.0.0.1:80\"]\nfallback = \"b\"\n\
+                [pools.b]\nbackends = [\"10.0.0.2:80\"]\nlimits = { requests = \"auto\" }";
+    assert_told(
+        text,
+        &[
+            "error 10:23 «\"auto\"» `b` has no latency to learn from: the listener `db` relays connections to it (write a number) [sent here: 4:8]",
+        ],
+    );
+    let text = "[[routes]]\npool = \"a\"\nmirror = { pool = \"m\" }\n[pools.a]\nbackends = [\"10.0.0.1:80\"]\nfallback = \"b\"\n\
+                [pools.b]\nbackends = [\"10.0.0.2:80\"]\nprotocol = \"h2\"\n[pools.m]\nbackends = [\"10.0.0.3:80\"]";
+    assert_told(
+        text,
+        &[
+            "error 3:19 «\"m\"» `m` speaks another protocol than `b` (a mirror gets what the route's pool is sent, in the same version of HTTP)",
+        ],
+    );
+}
