@@ -94,6 +94,7 @@ fn forward(read: &RequestHead<'_>, options: u8) {
         },
         proto: if options & 16 == 0 { "http" } else { "https" },
         request_id: ID.as_bytes(),
+        host: None,
         default_host: DEFAULT_HOST,
         edits: &Edits::default(),
     };

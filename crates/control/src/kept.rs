@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use plimsoll_core::filter::{Chain, FileName, FilterEntry, Keep, Slot};
+use plimsoll_core::error_page::{self, ErrorPages, Page};
+use plimsoll_core::filter::{Chain, FileName, FilterEntry, Held, Keep, Slot};
+use plimsoll_core::maintenance::Switch;
 
+use crate::config::{PagePlan, PageSource};
 use crate::files::Files;
 
 /// A filter's state, whatever it is.
@@ -70,6 +73,32 @@ impl Kept {
             let place = (owner.to_owned(), kind, *nth);
             entry.config.build(&mut Standing { kept: self, place })
         }))
+    }
+}
+
+impl Kept {
+    /// What an operator wants of the maintenance of `owner`.
+    pub(crate) fn switch(&mut self, owner: &str) -> Arc<Switch> {
+        let place = (owner.to_owned(), "maintenance", 0);
+        let state = Standing { kept: self, place }.state(&mut || Arc::new(Switch::default()));
+        // Nothing else is kept in this place.
+        state.downcast().unwrap_or_default()
+    }
+
+    /// The pages of `plans`, their files among those that are watched.
+    pub(crate) fn error_pages(&mut self, plans: &[PagePlan]) -> ErrorPages {
+        let place = (String::new(), "error_pages", 0);
+        let mut standing = Standing { kept: self, place };
+        let mut kept = |source: &PageSource| match source {
+            PageSource::Body(text) => error_page::Kept::Here(Page::of(text)),
+            PageSource::File(file) => error_page::Kept::File(Held::of(file, &mut standing)),
+        };
+        let mut pages = Vec::with_capacity(plans.len());
+        for plan in plans {
+            let kinds = plan.kinds.iter().map(|(media, source)| (*media, kept(source)));
+            pages.push((plan.on, kinds.collect()));
+        }
+        ErrorPages::new(pages)
     }
 }
 

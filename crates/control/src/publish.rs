@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use plimsoll_core::balance::PolicyConfig;
+use plimsoll_core::maintenance::Maintenance;
 use plimsoll_core::membership::{Event, Transition};
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::rng::Rng;
@@ -249,6 +250,8 @@ impl Control {
             routes: before.routes.clone(),
             pools: pools.collect(),
             fallbacks: before.fallbacks.clone(),
+            error_pages: before.error_pages.clone(),
+            has_error_pages: before.has_error_pages,
             node: before.node.clone(),
         }));
         drop(state);
@@ -296,6 +299,18 @@ impl Control {
         }
         split.publish(after);
         Ok(())
+    }
+
+    /// Closes the route `name` for maintenance, or opens it, or leaves it to the configuration again; false when there is
+    /// no such route. It holds until it is undone, through reloads too.
+    pub(crate) fn set_maintenance(&self, name: &str, wanted: Option<bool>) -> bool {
+        let _state = self.state();
+        let snapshot = self.snapshot.load();
+        let route = snapshot.routes.iter().find(|route| *route.name == *name);
+        route.is_some_and(|route| {
+            route.maintenance.switch.set(wanted);
+            true
+        })
     }
 
     /// What there is to check: each pool with its plan, and its backends with their names and addresses.
@@ -388,6 +403,7 @@ impl State {
             .iter()
             .map(|listener| Arc::new(self.listener(listener, &routes)))
             .collect();
+        let error_pages = self.filters.error_pages(&plan.error_pages);
         self.filters.end();
         Snapshot {
             generation,
@@ -395,6 +411,8 @@ impl State {
             routes,
             pools,
             fallbacks: plan.pools.iter().map(|pool| pool.fallback).collect(),
+            error_pages,
+            has_error_pages: plan.has_error_pages(),
             node: plan.node.clone(),
         }
     }
@@ -430,6 +448,13 @@ impl State {
             upgrade_websocket: plan.upgrade_websocket,
             mirror: plan.mirror,
             priority: plan.priority.clone(),
+            host: plan.host.clone(),
+            maintenance: Maintenance {
+                configured: plan.closed,
+                switch: self.filters.switch(&format!("route:{}", plan.name)),
+                notice: plan.notice.clone(),
+            },
+            error_pages: self.filters.error_pages(&plan.error_pages),
         }
     }
 
@@ -459,6 +484,7 @@ impl State {
                 timeouts: http.timeouts,
                 limits: http.limits,
                 allow_encoded_slash: http.allow_encoded_slash,
+                error_pages: self.filters.error_pages(&http.error_pages),
             }),
         };
         Listener {

@@ -162,6 +162,8 @@ mod tests {
             fallbacks: (1..=stand.len())
                 .map(|next| (next < stand.len()).then_some(next))
                 .collect(),
+            error_pages: crate::error_page::ErrorPages::default(),
+            has_error_pages: false,
             node: NodeSettings {
                 trusted_proxies: Vec::new(),
                 vouched: Vec::new(),

@@ -4,13 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error_page::ErrorPages;
 use crate::filter::Chain;
+use crate::maintenance::Maintenance;
 use crate::name::NameId;
 use crate::network::Network;
 use crate::pool::Pool;
 use crate::priority::Priority;
 use crate::reply::{Redirect, Respond};
 use crate::retry::RetryPolicy;
+use crate::reversal::HostSent;
 use crate::rng::Rng;
 use crate::route::{Asked, ConnectionTable, Fields, RouteTable};
 use crate::split::Split;
@@ -27,6 +30,10 @@ pub struct Snapshot {
     pub pools: Vec<Arc<Pool>>,
     /// By pool: the one that takes over when none of its backends can serve.
     pub fallbacks: Vec<Option<PoolIndex>>,
+    /// Bodies for our own replies, where neither route nor listener has one.
+    pub error_pages: ErrorPages,
+    /// Whether there is an error page anywhere.
+    pub has_error_pages: bool,
     /// What holds for the whole node.
     pub node: NodeSettings,
 }
@@ -142,6 +149,8 @@ pub struct HttpService {
     pub limits: HttpLimits,
     /// Whether `%2F` and `%5C` may stand in a path.
     pub allow_encoded_slash: bool,
+    /// Bodies for our own replies, where the route has none.
+    pub error_pages: ErrorPages,
 }
 
 impl HttpService {
@@ -239,6 +248,12 @@ pub struct Route {
     pub mirror: Option<Mirror>,
     /// Who is served first when there is too much work.
     pub priority: Priority,
+    /// The Host that is sent upstream.
+    pub host: HostSent,
+    /// Whether it is closed for a time, and what it says then.
+    pub maintenance: Maintenance,
+    /// Bodies for our own replies.
+    pub error_pages: ErrorPages,
 }
 
 /// A pool that gets copies of requests.

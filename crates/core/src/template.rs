@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::document::{Decode, Faults, Json, Node, expect_text, nearest};
 use crate::route::{Asked, Fields};
 
-/// The longest text that a template becomes, in bytes; what is longer is cut, so that no client's field swells a head
-/// beyond what backends take.
+/// The longest text that a template becomes, in bytes, unless it is longer without its placeholders; what is longer is
+/// cut, so that no client's field swells a head beyond what backends take.
 pub const RENDERED_MAX: usize = 16 << 10;
 
 /// Stands in a value for what is known only once a backend was chosen. Values hold no control characters of their own.
@@ -130,7 +130,12 @@ impl Template {
 
     /// Writes it for one request, escaped for where it stands.
     pub fn render(&self, out: &mut Vec<u8>, position: Position, values: &Values<'_>) {
-        let end = out.len() + RENDERED_MAX;
+        // What the configuration says itself is as long as that allows.
+        let own = |piece: &Piece| match piece {
+            Piece::Text(text) => text.len(),
+            Piece::Place(_) => 0,
+        };
+        let end = out.len() + RENDERED_MAX.max(self.pieces.iter().map(own).sum());
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
@@ -262,7 +267,7 @@ impl Place {
 }
 
 /// Writes `value`, escaped for where it stands.
-fn put(out: &mut Vec<u8>, position: Position, value: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, position: Position, value: &[u8]) {
     for &byte in value {
         match (position, byte) {
             (Position::Field, 0..=8 | 10..=31 | 127) => {}

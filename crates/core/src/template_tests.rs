@@ -93,3 +93,11 @@ fn what_is_no_placeholder_is_told_the_nearest() {
     assert!(read("{backend.name}").unwrap_err().contains("not known yet"));
     assert!(read("{tls.sni}").unwrap_err().contains("not built"));
 }
+
+#[test]
+fn a_long_text_of_ones_own_is_not_cut() {
+    let text = "x".repeat(RENDERED_MAX * 2);
+    assert_eq!(rendered(&text, Position::Plain).len(), text.len());
+    let filled = format!("{text}{{request.path}}");
+    assert_eq!(rendered(&filled, Position::Plain).len(), text.len());
+}

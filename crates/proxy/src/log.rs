@@ -178,6 +178,11 @@ impl Finished {
         )
     }
 
+    /// How much came of the body of `request`.
+    fn body_bytes(&self, request: &Request) -> u64 {
+        self.bytes_in.saturating_sub(request.head_bytes as u64)
+    }
+
     fn closed_by(&self) -> &'static str {
         match self.reason {
             Some(Reason::ClientClosed) => "client",
@@ -219,7 +224,8 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
         }
         finished.count_fallback(pinned, &mut shard);
         if let Some(changes) = &request.changes {
-            changes.rehearsed.iter().for_each(|reason| shard.rehearsed(*reason));
+            let rehearsed = changes.rehearsed(finished.body_bytes(request));
+            rehearsed.for_each(|reason| shard.rehearsed(reason));
             shard.crowded_out += u64::from(changes.crowded_out);
             for watched in &changes.watched {
                 let counted = watched.ended(finished.status, ended);
@@ -290,9 +296,12 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "tls": Value::Null,
         "user_agent": log.and_then(|log| log.user_agent.as_deref()),
     });
-    let rehearsed = request.changes.as_ref().map(|changes| &changes.rehearsed);
-    if let Some(rehearsed) = rehearsed.filter(|reasons| !reasons.is_empty()) {
-        let words: Vec<&str> = rehearsed.iter().map(|reason| reason.word()).collect();
+    let rehearsed = request
+        .changes
+        .as_ref()
+        .map(|changes| changes.rehearsed(finished.body_bytes(request)));
+    let words: Vec<&str> = rehearsed.into_iter().flatten().map(Reason::word).collect();
+    if !words.is_empty() {
         value["dry_run"] = words.into();
     }
     line_of(&value)

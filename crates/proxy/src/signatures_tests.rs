@@ -93,6 +93,7 @@ fn status(filter: &dyn Filter, token: &str) -> u16 {
         prefix: "",
     };
     let mut cx = FilterCx {
+        dry_run: false,
         now: Now::START,
         rng: &mut rng,
         client: [192, 0, 2, 1].into(),

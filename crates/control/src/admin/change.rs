@@ -27,6 +27,8 @@ document! {
     pub(super) struct RouteChange {
         /// The parts of its split, all in one swap; a pool that is left out gets none.
         pub(super) split: Option<Vec<Located<Part>>>,
+        /// Whether it is closed for maintenance; null leaves that to its configuration.
+        pub(super) maintenance: Option<Closed>,
     }
 }
 
@@ -39,6 +41,27 @@ words! {
         Maintenance = "maintenance",
         /// As its health has it.
         Ready = "ready",
+    }
+}
+
+/// Whether a route is closed; `None` is as configured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Closed(pub(super) Option<bool>);
+
+impl Decode for Closed {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        match node.value {
+            Value::Null => Some(Closed(None)),
+            Value::Bool(closed) => Some(Closed(Some(closed))),
+            _ => {
+                faults.expected(node, "true, false, or null for what the configuration says");
+                None
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": ["boolean", "null"] })
     }
 }
 

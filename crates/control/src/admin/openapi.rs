@@ -150,7 +150,7 @@ fn change(pool: &Value, backend: &Value) -> Value {
 
 fn route_change() -> Value {
     json!({
-        "summary": "Share a route's requests out over the pools of its split, in one swap.",
+        "summary": "Share a route's requests out over the pools of its split, in one swap; close it for maintenance, or open it.",
         "parameters": [parameter("route", "The route's name.")],
         "requestBody": { "required": true, "content": { "application/json": { "schema": of("RouteChange") } } },
         "responses": {
@@ -177,7 +177,7 @@ fn change_schema() -> Value {
 
 fn route_change_schema() -> Value {
     let mut schema = RouteChange::schema();
-    schema["required"] = json!(["split"]);
+    schema["anyOf"] = json!([{ "required": ["split"] }, { "required": ["maintenance"] }]);
     schema["properties"]["split"]["minItems"] = 1.into();
     schema
 }
@@ -335,6 +335,9 @@ fn route() -> Value {
         "respond": or_null("object"),
         "timeout_ms": or_null("integer"),
         "retry_attempts": count(),
+        "host": { "type": "string", "description": "The Host sent upstream: keep, backend, or a name." },
+        "maintenance": { "type": "boolean", "description": "Whether it is closed now." },
+        "operator": object(&json!({ "maintenance": or_null("boolean") })),
     }))
 }
 

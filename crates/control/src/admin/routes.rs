@@ -3,6 +3,9 @@
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use plimsoll_core::document::Located;
+use plimsoll_core::maintenance::Maintenance;
+use plimsoll_core::reversal::HostSent;
 use plimsoll_core::route::{ConnectionRule, Rule, ValueMatch};
 use plimsoll_core::snapshot::Action;
 use plimsoll_core::split::Share;
@@ -10,15 +13,15 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::body::read_body;
-use super::change::RouteChange;
+use super::change::{Closed, RouteChange};
 use super::pools::unknown;
 use super::problem::Problem;
-use crate::config::{Plan, RouteIndex, RoutePlan, ServicePlan};
-use crate::publish::SplitFault;
+use crate::config::{Part, Plan, RouteIndex, RoutePlan, ServicePlan};
+use crate::publish::{Control, SplitFault};
 
 /// `GET /api/v1/routes`: in the order of the file.
 pub(super) async fn list(State(api): State<Api>) -> axum::Json<Value> {
-    axum::Json(routes_json(&api.control.plan()))
+    axum::Json(routes_json(&api.control))
 }
 
 /// `PATCH /api/v1/routes/{route}`: the route as it stands then.
@@ -29,23 +32,32 @@ pub(super) async fn change(
     body: Body,
 ) -> Result<axum::Json<Value>, Problem> {
     let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, why);
-    let change: RouteChange = read_body(&fields, body).await?;
-    let parts = change
-        .split
-        .ok_or_else(|| bad("nothing to change: name `split`".into()))?;
-    let weights: Vec<(&str, u32)> = parts
-        .iter()
-        .map(|part| (part.value.pool.value.as_str(), part.value.weight.0))
-        .collect();
-    api.control.set_split(&name, &weights).map_err(|fault| match fault {
-        SplitFault::NoRoute => {
-            let plan = api.control.plan();
-            unknown("route", &name, plan.routes.iter().map(|route| route.name.as_str()))
+    let RouteChange { split, maintenance } = read_body(&fields, body).await?;
+    if split.is_none() && maintenance.is_none() {
+        return Err(bad("nothing to change: name `split` or `maintenance`".into()));
+    }
+    let no_route = || {
+        let plan = api.control.plan();
+        unknown("route", &name, plan.routes.iter().map(|route| route.name.as_str()))
+    };
+    if let Some(parts) = split {
+        let weight = |part: &'_ Located<Part>| (part.value.pool.value.clone(), part.value.weight.0);
+        let weights: Vec<(String, u32)> = parts.iter().map(weight).collect();
+        let named: Vec<(&str, u32)> = weights.iter().map(|(pool, weight)| (pool.as_str(), *weight)).collect();
+        api.control.set_split(&name, &named).map_err(|fault| match fault {
+            SplitFault::NoRoute => no_route(),
+            fault => bad(fault.to_string()),
+        })?;
+        tracing::info!(route = name, weights = ?weights, "an operator changed a split");
+    }
+    if let Some(Closed(wanted)) = maintenance {
+        if !api.control.set_maintenance(&name, wanted) {
+            return Err(no_route());
         }
-        fault => bad(fault.to_string()),
-    })?;
-    tracing::info!(route = name, weights = ?weights, "an operator changed a split");
-    let routes = routes_json(&api.control.plan());
+        let wanted = wanted.map_or("as configured", |closed| if closed { "closed" } else { "open" });
+        tracing::info!(route = name, wanted, "an operator changed a route's maintenance");
+    }
+    let routes = routes_json(&api.control);
     let found = routes
         .as_array()
         .into_iter()
@@ -54,7 +66,9 @@ pub(super) async fn change(
     Ok(axum::Json(found.cloned().unwrap_or_default()))
 }
 
-fn routes_json(plan: &Plan) -> Value {
+fn routes_json(control: &Control) -> Value {
+    let plan = &*control.plan();
+    let snapshot = control.snapshot().load();
     let mut listeners: Vec<Vec<&str>> = vec![Vec::new(); plan.routes.len()];
     let mut rules: Vec<Vec<Value>> = vec![Vec::new(); plan.routes.len()];
     for listener in &plan.listeners {
@@ -76,9 +90,16 @@ fn routes_json(plan: &Plan) -> Value {
     }
     let parts = listeners.into_iter().zip(rules);
     let routes = plan.routes.iter().zip(parts);
-    routes
-        .map(|(route, (listeners, rules))| route_json(plan, route, &listeners, &rules))
-        .collect()
+    let json = |(route, (listeners, rules)): (&RoutePlan, (Vec<&str>, Vec<Value>))| {
+        let mut json = route_json(plan, route, &listeners, &rules);
+        let living = snapshot.routes.iter().find(|living| *living.name == *route.name);
+        let maintenance = living.map(|living| &living.maintenance);
+        json["maintenance"] = maintenance.is_some_and(Maintenance::is_closed).into();
+        let wanted = maintenance.and_then(|maintenance| maintenance.switch.wanted());
+        json["operator"] = json!({ "maintenance": wanted });
+        json
+    };
+    routes.map(json).collect()
 }
 
 fn note<'p>(route: RouteIndex, listener: &'p str, listeners: &mut [Vec<&'p str>]) {
@@ -115,6 +136,7 @@ fn route_json(plan: &Plan, route: &RoutePlan, listeners: &[&str], rules: &[Value
         "pool": pool,
         "split": split,
         "mirror": route.mirror.map(|mirror| json!({ "pool": name_of(mirror.pool), "percent": mirror.percent })),
+        "host": host_word(&route.host),
         "redirect": redirect,
         "respond": respond,
         "timeout_ms": route.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
@@ -128,6 +150,14 @@ fn connection_rule_json(rule: &ConnectionRule) -> Value {
         "alpn": rule.alpn,
         "client": rule.client.map(|network| network.to_string()),
     })
+}
+
+fn host_word(host: &HostSent) -> &str {
+    match host {
+        HostSent::Keep => "keep",
+        HostSent::Backend => "backend",
+        HostSent::Name(name) => name,
+    }
 }
 
 /// Values of headers, query parameters and cookies may be secrets: their names are told alone.

@@ -21,7 +21,8 @@ use plimsoll_core::document::{Decode, Fault, Faults};
 
 pub use plan::{
     AccessLog, AdminPlan, BackendPlan, BodyCheck, CheckKind, CheckPlan, ExecCheck, GrpcCheck, HttpCheck, HttpPlan,
-    ListenerPlan, LogPlan, OutlierPlan, PassthroughPlan, Plan, PoolPlan, RouteIndex, RoutePlan, Secrets, ServicePlan,
+    ListenerPlan, LogPlan, OutlierPlan, PagePlan, PageSource, PassthroughPlan, Plan, PoolPlan, RouteIndex, RoutePlan,
+    Secrets, ServicePlan,
 };
 pub use read::{Environment, Format};
 pub use schema::schema;

@@ -9,12 +9,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plimsoll_core::balance::PolicyConfig;
-use plimsoll_core::filter::FilterEntry;
+use plimsoll_core::error_page::{For, Media};
+use plimsoll_core::filter::{FileName, FilterEntry};
 use plimsoll_core::health::{Latency, SuccessRate};
+use plimsoll_core::maintenance::Notice;
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings};
 use plimsoll_core::priority::Priority;
 use plimsoll_core::retry::RetryPolicy;
+use plimsoll_core::reversal::HostSent;
 use plimsoll_core::route::{ConnectionRule, Rule};
 use plimsoll_core::snapshot::{
     AccessFormat, Action, HttpLimits, HttpTimeouts, Mirror, NodeSettings, PoolIndex, TcpService,
@@ -33,6 +36,8 @@ pub struct Plan {
     pub zone: Option<String>,
     /// What holds for the whole node, as the data plane sees it.
     pub node: NodeSettings,
+    /// Bodies for our own replies, where neither route nor listener has one.
+    pub error_pages: Vec<PagePlan>,
     /// What signs sticky cookies.
     pub secrets: Secrets,
     /// The admin API.
@@ -140,6 +145,26 @@ pub struct HttpPlan {
     pub limits: HttpLimits,
     /// Whether `%2F` and `%5C` may stand in a path.
     pub allow_encoded_slash: bool,
+    /// Bodies for our own replies, where the route has none.
+    pub error_pages: Vec<PagePlan>,
+}
+
+/// Pages for some of our own replies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PagePlan {
+    /// For which.
+    pub on: For,
+    /// The same in several kinds, the first for whoever likes none of them better.
+    pub kinds: Vec<(Media, PageSource)>,
+}
+
+/// Where a page's text is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PageSource {
+    /// Here.
+    Body(String),
+    /// In a file.
+    File(FileName),
 }
 
 /// TLS passed through on a listener.
@@ -172,6 +197,14 @@ pub struct RoutePlan {
     pub mirror: Option<Mirror>,
     /// Who is served first when there is too much work.
     pub priority: Priority,
+    /// The Host that is sent upstream.
+    pub host: HostSent,
+    /// Whether it is closed for a time.
+    pub closed: bool,
+    /// What it says while it is.
+    pub notice: Notice,
+    /// Bodies for our own replies.
+    pub error_pages: Vec<PagePlan>,
 }
 
 /// A pool.
@@ -327,6 +360,16 @@ pub struct OutlierPlan {
 }
 
 impl Plan {
+    /// Whether there is an error page anywhere.
+    pub fn has_error_pages(&self) -> bool {
+        let at_listeners = self.listeners.iter().any(|listener| match &listener.service {
+            ServicePlan::Http(http) => !http.error_pages.is_empty(),
+            ServicePlan::Tcp(_) | ServicePlan::Passthrough(_) => false,
+        });
+        let on_routes = self.routes.iter().any(|route| !route.error_pages.is_empty());
+        !self.error_pages.is_empty() || at_listeners || on_routes
+    }
+
     /// The position of the pool called `name`.
     pub fn pool_index(&self, name: &str) -> Option<PoolIndex> {
         self.pools.iter().position(|pool| pool.name == name)

@@ -86,7 +86,7 @@ impl Explanation<'_> {
         let pool = &snapshot.pools[serving.pool];
         let key = pool.key().map(|key| (key, key.of_connection(peer, sni, || local)));
         let tie = pool.sticky().map(|sticky| sticky.tie_of_connection(peer.ip()));
-        self.pick(pool, key, tie.as_ref()).then_some(serving.pool)
+        self.pick(pool, key, tie.as_ref()).map(|_| serving.pool)
     }
 
     /// We end it ourselves, for this reason.

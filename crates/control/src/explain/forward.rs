@@ -1,11 +1,12 @@
 //! How a request goes on to its backend: what is changed in its head, how long each phase may take, what is retried.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Pool;
 use plimsoll_core::retry::{RetryPolicy, is_idempotent};
+use plimsoll_core::reversal::HostSent;
 use plimsoll_core::route::Asked;
 use plimsoll_core::snapshot::{HttpService, PassthroughService, Route};
 use plimsoll_http::h1::{RequestHead, RequestOut, write_request_head};
@@ -33,10 +34,11 @@ pub(super) fn changes(
     (head, asked): (&RequestHead<'_>, &Asked<'_>),
     filtered: &plimsoll_core::filter::Changes,
     route: &Route,
-    (peer, trusted): (IpAddr, bool),
+    (peer, trusted, backend): (IpAddr, bool, SocketAddr),
 ) -> Changes {
     let mut out = Vec::new();
     let path = filtered.path.as_deref().unwrap_or(&asked.path);
+    let backend = backend.to_string();
     let to = RequestOut {
         path,
         query: asked.query,
@@ -45,6 +47,11 @@ pub(super) fn changes(
         peer: peer.to_canonical(),
         proto: "http",
         request_id: NEW_ID.as_bytes(),
+        host: match &route.host {
+            HostSent::Keep => None,
+            HostSent::Backend => Some(&backend),
+            HostSent::Name(name) => Some(name),
+        },
         default_host: "",
         edits: &filtered.request,
     };

@@ -13,6 +13,7 @@ mod tests;
 
 pub use question::{Question, Scheme, Unanswerable, Url};
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use plimsoll_core::balance::HashKey;
@@ -96,8 +97,13 @@ impl<'e> Explanation<'e> {
         self.action(asked, Verdict::Refused, why);
     }
 
-    /// Members, tiers and the pick of `pool`; whether there is a backend.
-    fn pick(&mut self, pool: &Arc<Pool>, key: Option<(&HashKey, Option<u64>)>, tie: Option<&Tie>) -> bool {
+    /// Members, tiers and the pick of `pool`; where the backend is.
+    fn pick(
+        &mut self,
+        pool: &Arc<Pool>,
+        key: Option<(&HashKey, Option<u64>)>,
+        tie: Option<&Tie>,
+    ) -> Option<SocketAddr> {
         self.decision.pool = Some(pool.name.to_string());
         self.action(
             &pool.name,
@@ -108,9 +114,7 @@ impl<'e> Explanation<'e> {
             let why = "nothing was asked: every backend is assumed to be healthy, with nothing in flight";
             self.decision.step(Stage::Member, "offline", Verdict::Passed, why);
         }
-        let Some(view) = self.control.view_of(&pool.name, Some(&mut self.decision)) else {
-            return false;
-        };
+        let view = self.control.view_of(&pool.name, Some(&mut self.decision))?;
         if let Some((key, hash)) = key {
             let why = match hash {
                 Some(hash) => format!("{} hashes to {hash:016x}", key.text()),
@@ -135,17 +139,17 @@ impl<'e> Explanation<'e> {
         match pool.acquire(&view, seq, &mut cx) {
             Ok(lease) => {
                 self.decision.backend = Some(lease.name().to_string());
-                let why = format!("sent to {}", lease.backend().address);
-                self.action(lease.name(), Verdict::Taken, why);
-                true
+                let address = lease.backend().address;
+                self.action(lease.name(), Verdict::Taken, format!("sent to {address}"));
+                Some(address)
             }
             Err(Refusal::Full) if pool.queue().waiting() < pool.settings.queue.most => {
                 self.action("queue", Verdict::Taken, forward::queue(pool));
-                false
+                None
             }
             Err(refusal) => {
                 self.answer(refusal.reason());
-                false
+                None
             }
         }
     }
@@ -164,8 +168,13 @@ impl<'e> Explanation<'e> {
 
     /// We answer ourselves, for this reason.
     fn answer(&mut self, reason: Reason) {
+        self.answer_as(reason, reason.status());
+    }
+
+    /// The same with another status than the reason's own.
+    fn answer_as(&mut self, reason: Reason, status: u16) {
         self.decision.reason = Some(reason.word().to_owned());
-        let why = format!("answered by us: {} {}", reason.status(), reason.says());
+        let why = format!("answered by us: {status} {}", reason.says());
         self.action(reason.word(), Verdict::Refused, why);
     }
 

@@ -1,7 +1,7 @@
 //! What becomes of an HTTP request: read as a worker reads it, matched, and acted on.
 
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use plimsoll_core::decision::{Stage, Verdict};
@@ -10,6 +10,7 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Pool;
 use plimsoll_core::priority::Priority;
 use plimsoll_core::reply::Reply;
+use plimsoll_core::reversal::Reversal;
 use plimsoll_core::route::{Asked, Fields};
 use plimsoll_core::snapshot::{Action, HttpService, Listener, PoolIndex, Route};
 use plimsoll_core::split::Split;
@@ -116,6 +117,9 @@ impl Explanation<'_> {
 
     /// The route answers it.
     fn answered(&mut self, route: &Route, reply: &Reply) {
+        if let Some(reason) = reply.reason {
+            return self.answer_as(reason, reply.status);
+        }
         match (&route.action, location(reply)) {
             (Action::Redirect(_), Some(location)) => {
                 let why = format!("answered by us: {} to {location}", reply.status);
@@ -173,8 +177,8 @@ impl Explanation<'_> {
             let fields: &dyn Fields = if sticky.is_by_cookie() { head } else { &fields };
             sticky.tie(fields, client, wall(), &mut self.rng)
         });
-        if self.pick(pool, key, tie.as_ref()) {
-            self.upstream(route, service, pool, (head, asked, changes));
+        if let Some(backend) = self.pick(pool, key, tie.as_ref()) {
+            self.upstream(route, service, (pool, backend), (head, asked, changes));
         }
     }
 
@@ -182,12 +186,13 @@ impl Explanation<'_> {
         &mut self,
         route: &Route,
         service: &HttpService,
-        pool: &Pool,
+        (pool, backend): (&Pool, SocketAddr),
         (head, asked, changes): (&RequestHead<'_>, &Asked<'_>, &Changes),
     ) {
         let peer = self.question.peer().ip();
         let trusted = self.snapshot.node.trusts(peer);
-        let changes = forward::changes((head, asked), changes, route, (peer, trusted));
+        let back = Reversal::of("http", asked.authority.as_ref(), &route.host, &changes.rewritten);
+        let changes = forward::changes((head, asked), changes, route, (peer, trusted, backend));
         self.action("speaks", Verdict::Taken, pool.settings.protocol.words());
         self.action("line", Verdict::Taken, changes.line);
         for line in changes.added {
@@ -195,6 +200,9 @@ impl Explanation<'_> {
         }
         for name in changes.removed {
             self.action("removes", Verdict::Taken, name);
+        }
+        if let Some(back) = back {
+            self.action("turns back", Verdict::Taken, back.words());
         }
         self.action("timeouts", Verdict::Taken, forward::timeouts(route, service, pool));
         if let Some(mirror) = route.mirror {

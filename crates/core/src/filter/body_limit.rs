@@ -44,7 +44,12 @@ impl Filter for BodyLimit {
                 if chunked {
                     cx.say(|| format!("the body is cut once it has more than {most} bytes"));
                     let changes = &mut head.changes;
-                    changes.body_max = Some(changes.body_max.unwrap_or(most).min(most));
+                    let max = if cx.dry_run {
+                        &mut changes.body_trial_max
+                    } else {
+                        &mut changes.body_max
+                    };
+                    *max = Some(max.unwrap_or(most).min(most));
                 }
                 Flow::Next
             }
@@ -68,6 +73,7 @@ fn declared(head: &RequestView<'_>) -> Option<u64> {
 mod tests {
     use serde_json::json;
 
+    use super::super::Changes;
     use super::super::fixtures::{KeepOne, Request, build};
     use super::*;
 
@@ -88,5 +94,18 @@ mod tests {
                 "{name}: {value}"
             );
         }
+    }
+
+    #[test]
+    fn on_trial_a_body_that_becomes_too_long_is_told_of() {
+        let changes = Changes {
+            rehearsed: vec![Reason::Denied],
+            body_trial_max: Some(10),
+            ..Changes::default()
+        };
+        let told = |bytes| changes.rehearsed(bytes).collect::<Vec<_>>();
+        assert_eq!(told(10), [Reason::Denied]);
+        assert_eq!(told(11), [Reason::Denied, Reason::BodyTooLarge]);
+        assert!(changes.outlast_head());
     }
 }

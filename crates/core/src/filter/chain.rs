@@ -60,6 +60,7 @@ impl Chain {
                     now: cx.now,
                     rng: cx.rng,
                     said: record.is_some().then_some(&mut said),
+                    dry_run: link.dry_run,
                     ..*cx
                 };
                 let flow = match done.take() {

@@ -4,6 +4,7 @@ use super::edits::Edits;
 use super::{Compression, Watched};
 use crate::limit::Held;
 use crate::outcome::Reason;
+use crate::reversal::Rewritten;
 
 /// What filters have made of a request so far.
 #[derive(Debug, Default)]
@@ -14,8 +15,12 @@ pub struct Changes {
     pub answer: Edits,
     /// The path that goes upstream, when it is another one; it is canonical.
     pub path: Option<String>,
+    /// Which beginning of the path became which.
+    pub rewritten: Rewritten,
     /// How long its body may be, when its head does not say.
     pub body_max: Option<u64>,
+    /// The same by a filter on trial: a longer one is told of.
+    pub body_trial_max: Option<u64>,
     /// How its answer may be compressed.
     pub compression: Option<Compression>,
     /// What filters on trial would have refused it for.
@@ -34,7 +39,9 @@ impl Changes {
         self.request.clear();
         self.answer.clear();
         self.path = None;
+        self.rewritten = Rewritten::No;
         self.body_max = None;
+        self.body_trial_max = None;
         self.compression = None;
         self.rehearsed.clear();
         self.crowded_out = 0;
@@ -42,11 +49,19 @@ impl Changes {
         self.watched.clear();
     }
 
+    /// What filters on trial would have refused it for, with a body of so many bytes.
+    pub fn rehearsed(&self, body_bytes: u64) -> impl Iterator<Item = Reason> {
+        let too_large = self.body_trial_max.is_some_and(|max| body_bytes > max);
+        let late = too_large.then_some(Reason::BodyTooLarge);
+        self.rehearsed.iter().copied().chain(late)
+    }
+
     /// Whether they matter once the request is on its way.
     pub fn outlast_head(&self) -> bool {
         let Changes {
             answer,
             body_max,
+            body_trial_max,
             compression,
             rehearsed,
             crowded_out,
@@ -54,8 +69,10 @@ impl Changes {
             watched,
             request: _,
             path: _,
+            rewritten: _,
         } = self;
         let is_counted = *crowded_out > 0 || !rehearsed.is_empty() || !held.is_empty() || !watched.is_empty();
-        !answer.is_empty() || body_max.is_some() || compression.is_some() || is_counted
+        let is_limited = body_max.is_some() || body_trial_max.is_some();
+        !answer.is_empty() || is_limited || compression.is_some() || is_counted
     }
 }

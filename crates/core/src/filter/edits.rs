@@ -77,6 +77,15 @@ impl Edits {
         self.add(name, value);
     }
 
+    /// Does what `later` says after all of this.
+    pub fn follow(&mut self, later: &Edits) {
+        for part in &later.removed {
+            let name = std::str::from_utf8(&later.bytes[part.start..part.end]).unwrap_or_default();
+            self.remove(name);
+        }
+        later.added().for_each(|(name, value)| self.add(name, value));
+    }
+
     /// Whether the fields called `name`, in any case, are taken away; with underscores for hyphens as well, since
     /// CGI-like servers do not tell them apart.
     pub fn removes(&self, name: &str) -> bool {
@@ -288,6 +297,18 @@ mod tests {
         assert_eq!(values(&edits, "b"), ["3"]);
         edits.clear();
         assert!(edits.is_empty());
+    }
+
+    #[test]
+    fn what_comes_later_has_the_last_word() {
+        let (mut first, mut later) = (Edits::default(), Edits::default());
+        first.set("a", b"4");
+        first.set("b", b"5");
+        later.set("a", b"6");
+        later.add("b", b"7");
+        first.follow(&later);
+        assert_eq!(values(&first, "a"), ["6"]);
+        assert_eq!(values(&first, "b"), ["5", "7"]);
     }
 
     #[test]

@@ -172,6 +172,7 @@ impl Request {
             prefix: "",
         };
         let mut cx = FilterCx {
+            dry_run: false,
             now: Now::from_millis(self.millis),
             rng: &mut Rng::seeded(self.seed),
             client: self.client,

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Chain, Changes, Done, Edited, Errand, FilterCx, Ran, RequestView};
 use crate::decision::{Decision, Stage, Verdict};
 use crate::fallback::Serving;
+use crate::maintenance::Maintenance;
 use crate::pool::{Pool, View};
 use crate::reply::Reply;
 use crate::rng::Rng;
@@ -130,6 +131,9 @@ impl Snapshot {
                 return Decided::NoRoute;
             };
             progress.route = Some(taken.route.index);
+            if let Some(reply) = passage.closed(&taken.route.maintenance, progress) {
+                return Decided::Answer(reply);
+            }
             progress.prefix = taken.prefix(&asked.path).len();
             progress.at = 0;
             progress.pool = match &taken.route.action {
@@ -158,6 +162,25 @@ impl Passage<'_> {
             decision.step(Stage::Pick, &*self.snapshot.pools[pool].name, Verdict::Taken, why);
         }
         Some(pool)
+    }
+
+    /// What a closed route tells whomever it does not let in. Nothing behind it is asked, its filters among that.
+    fn closed(&mut self, maintenance: &Maintenance, progress: &mut Progress) -> Option<Reply> {
+        if !maintenance.is_closed() {
+            return None;
+        }
+        let client = self.visitor.client;
+        let is_let_in = maintenance.lets_in(client);
+        if let Some(decision) = self.record.as_deref_mut() {
+            let (verdict, what) = if is_let_in {
+                (Verdict::Passed, format!("{client} is let in all the same"))
+            } else {
+                (Verdict::Refused, "its filters are not asked".into())
+            };
+            let why = format!("{}: {what}", maintenance.closed_by());
+            decision.step(Stage::Filter, "maintenance", verdict, why);
+        }
+        (!is_let_in).then(|| self.with_values(progress, |values| maintenance.reply(values)))
     }
 
     /// The pool that serves for `pool`: a fallback when it cannot, unless the request's session belongs to it.
@@ -245,6 +268,7 @@ fn context<'c>(
         scheme: visitor.scheme,
         route: route.unwrap_or_default(),
         pool: pool.unwrap_or_default(),
+        dry_run: false,
         said: None,
     }
 }

@@ -6,6 +6,7 @@ use crate::document;
 use crate::document::{Decode, Faults, Json, Node, expect_text};
 use crate::outcome::Reason;
 use crate::reply::Reply;
+use crate::reversal::Rewritten;
 use crate::route::path;
 use crate::template::{Position, Template};
 
@@ -67,6 +68,7 @@ impl Filter for Rewrite {
                 cx.say(|| format!("{path} becomes {canonical}"));
                 let canonical = canonical.into_owned();
                 head.changes.path = Some(canonical);
+                self.0.note(head);
                 Flow::Next
             }
             Err(fault) => Flow::Reply(Reply::detailed(Reason::BadRequest, &format!("the rewritten path: {fault}"))),
@@ -75,6 +77,17 @@ impl Filter for Rewrite {
 }
 
 impl To {
+    /// Takes note of what answers have to be turned back by.
+    fn note(&self, head: &mut RequestView<'_>) {
+        let rewritten = &mut head.changes.rewritten;
+        match self {
+            To::Prefix(prefix) => rewritten.replace(head.prefix, prefix),
+            To::Strip(prefix) => rewritten.replace(prefix, ""),
+            To::Add(prefix) => rewritten.replace("", prefix),
+            To::Regex(..) | To::Path(_) => *rewritten = Rewritten::Beyond,
+        }
+    }
+
     /// What `path` becomes; `None` when it stays.
     fn apply(&self, path: &str, head: &RequestView<'_>, cx: &FilterCx<'_>) -> Option<String> {
         match self {

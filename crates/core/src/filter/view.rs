@@ -51,6 +51,8 @@ pub struct FilterCx<'c> {
     pub route: &'c str,
     /// The pool's name; empty when there is none.
     pub pool: &'c str,
+    /// The filter is on trial: what it would refuse goes on.
+    pub dry_run: bool,
     /// Somebody asks what would be done: nothing is counted, and what is said goes here.
     pub said: Option<&'c mut String>,
 }

@@ -68,6 +68,7 @@ reasons! {
     BackendUnhealthy = "backend_unhealthy", 0, Ours, "The backend became unhealthy, and its connections were cut.";
     DrainDeadline = "drain_deadline", 0, Ours, "The connection was still open at the drain deadline.";
     Draining = "draining", 503, Ours, "This node is being shut down.";
+    Maintenance = "maintenance", 503, Ours, "This is closed for maintenance.";
     FaultInjected = "fault_injected", 503, Ours, "A fault that is injected on purpose.";
     Overloaded = "overloaded", 503, Ours, "This node has reached one of its limits.";
     Internal = "internal", 500, Ours, "An error of our own; it is in the log.";

@@ -66,6 +66,9 @@ pub(super) fn route(id: u32) -> Arc<Route> {
         retry: RetryPolicy::default(),
         upgrade_websocket: true,
         mirror: None,
+        host: Default::default(),
+        maintenance: Default::default(),
+        error_pages: Default::default(),
         priority: Priority::default(),
     })
 }

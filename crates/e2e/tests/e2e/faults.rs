@@ -99,3 +99,21 @@ fn faults_on_trial_are_counted_and_nobody_waits() {
         (rehearsed >= 1.0).then_some(())
     });
 }
+
+#[test]
+fn a_limit_on_trial_lets_every_body_pass_and_counts_those_that_are_too_long() {
+    let (backend, plimsoll) = serve(r#"{ kind = "body-limit", size = "1KiB", dry_run = true }"#);
+    let body = "x".repeat(2_048);
+    let declared = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2048\r\n\r\n{body}");
+    let chunked = format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n800\r\n{body}\r\n0\r\n\r\n");
+    let short = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+    for request in [declared.as_str(), &chunked, short] {
+        assert_eq!(plimsoll.exchange("web", request).status, 200);
+    }
+    let lengths: Vec<usize> = backend.seen().iter().map(|request| request.body.len()).collect();
+    assert_eq!(lengths, [2_048, 2_048, 1]);
+    eventually("two are counted", || {
+        let labels = [("reason", "body_too_large")];
+        (plimsoll.metrics().sum("plimsoll_dry_run_total", &labels) == 2.0).then_some(())
+    });
+}

@@ -116,6 +116,7 @@ mod tests {
             peer: [192, 0, 2, 1].into(),
             proto: "http",
             request_id: b"7",
+            host: None,
             default_host: "",
             edits: &edits,
         };

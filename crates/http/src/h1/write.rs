@@ -28,6 +28,8 @@ pub struct RequestOut<'a> {
     pub proto: &'a str,
     /// The request's id, when it does not bring one that is believed.
     pub request_id: &'a [u8],
+    /// The Host to send instead of the request's.
+    pub host: Option<&'a str>,
     /// The Host to send when the request names none.
     pub default_host: &'a str,
     /// What filters have made of its fields, ours among them.
@@ -44,15 +46,16 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &Reques
         out.extend_from_slice(query.as_bytes());
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    let keep_host = matches!(head.target, Target::Origin(_) | Target::Asterisk) && !head.host.is_empty();
+    let keep_host =
+        to.host.is_none() && matches!(head.target, Target::Origin(_) | Target::Asterisk) && !head.host.is_empty();
     if !keep_host {
         line(
             out,
             b"host",
-            if head.host.is_empty() {
-                to.default_host.as_bytes()
-            } else {
-                head.host
+            match to.host {
+                Some(host) => host.as_bytes(),
+                None if head.host.is_empty() => to.default_host.as_bytes(),
+                None => head.host,
             },
         );
     }

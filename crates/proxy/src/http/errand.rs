@@ -105,6 +105,7 @@ fn write_question(arrived: &Arrived<'_>, bytes: &[u8], progress: &Progress, ask:
         peer: client.peer.ip().to_canonical(),
         proto: "http",
         request_id: progress.id.as_ref().map_or(&[], |id| id),
+        host: None,
         default_host: "",
         edits: &progress.changes.request,
     };

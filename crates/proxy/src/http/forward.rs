@@ -68,7 +68,9 @@ pub(super) async fn forward<D: Downstream>(
     let limits = limits_of((service, pool, chosen), request, timer);
     pool.retry_budget.deposit(request.started);
     let goes = Goes::of(client, pinned, request);
-    let upload = Upload::new(head, request.framing, pool.settings.protocol).at_most(request.body_max());
+    let upload = Upload::new(head, request.framing, pool.settings.protocol)
+        .at_most(request.body_max())
+        .naming_backend(request.names_backend);
     let mut exchange = exchange((&worker, timer, downstream), limits, upload);
     exchange.is_call = request.grpc.is_some();
     let compression = request
@@ -190,6 +192,7 @@ impl<'f> Forward<'f> {
                 },
             };
             self.finished.backend = Some(lease.backend().id);
+            exchange.upload.go_to(lease.backend().address);
             let attempted = match self.attempt(exchange, &lease, begun).await {
                 Ok((upstream, length)) => self
                     .read_head(exchange, (&upstream, length), (&lease, goes))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use plimsoll_core::error_page::{Told, Wish};
 use plimsoll_core::filter::Chosen;
 use plimsoll_core::grpc::{self, Code};
 use plimsoll_core::outcome::Reason;
@@ -16,7 +17,7 @@ use plimsoll_net::Timer;
 
 use super::accept::{Next, http_service};
 use super::downstream::H2;
-use super::route::Request;
+use super::route::{Request, route_at};
 use crate::client::{Client, Connection};
 use crate::log::Finished;
 use crate::worker::Pinned;
@@ -56,7 +57,7 @@ pub(crate) async fn respond_after(
     let now = client.worker.now();
     let close = reply.close;
     let keep_alive = request.keep_alive && !close && may_go_on(client, pinned, now);
-    let composed = compose(pinned, request, reply);
+    let composed = compose((client, pinned), request, reply);
     let mut out = Vec::with_capacity(512);
     write_reply(&mut out, client, request, &composed, (keep_alive, now));
     let until = timer.after(REPLY_TIMEOUT);
@@ -81,7 +82,7 @@ pub(crate) async fn respond_on_stream(
     reply: &Reply,
     mut finished: Finished,
 ) {
-    let composed = compose(pinned, request, reply);
+    let composed = compose((client, pinned), request, reply);
     let mut head = Response::new(());
     let date = client.worker.date(client.worker.now()).1.clone();
     *head.status_mut() = StatusCode::from_u16(composed.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -119,7 +120,7 @@ struct Composed<'r> {
     grpc: Option<Code>,
 }
 
-fn compose<'r>(pinned: &Pinned, request: &'r Request, reply: &'r Reply) -> Composed<'r> {
+fn compose<'r>((client, pinned): (&Client, &Pinned), request: &'r Request, reply: &'r Reply) -> Composed<'r> {
     let exposed = pinned.snapshot.node.expose_reason;
     let body = match reply.reason {
         Some(_) if !exposed && !reply.theirs => Cow::Owned(format!("{} {}\n", reply.status, phrase(reply.status))),
@@ -137,6 +138,9 @@ fn compose<'r>(pinned: &Pinned, request: &'r Request, reply: &'r Reply) -> Compo
             grpc: None,
         },
     };
+    if call.is_none() && pinned.snapshot.has_error_pages && reply.wants_page() {
+        composed.put_page((client, pinned), request, reply);
+    }
     if let Some(changes) = &request.changes {
         // What makes it an answer to a call stays.
         (composed.fields).retain(|(name, _)| call.is_some() || !changes.answer.removes(name));
@@ -154,6 +158,35 @@ fn compose<'r>(pinned: &Pinned, request: &'r Request, reply: &'r Reply) -> Compo
 }
 
 impl Composed<'_> {
+    /// Puts an error page in place of the body: the route's, the listener's or the node's, the first that has one.
+    fn put_page(&mut self, (client, pinned): (&Client, &Pinned), request: &Request, reply: &Reply) {
+        let (wish, request_id) = match &request.page {
+            Some(page) => (page.wish, page.request_id.as_str()),
+            None => (Wish::default(), ""),
+        };
+        let reason = reply.reason.filter(|_| pinned.snapshot.node.expose_reason);
+        let told = Told {
+            status: reply.status,
+            reason: reason.map_or("", Reason::word),
+            message: reason.map_or(phrase(reply.status), Reason::says),
+            request_id,
+        };
+        let of_route = route_at(pinned, request.route).map(|route| &route.error_pages);
+        let of_listener = http_service(pinned, client).map(|service| &service.error_pages);
+        let node = std::iter::once(&pinned.snapshot.error_pages);
+        let mut all = of_route.into_iter().chain(of_listener).chain(node);
+        let Some(page) = all.find_map(|pages| pages.page(reply, wish, &told)) else {
+            return;
+        };
+        self.fields.retain(|(name, _)| *name != "content-type");
+        self.fields
+            .push(("content-type", Cow::Borrowed(page.content_type.as_bytes())));
+        if page.varies {
+            self.fields.push(("vary", Cow::Borrowed(b"accept")));
+        }
+        self.body = page.body.into();
+    }
+
     /// A call is answered with 200 and trailers alone, which stand in the head then: a client of gRPC looks at no other
     /// status, and reads no body that is not a message.
     fn of_call(code: Code, says: &str) -> Self {

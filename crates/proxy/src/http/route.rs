@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use plimsoll_core::error_page::Wish;
 use plimsoll_core::fallback::Serving;
 use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
 use plimsoll_core::grpc;
@@ -11,7 +12,8 @@ use plimsoll_core::pool::Refusal;
 use plimsoll_core::priority::Class;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::is_idempotent;
-use plimsoll_core::route::{Asked, Fields};
+use plimsoll_core::reversal::HostSent;
+use plimsoll_core::route::Asked;
 use plimsoll_core::snapshot::{HttpService, PoolIndex, Route};
 use plimsoll_core::time::Now;
 use plimsoll_http::h1::{FieldRoom, Framing, RequestHead, RequestOut, parse_request, write_request_head};
@@ -47,6 +49,8 @@ pub(crate) struct Request {
     pub(crate) grpc: Option<Call>,
     /// The pool that was asked and why it cannot serve, when another took over.
     pub(crate) instead_of: Option<(PoolIndex, Refusal)>,
+    /// Its Host is the address of the backend that it goes to.
+    pub(crate) names_backend: bool,
     /// The hash of the policy's key, when the request has it.
     pub(crate) key: Option<u64>,
     /// Who is served before it when there is too much work.
@@ -56,8 +60,16 @@ pub(crate) struct Request {
     pub(crate) log: Option<Box<RequestLog>>,
     /// What filters want of the answer, when they want anything.
     pub(crate) changes: Option<Box<Changes>>,
+    /// What error pages want to know of it, when there are any.
+    pub(crate) page: Option<Box<PageWish>>,
     /// What its answer needs to know of it, when it does.
     pub(crate) back: Option<Box<Back>>,
+}
+
+/// What an error page tells of a request, and the kind of page that its client likes.
+pub(crate) struct PageWish {
+    pub(crate) request_id: String,
+    pub(crate) wish: Wish,
 }
 
 /// A call of gRPC.
@@ -140,6 +152,12 @@ fn route(
     if node.access_log.is_some() {
         request.log = Some(Box::new(RequestLog::of(head, arrived.http2, from, &id)));
     }
+    if pinned.snapshot.has_error_pages {
+        request.page = Some(Box::new(PageWish {
+            request_id: id.clone().into_owned(),
+            wish: Wish::of(head),
+        }));
+    }
     let visitor = Visitor {
         client: from,
         peer: client.peer,
@@ -174,11 +192,13 @@ impl Request {
             tunnel: false,
             grpc: None,
             instead_of: None,
+            names_backend: false,
             key: None,
             class: Class::Normal,
             head_bytes,
             log: None,
             changes: None,
+            page: None,
             back: None,
         }
     }
@@ -272,12 +292,15 @@ fn decide(
             edits: &progress.changes.request,
         })
     });
-    prepare_upstream(arrived, head, (&asked, visitor), &progress.changes, request, out);
+    let host = route.map_or(&HostSent::Keep, |route| &route.host);
+    request.names_backend = *host == HostSent::Backend;
+    prepare_upstream(arrived, head, (&asked, visitor, host), &progress.changes, request, out);
     let fields = Edited {
         fields: head,
         edits: &progress.changes.request,
     };
-    request.back = tied(arrived, (head, &fields), visitor, pool);
+    let turned = (host, &progress.changes.rewritten);
+    request.back = Back::of(arrived, (head, &fields), (&asked, visitor), turned, pool);
     if let Some(key) = pinned.snapshot.pools[pool].key() {
         let asked = plimsoll_core::route::RequestHead {
             fields: &fields,
@@ -288,36 +311,10 @@ fn decide(
     Ok(Routed::Pool(pool))
 }
 
-/// What ties a request to a backend of the pool at `pool`, when that keeps sessions.
-fn tied(
-    arrived: &Arrived<'_>,
-    (head, edited): (&RequestHead<'_>, &Edited<'_>),
-    visitor: Visitor<'_>,
-    pool: PoolIndex,
-) -> Option<Box<Back>> {
-    let sticky = arrived.pinned.snapshot.pools[pool].sticky()?;
-    // Our cookie is the client's and ours, whatever filters let through to the backend.
-    let fields: &dyn Fields = if sticky.is_by_cookie() { head } else { edited };
-    let mut rng = arrived.client.worker.rng.borrow_mut();
-    Some(Box::new(Back {
-        tie: Some(sticky.tie(fields, visitor.client, (visitor.wall)(), &mut rng)),
-        https: is_https(arrived, head, visitor),
-    }))
-}
-
-/// Whether the client's connection is secret, as far as is known.
-fn is_https(arrived: &Arrived<'_>, head: &RequestHead<'_>, visitor: Visitor<'_>) -> bool {
-    let trusted = arrived.pinned.snapshot.node.trusts(arrived.client.peer.ip());
-    let forwarded = head.first("x-forwarded-proto").filter(|_| trusted);
-    forwarded
-        .unwrap_or(visitor.scheme.as_bytes())
-        .eq_ignore_ascii_case(b"https")
-}
-
 fn prepare_upstream(
     arrived: &Arrived<'_>,
     head: &RequestHead<'_>,
-    (asked, visitor): (&Asked<'_>, Visitor<'_>),
+    (asked, visitor, host): (&Asked<'_>, Visitor<'_>, &HostSent),
     changes: &Changes,
     request: &Request,
     out: &mut Vec<u8>,
@@ -337,6 +334,12 @@ fn prepare_upstream(
         peer: client.peer.ip().to_canonical(),
         proto: visitor.scheme,
         request_id: visitor.request_id.as_bytes(),
+        host: match host {
+            HostSent::Keep => None,
+            // Written for each attempt anew.
+            HostSent::Backend => Some(""),
+            HostSent::Name(name) => Some(name),
+        },
         default_host: local.as_deref().unwrap_or_default(),
         edits: &changes.request,
     };

@@ -1,5 +1,6 @@
 //! The request on its way to a backend: its head and body, framed by us, kept for a retry while that is possible.
 
+use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(crate) struct Upload {
     pub(crate) body_bytes: u64,
     /// How many there may be.
     body_max: u64,
+    /// Its Host is the backend's address.
+    names_backend: bool,
 }
 
 /// Why a request cannot be sent on.
@@ -80,7 +83,35 @@ impl Upload {
             stalls_at: None,
             body_bytes: 0,
             body_max: u64::MAX,
+            names_backend: false,
         }
+    }
+
+    /// The same; if `names_backend`, with the address of the backend that it goes to as its Host.
+    pub(crate) fn naming_backend(mut self, names_backend: bool) -> Self {
+        self.names_backend = names_backend;
+        self
+    }
+
+    /// It goes to the backend at `address` next.
+    pub(crate) fn go_to(&mut self, address: SocketAddr) {
+        if !self.names_backend || self.is_begun() {
+            return;
+        }
+        // Behind the request line, since we have put it there.
+        let line_after = |from: usize| {
+            self.sending[from..]
+                .windows(2)
+                .position(|pair| pair == b"\r\n")
+                .map(|at| from + at)
+        };
+        let Some(start) = line_after(0).map(|end| end + b"\r\nhost: ".len()) else {
+            return;
+        };
+        let Some(end) = line_after(start) else { return };
+        let host = address.to_string();
+        self.head = self.head + host.len() - (end - start);
+        self.sending.splice(start..end, host.into_bytes());
     }
 
     /// The same once more, when all of it was kept.

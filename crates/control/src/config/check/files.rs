@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use plimsoll_core::document::{Faults, Span};
-use plimsoll_core::filter::FilterEntry;
+use plimsoll_core::filter::{FilterEntry, Held};
 use plimsoll_core::sticky::{SECRET_BYTES_MIN, SECRETS_MAX};
 
-use super::super::file::{AccessTarget, File, FilterUse, Health, Tried};
+use super::super::file::{AccessTarget, File, FilterUse, Health, Page, Tried};
 use super::super::plan::Secrets;
 use super::super::source::Sources;
 use crate::{access, admin, files};
@@ -43,6 +43,12 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
             });
         }
     }
+    for name in pages(file).filter_map(Page::file) {
+        let slot = Held::<plimsoll_core::error_page::Page>::slot();
+        check(name.span, &name.written, &|path| {
+            files::judge(path, &name.written, &*slot)
+        });
+    }
     check_programs(file, sources, faults);
     secrets(file, sources, faults)
 }
@@ -74,6 +80,16 @@ fn filters(file: &File) -> Vec<FilterEntry> {
     });
     let chains = file.filters.read().flat_map(|(_, _, chain)| chain.chain.iter());
     own.chain(chains.map(|entry| entry.value.clone())).collect()
+}
+
+/// All error pages, wherever they are written.
+fn pages(file: &File) -> impl Iterator<Item = &Page> {
+    let listeners = file.listeners.read().map(|(_, _, listener)| &listener.error_pages);
+    let routes = file.routes.0.iter().filter_map(|item| item.value.as_ref());
+    let all = std::iter::once(&file.error_pages).chain(listeners);
+    let all = all.chain(routes.map(|route| &route.error_pages));
+    all.flat_map(|pages| &pages.0)
+        .flat_map(|(_, kinds)| kinds.iter().map(|page| &page.value))
 }
 
 /// The secrets of the files that `secret_files` names.

@@ -192,5 +192,8 @@ fn route((position, plan): (usize, &RoutePlan)) -> Arc<Route> {
         upgrade_websocket: plan.upgrade_websocket,
         mirror: None,
         priority: plan.priority.clone(),
+        host: plan.host.clone(),
+        maintenance: Default::default(),
+        error_pages: Default::default(),
     })
 }

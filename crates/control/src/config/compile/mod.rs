@@ -55,6 +55,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
                 _ => Some(access_format(file)),
             },
         },
+        error_pages: routes::error_pages(&file.error_pages, sources),
         secrets: Secrets::default(),
         admin: AdminPlan {
             bind: file.admin.bind.0.as_ref().and_then(|bind| bind.value.0),
@@ -196,5 +197,6 @@ fn http(
         },
         limits: HttpLimits::default(),
         allow_encoded_slash: listener.allow_encoded_slash,
+        error_pages: routes::error_pages(&listener.error_pages, sources),
     }
 }

@@ -4,18 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_core::document::{Located, Span};
-use plimsoll_core::filter::{FieldName, FilterEntry};
+use plimsoll_core::error_page::For;
+use plimsoll_core::filter::{FieldMap, FieldName, FileName, FilterEntry};
+use plimsoll_core::maintenance::Notice;
 use plimsoll_core::priority::Priority;
 use plimsoll_core::reply::Respond;
 use plimsoll_core::retry::RetryPolicy;
+use plimsoll_core::reversal::HostSent;
 use plimsoll_core::route::{HostMatch, PathMatch, Rule, ValueMatch};
 use plimsoll_core::snapshot::{Action, Mirror, PoolIndex};
 use plimsoll_core::split::{Share, Split};
+use plimsoll_core::template::Template;
 
 use super::super::file::{
-    self, File, FilterUse, Keyed, Many, Match, Part, RetryOn, RetryTable, Route, Upgrade, ValueRule,
+    self, ErrorPages, File, FilterUse, Keyed, Maintenance, Many, Match, Page, PageText, Part, RetryOn, RetryTable,
+    Route, Upgrade, ValueRule,
 };
-use super::super::plan::{RouteIndex, RoutePlan};
+use super::super::plan::{PagePlan, PageSource, RouteIndex, RoutePlan};
 use super::super::source::Sources;
 use super::route_name;
 
@@ -44,6 +49,10 @@ pub(super) fn routes(file: &File, sources: &Sources, pools: &BTreeMap<&str, Pool
                     })
                 }),
                 priority: route.priority.as_ref().map_or_else(Priority::default, priority),
+                host: route.host.0.clone(),
+                closed: route.maintenance.as_ref().is_some_and(|entry| entry.0.enabled),
+                notice: (route.maintenance.as_ref()).map_or_else(Notice::default, |entry| notice(&entry.0)),
+                error_pages: error_pages(&route.error_pages, sources),
             })
         })
         .collect()
@@ -60,6 +69,10 @@ pub(super) fn catch_all(listener: &str, pool: PoolIndex) -> RoutePlan {
         upgrade_websocket: true,
         mirror: None,
         priority: Priority::default(),
+        host: HostSent::Keep,
+        closed: false,
+        notice: Notice::default(),
+        error_pages: Vec::new(),
     }
 }
 
@@ -182,12 +195,44 @@ fn action(route: &Route, pools: &BTreeMap<&str, PoolIndex>) -> Option<Action> {
     Some(Action::Respond(Respond {
         status: u16::try_from(respond.status.0).ok()?,
         body: respond.body.0.clone(),
-        headers: respond
-            .headers
-            .iter()
-            .map(|(FieldName(name), value)| (name.clone(), value.clone()))
-            .collect(),
+        headers: templates(&respond.headers),
     }))
+}
+
+fn notice(written: &Maintenance) -> Notice {
+    Notice {
+        status: u16::try_from(written.status.0).unwrap_or(Notice::default().status),
+        body: written.body.0.clone(),
+        headers: templates(&written.headers),
+        retry_after: written.retry_after(),
+        allow: written.allow.iter().map(|network| network.value).collect(),
+    }
+}
+
+fn templates(fields: &FieldMap<Template>) -> Vec<(String, Template)> {
+    let fields = fields.iter();
+    fields
+        .map(|(FieldName(name), value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Error pages, their files where they are.
+pub(super) fn error_pages(written: &ErrorPages, sources: &Sources) -> Vec<PagePlan> {
+    let source = |page: &Page| match &page.text {
+        PageText::Body(text) => PageSource::Body(text.clone()),
+        PageText::File(file) => PageSource::File(FileName {
+            path: sources.resolve(file.span, &file.written),
+            ..file.clone()
+        }),
+    };
+    let plan = |(on, kinds): &(For, Many<Page>)| PagePlan {
+        on: *on,
+        kinds: kinds
+            .iter()
+            .map(|page| (page.value.media, source(&page.value)))
+            .collect(),
+    };
+    written.0.iter().map(plan).collect()
 }
 
 fn priority(written: &file::Priority) -> Priority {

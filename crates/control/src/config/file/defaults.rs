@@ -25,7 +25,7 @@ struct Heir {
 const LISTENER: Heir = Heir {
     keys: Listener::KEYS,
     later: Listener::LATER,
-    own: &["bind", "filters", "pool", "protocol", "tls"],
+    own: &["bind", "error_pages", "filters", "pool", "protocol", "tls"],
     timeouts: ListenerTimeouts::KEYS,
 };
 
@@ -34,6 +34,7 @@ const ROUTE: Heir = Heir {
     later: Route::LATER,
     own: &[
         "dry_run",
+        "error_pages",
         "listeners",
         "maintenance",
         "match",

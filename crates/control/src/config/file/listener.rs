@@ -4,6 +4,7 @@ use plimsoll_core::document::Located;
 use plimsoll_core::{document, words};
 
 use super::address::BindAddress;
+use super::error_pages::ErrorPages;
 use super::filter::FilterUse;
 use super::matching::AbsolutePath;
 use super::values::{Many, Positive, Timeout, Tried};
@@ -32,16 +33,19 @@ document! {
         pub(in super::super) timeouts: ListenerTimeouts = ListenerTimeouts::default(),
         /// Of http: whether %2F and %5C may stand in a path.
         pub(in super::super) allow_encoded_slash: bool = false,
+        /// Of http: bodies for the replies that we make ourselves, where the route has none.
+        pub(in super::super) error_pages: ErrorPages,
     } later { "http3", "proxy_protocol", "tls" }
 }
 
 /// The keys that mean something on http listeners only.
-pub(in super::super) const HTTP_ONLY: [&str; 5] = [
+pub(in super::super) const HTTP_ONLY: [&str; 6] = [
     "filters",
     "health_path",
     "keepalive_requests",
     "keepalive_age",
     "allow_encoded_slash",
+    "error_pages",
 ];
 
 document! {

@@ -6,10 +6,12 @@
 mod address;
 mod connection;
 mod defaults;
+mod error_pages;
 mod filter;
 mod health;
 mod limits;
 mod listener;
+mod maintenance;
 mod matching;
 mod outlier;
 mod pool;
@@ -20,10 +22,12 @@ mod values;
 
 pub(super) use address::BackendAddress;
 pub(super) use defaults::{Defaults, inherit};
+pub(super) use error_pages::{ErrorPages, Page, PageText};
 pub(super) use filter::{FilterChain, FilterUse};
 pub(super) use health::{BodyPattern, Health, HealthTable, Initial};
 pub(super) use limits::{Limit, Priority};
 pub(super) use listener::{HTTP_ONLY, Listener, ListenerTimeouts, Protocol};
+pub(super) use maintenance::Maintenance;
 pub(super) use matching::{Match, ValueRule};
 pub(super) use outlier::{Compared, Latency, Outlier, OutlierTable, SuccessRate};
 pub(crate) use pool::WEIGHT_MAX;
@@ -55,6 +59,8 @@ document! {
         pub(super) filters: Named<FilterChain>,
         /// What is done with requests.
         pub(super) routes: Each<Route>,
+        /// Bodies for the replies that we make ourselves, by reason, status or class; routes and listeners may have their own.
+        pub(super) error_pages: ErrorPages,
         /// Groups of backends, by name.
         pub(super) pools: Named<Pool>,
     } later { "cluster" }
@@ -79,6 +85,7 @@ default_is_the_empty_table!(
     Latency,
     ListenerTimeouts,
     Log,
+    Maintenance,
     Match,
     OutlierTable,
     limits::LearnedTable,

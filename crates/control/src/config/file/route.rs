@@ -3,14 +3,18 @@
 use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text, expect_word};
 use plimsoll_core::filter::{FieldMap, Redirect};
 use plimsoll_core::grpc::Code;
+use plimsoll_core::reversal::HostSent;
+use plimsoll_core::route::host::normalise;
 use plimsoll_core::split::WEIGHT_MAX;
 use plimsoll_core::template::Template;
 use plimsoll_core::{document, words};
 use serde_json::json;
 
+use super::error_pages::ErrorPages;
 use super::filter::FilterUse;
 use super::limits::Priority;
-use super::matching::Match;
+use super::maintenance::MaintenanceEntry;
+use super::matching::{Match, is_hostname};
 use super::values::{Many, Name, Timeout, Within};
 
 /// The most retries of one request. Each may wait for a timeout, and the client waits for all.
@@ -48,7 +52,44 @@ document! {
         pub(in super::super) upgrade: Option<Upgrades>,
         /// Who is served first when every backend is full, and shed last: "high", "normal", "low", or by a header.
         pub(in super::super) priority: Option<Priority>,
-    } later { "dry_run", "hedge", "host", "maintenance" }
+        /// The Host that is sent upstream: "keep" (the client's) unless set, "backend" (its address), or a name. Redirects and
+        /// cookies that come back are turned back.
+        pub(in super::super) host: UpstreamHost = UpstreamHost(HostSent::Keep),
+        /// Whether it is closed for a time: true, or a table with what it says.
+        pub(in super::super) maintenance: Option<MaintenanceEntry>,
+        /// Bodies for the replies that we make ourselves.
+        pub(in super::super) error_pages: ErrorPages,
+    } later { "dry_run", "hedge" }
+}
+
+/// The Host that is sent upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct UpstreamHost(pub(in super::super) HostSent);
+
+impl Decode for UpstreamHost {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let text = expect_text(node, "\"keep\", \"backend\", or a host's name", faults)?;
+        let sent = match text {
+            "keep" => HostSent::Keep,
+            "backend" => HostSent::Backend,
+            name => {
+                let lower = name.to_ascii_lowercase();
+                let known = normalise(lower.as_bytes()).ok().flatten();
+                if !known.is_some_and(|authority| is_hostname(&authority.host)) {
+                    faults
+                        .error(node.span, format!("\"{}\" cannot be a host", text.escape_debug()))
+                        .help("write \"keep\", \"backend\", or a name like \"api.internal\", with a port if need be");
+                    return None;
+                }
+                HostSent::Name(lower.into())
+            }
+        };
+        Some(UpstreamHost(sent))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "examples": ["keep", "backend", "api.internal"] })
+    }
 }
 
 document! {

@@ -86,7 +86,7 @@ fn each_alternative_of_the_contract_is_accepted_or_not_built_yet() {
             "[[routes]]\nrespond = { status = 503, body = \"back soon\", headers = { retry-after = \"60\" } }",
             true,
         ),
-        ("[[routes]]\npool = \"api\"\nhost = \"api.internal\"", false),
+        ("[[routes]]\npool = \"api\"\nhost = \"api.internal\"", true),
         (
             "[[routes]]\npool = \"api\"\nretry = { on = [\"grpc:unavailable\"] }",
             true,

@@ -10,6 +10,7 @@ mod includes;
 mod limits;
 mod mistakes;
 mod mistakes_of_checks;
+mod mistakes_of_closing;
 mod mistakes_of_tables;
 mod passthrough;
 mod plans;
