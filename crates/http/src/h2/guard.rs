@@ -1,38 +1,52 @@
 //! What the other end may not do too often: frames that cost us more than they cost it, counted as they arrive.
 //!
-//! The limits are of the order of Sōzu's. Streams, header lists and buffers are bounded by the protocol's own settings.
+//! The limits tell attacks from clients that work hard. Streams, header lists and buffers are bounded by the protocol's
+//! own settings; DATA by the codec, which has a budget for small frames that nobody has read yet.
 
 /// Length of a window in milliseconds.
 const WINDOW_MS: u64 = 1_000;
 
-/// Streams that a client may reset in the connection's life (CVE-2023-44487).
-const RESETS_LIFE_MAX: u32 = 10_000;
+/// A stream that is reset within this many milliseconds is reset in haste. One that has lived longer was a request like
+/// any other, whatever it ended with: of those no more can come than may be open at once, again and again.
+const HASTE_MS: u64 = 10;
+
+/// A WINDOW_UPDATE of fewer bytes is a small one. The rest are bounded by what we send: Go's client, which updates more
+/// often than others, does so for every 4 KiB.
+const SMALL_UPDATE: u32 = 4 << 10;
+
+/// A CONTINUATION shorter than this that does not end its head carries less than it might.
+const SMALL_CONTINUATION: usize = 1 << 10;
 
 /// How many frames of each kind there may be in a window.
 #[derive(Debug)]
 struct Most {
     /// DATA without data, that ends nothing (CVE-2019-9518).
     empty: u32,
-    /// RST_STREAM: rapid reset, and all of them in the connection's life.
+    /// RST_STREAM in haste (CVE-2023-44487): with those a client opens more streams than it may have open.
     resets: u32,
-    resets_in_life: u32,
+    /// Other RST_STREAM in `HASTE_MS`, beyond which they count as made in haste.
+    late_resets: u32,
     /// SETTINGS: each is answered (CVE-2019-9515).
     settings: u32,
-    /// PING: each is answered (CVE-2019-9512).
+    /// PING: each is answered (CVE-2019-9512), one before the next is read, so that none are stored up. Clients of gRPC
+    /// send one at every round trip to learn how much fits on the way.
     pings: u32,
     /// WINDOW_UPDATE: a fast reader sends one for every few frames of data.
     updates: u32,
-    /// CONTINUATION (CVE-2024-27316), PRIORITY (CVE-2019-9513) and frames of unknown kinds: nobody needs many.
+    /// Small WINDOW_UPDATE (CVE-2019-9511): each may have us send a frame as small.
+    small_updates: u32,
+    /// Small CONTINUATION (CVE-2024-27316), PRIORITY (CVE-2019-9513) and frames of unknown kinds: nobody needs many.
     others: u32,
 }
 
 static FROM_CLIENT: Most = Most {
     empty: 100,
-    resets: 100,
-    resets_in_life: RESETS_LIFE_MAX,
+    resets: 500,
+    late_resets: 100,
     settings: 50,
-    pings: 100,
-    updates: 20_000,
+    pings: 10_000,
+    updates: 200_000,
+    small_updates: 20_000,
     others: 100,
 };
 
@@ -41,12 +55,22 @@ static FROM_CLIENT: Most = Most {
 static FROM_BACKEND: Most = Most {
     empty: 100,
     resets: 20_000,
-    resets_in_life: u32::MAX,
+    late_resets: 0,
     settings: 50,
     pings: 10_000,
     updates: 200_000,
+    small_updates: 200_000,
     others: 1_000,
 };
+
+/// Frame types (RFC 9113 §6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
 
 /// CONTINUATION frames of one head.
 const CONTINUATIONS_MAX: u32 = 20;
@@ -62,16 +86,16 @@ pub struct Guard {
     most: &'static Most,
     /// Bytes of the preface that have come.
     preface: usize,
-    header: [u8; 9],
-    /// Bytes of the frame's header that have come.
+    /// The frame's header, and behind it by how much a WINDOW_UPDATE adds to a window.
+    header: [u8; 13],
+    /// Bytes of it that have come.
     filled: usize,
     /// Bytes of the frame's payload that are still to come.
     payload: usize,
     window_ms: u64,
     /// Frames in this window, by kind.
-    counts: [u32; 6],
-    /// RST_STREAM frames in the connection's life.
-    resets: u32,
+    counts: [u32; 7],
+    ages: Ages,
     continuations: u32,
     /// The frame under way is part of a head.
     of_head: bool,
@@ -87,12 +111,12 @@ impl Guard {
         Guard {
             most: &FROM_CLIENT,
             preface: 0,
-            header: [0; 9],
+            header: [0; 13],
             filled: 0,
             payload: 0,
             window_ms: 0,
-            counts: [0; 6],
-            resets: 0,
+            counts: [0; 7],
+            ages: Ages::default(),
             continuations: 0,
             of_head: false,
             unfinished: false,
@@ -116,8 +140,9 @@ impl Guard {
     pub fn see(&mut self, mut bytes: &[u8], now_ms: u64) -> Result<(), Breach> {
         if now_ms.saturating_sub(self.window_ms) >= WINDOW_MS {
             self.window_ms = now_ms;
-            self.counts = [0; 6];
+            self.counts = [0; 7];
         }
+        self.ages.pass(now_ms);
         while !bytes.is_empty() {
             let skipped = (super::PREFACE.len() - self.preface).min(bytes.len());
             self.preface += skipped;
@@ -125,19 +150,25 @@ impl Guard {
             let skipped = self.payload.min(bytes.len());
             self.payload -= skipped;
             bytes = &bytes[skipped..];
-            let taken = (self.header.len() - self.filled).min(bytes.len());
+            let taken = (self.header_length() - self.filled).min(bytes.len());
             if self.payload > 0 || taken == 0 {
                 continue;
             }
             self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
             self.filled += taken;
             bytes = &bytes[taken..];
-            if self.filled == self.header.len() {
+            if self.filled == self.header_length() {
                 self.filled = 0;
                 self.frame()?;
             }
         }
         Ok(())
+    }
+
+    /// How much there is to read before the frame can be counted.
+    fn header_length(&self) -> usize {
+        let is_update = self.filled >= 9 && self.header[..4] == [0, 0, 4, WINDOW_UPDATE];
+        if is_update { 13 } else { 9 }
     }
 
     /// Whether what has come ends in the middle of a head, or of a frame's own header.
@@ -152,12 +183,14 @@ impl Guard {
 
     /// Counts the frame whose header is complete (RFC 9113 §4.1).
     fn frame(&mut self) -> Result<(), Breach> {
-        let [a, b, c, kind, flags, ..] = self.header;
-        self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        let end_stream = flags & 1 == 1;
-        self.of_head = kind == 1 || kind == 9;
-        self.unfinished = self.of_head && flags & 4 == 0;
-        if kind == 9 {
+        let [a, b, c, kind, flags, id @ .., w, x, y, z] = self.header;
+        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        let id = u32::from_be_bytes(id);
+        let (ends_stream, ends_head) = (flags & 1 == 1, flags & 4 == 4);
+        self.payload = length;
+        self.of_head = kind == HEADERS || kind == CONTINUATION;
+        self.unfinished = self.of_head && !ends_head;
+        if kind == CONTINUATION {
             self.continuations += 1;
             if self.continuations > CONTINUATIONS_MAX {
                 return Err(Breach("CONTINUATION frames in one head"));
@@ -165,24 +198,80 @@ impl Guard {
         } else {
             self.continuations = 0;
         }
+        let most = self.most;
         let (at, most, what) = match kind {
-            0 if self.payload == 0 && !end_stream => (0, self.most.empty, "empty DATA frames"),
-            0 | 1 => {
+            DATA if length == 0 && !ends_stream => (0, most.empty, "empty DATA frames"),
+            DATA | HEADERS => {
+                self.ages.open(id);
                 self.spoke = true;
                 return Ok(());
             }
-            3 => (1, self.most.resets, "RST_STREAM frames"),
-            4 => (2, self.most.settings, "SETTINGS frames"),
-            6 => (3, self.most.pings, "PING frames"),
-            8 => (4, self.most.updates, "WINDOW_UPDATE frames"),
-            _ => (5, self.most.others, "CONTINUATION, PRIORITY or unknown frames"),
+            CONTINUATION if ends_head || length >= SMALL_CONTINUATION => return Ok(()),
+            RST_STREAM if self.ages.is_late_reset(id, most.late_resets) => return Ok(()),
+            RST_STREAM => (1, most.resets, "RST_STREAM frames"),
+            SETTINGS => (2, most.settings, "SETTINGS frames"),
+            PING => (3, most.pings, "PING frames"),
+            WINDOW_UPDATE if length == 4 => {
+                self.payload = 0;
+                match u32::from_be_bytes([w, x, y, z]) {
+                    ..SMALL_UPDATE => (4, most.small_updates, "small WINDOW_UPDATE frames"),
+                    _ => (5, most.updates, "WINDOW_UPDATE frames"),
+                }
+            }
+            _ => (6, most.others, "CONTINUATION, PRIORITY or unknown frames"),
         };
         self.counts[at] += 1;
-        self.resets = self.resets.saturating_add(u32::from(kind == 3));
-        if self.counts[at] > most || self.resets > self.most.resets_in_life {
+        if self.counts[at] > most {
             return Err(Breach(what));
         }
         Ok(())
+    }
+}
+
+/// How old streams are, as far as it matters: whether they were opened `HASTE_MS` ago.
+///
+/// Identifiers grow (RFC 9113 §5.1.1), so that one of a moment tells apart those that were opened before it.
+#[derive(Debug, Default)]
+struct Ages {
+    /// The last stream that was opened, and when.
+    opened: u32,
+    opened_ms: u64,
+    /// The last that had been when the step began, and when that was.
+    mark: u32,
+    step_ms: u64,
+    /// This and those before it are old.
+    old: u32,
+    /// Resets of old streams in this step.
+    late_resets: u32,
+    now_ms: u64,
+}
+
+impl Ages {
+    fn pass(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        if now_ms.saturating_sub(self.opened_ms) >= HASTE_MS {
+            self.old = self.opened;
+        }
+        if now_ms.saturating_sub(self.step_ms) >= HASTE_MS {
+            self.old = self.old.max(self.mark);
+            self.mark = self.opened;
+            self.step_ms = now_ms;
+            self.late_resets = 0;
+        }
+    }
+
+    fn open(&mut self, id: u32) {
+        if id > self.opened {
+            self.opened = id;
+            self.opened_ms = self.now_ms;
+        }
+    }
+
+    /// Whether a reset of this stream is one of at most so many of old streams.
+    fn is_late_reset(&mut self, id: u32, most: u32) -> bool {
+        let is_late = id <= self.old && self.late_resets < most;
+        self.late_resets += u32::from(is_late);
+        is_late
     }
 }
 
@@ -207,9 +296,11 @@ mod tests {
     fn each_kind_has_its_limit_a_window() {
         for (kind, payload, most) in [
             (0, &[][..], 100),
-            (3, &[0; 4], 100),
+            (3, &[0; 4], 500),
             (4, &[], 50),
-            (6, &[0; 8], 100),
+            (6, &[0; 8], 10_000),
+            (8, &[0, 0, 15, 255], 20_000),
+            (8, &[0, 0, 16, 0], 200_000),
             (2, &[0; 5], 100),
             (200, &[], 100),
         ] {
@@ -237,6 +328,66 @@ mod tests {
         assert!(guard.see(&frame(9, 0, b"more"), 0).is_err());
     }
 
+    fn of_stream(kind: u8, payload: &[u8], id: u32) -> Vec<u8> {
+        let mut bytes = frame(kind, 5, payload);
+        bytes[5..9].copy_from_slice(&id.to_be_bytes());
+        bytes
+    }
+
+    /// Opens streams at this rate, each of which is reset after so many milliseconds; how many went well.
+    fn resets(a_millisecond: u32, after_ms: u64, span_ms: u64) -> Result<u32, Breach> {
+        let mut guard = greeted();
+        let mut reset = 0;
+        for now in 0..span_ms {
+            let ids = |ms: u64| {
+                let first = u32::try_from(ms).unwrap() * a_millisecond;
+                (first..first + a_millisecond).map(|number| number * 2 + 1)
+            };
+            for id in ids(now) {
+                guard.see(&of_stream(HEADERS, b"head", id), now)?;
+            }
+            for id in now.checked_sub(after_ms).into_iter().flat_map(ids) {
+                guard.see(&of_stream(RST_STREAM, &[0; 4], id), now)?;
+                reset += 1;
+            }
+        }
+        Ok(reset)
+    }
+
+    #[test]
+    fn resets_of_streams_that_have_lived_are_no_attack() {
+        assert_eq!(resets(1, 20, 60_000), Ok(59_980));
+        assert_eq!(resets(5, 20, 10_000), Ok(49_900));
+        for (a_millisecond, after_ms) in [(1, 0), (1, 9), (20, 20)] {
+            let breach = resets(a_millisecond, after_ms, 10_000);
+            assert_eq!(breach, Err(Breach("RST_STREAM frames")), "{a_millisecond} {after_ms}");
+        }
+        // After a silence all that were opened before it have lived.
+        let mut guard = greeted();
+        for id in 1..=100 {
+            guard.see(&of_stream(HEADERS, b"head", id * 2 - 1), 5).unwrap();
+        }
+        for id in 1..=100 {
+            guard
+                .see(&of_stream(RST_STREAM, &[0; 4], id * 2 - 1), 5 + HASTE_MS)
+                .unwrap();
+        }
+        assert_eq!(guard.counts[1], 0);
+        // One that was reset already is no stream that has lived, over and over.
+        let again = (0..601).find_map(|_| guard.see(&of_stream(RST_STREAM, &[0; 4], 1), 5 + HASTE_MS).err());
+        assert_eq!(again, Some(Breach("RST_STREAM frames")));
+    }
+
+    #[test]
+    fn heads_of_many_kilobytes_are_no_attack() {
+        let mut guard = greeted();
+        for _ in 0..10_000 {
+            guard.see(&frame(HEADERS, 0, &[0; 16384]), 0).unwrap();
+            guard.see(&frame(CONTINUATION, 0, &[0; 16384]), 0).unwrap();
+            guard.see(&frame(CONTINUATION, 4, b"x"), 0).unwrap();
+        }
+    }
+
     #[test]
     fn a_head_under_way_is_known() {
         let mut guard = greeted();
@@ -258,8 +409,9 @@ mod tests {
     #[test]
     fn frames_are_followed_however_they_are_cut() {
         let mut bytes = super::super::PREFACE.to_vec();
-        for _ in 0..101 {
+        for _ in 0..501 {
             bytes.extend(frame(0, 0, &[3; 300]));
+            bytes.extend(frame(8, 0, &[1; 4]));
             bytes.extend(frame(3, 0, &[0; 4]));
         }
         for piece in [1, 2, 7, 8, 9, 10, 33, 4096] {

@@ -37,11 +37,16 @@ const STREAMS_MAX: u32 = 100;
 const WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
+/// What small frames of a client's may cost that no backend has taken yet, where each counts as 256 bytes at the least. A
+/// call of gRPC whose messages are a few bytes long fills its window with less.
+const SMALL_FRAMES_MAX: usize = 8 << 20;
+
 /// What we hold of one stream's answer for a client that is slow to take it.
 const SEND_MAX: usize = 32 << 10;
 
-/// Streams that a client has reset and we have not looked at yet.
-const RESET_MAX: usize = 20;
+/// Streams that a client has reset before we have looked at them: all that may be open, since a client whose deadlines
+/// are short resets them at once when we are late.
+const RESET_MAX: usize = STREAMS_MAX as usize;
 
 /// Streams that we have ended before the client had said all, and for how long they are remembered: what it still sends
 /// on them is no fault of its own. An upload that is answered early leaves one.
@@ -112,6 +117,7 @@ fn settings(service: &HttpService) -> Builder {
         .max_concurrent_streams(STREAMS_MAX)
         .initial_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .data_frame_budget(SMALL_FRAMES_MAX)
         .max_send_buffer_size(SEND_MAX)
         .max_header_list_size(u32::try_from(service.limits.head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_reset_streams(ENDED_MAX)
@@ -181,10 +187,7 @@ impl Multiplexed {
             match polled {
                 Poll::Ready(Some(Ok(stream))) => return Poll::Ready(Some(stream)),
                 Poll::Ready(Some(Err(error))) => {
-                    // The codec has limits of its own, and says so with the same word.
-                    if error.reason() == Some(Code::ENHANCE_YOUR_CALM) && !error.is_remote() && !self.parting {
-                        self.client.worker.shard().failure(Reason::Http2Abuse);
-                    }
+                    self.count_error(&error);
                     return Poll::Ready(None);
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
@@ -205,6 +208,16 @@ impl Multiplexed {
                 Poll::Ready(_) if self.parting => return Poll::Ready(None),
                 Poll::Ready(_) => self.part(),
             }
+        }
+    }
+
+    /// Counts an error of the client's for which the codec ends the connection. It has limits of its own, and says so
+    /// with the same word.
+    fn count_error(&self, error: &h2::Error) {
+        if self.was != Phase::CutOff && error.is_go_away() && error.is_library() {
+            let abuse = error.reason() == Some(Code::ENHANCE_YOUR_CALM);
+            let reason = if abuse { Reason::Http2Abuse } else { Reason::BadRequest };
+            self.client.worker.shard().failure(reason);
         }
     }
 
