@@ -24,6 +24,9 @@ pub trait End {
 
     /// Says that nothing more will be written.
     fn shutdown_write(&mut self);
+
+    /// Has nothing that has come wait where it is in the way of others, while the other end takes nothing.
+    fn take_ahead(&mut self, _cx: &mut Context<'_>) {}
 }
 
 /// An end that may be ended from outside.
@@ -94,7 +97,10 @@ impl Flow<'_> {
         for _ in 0..TURN_MAX {
             while !self.pending.is_empty() {
                 match sink.poll_write(cx, self.pending.unread()) {
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        source.take_ahead(cx);
+                        return Poll::Pending;
+                    }
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Broken::Sink(io::ErrorKind::WriteZero.into()))),
                     Poll::Ready(Ok(count)) => {
                         self.pending.consume(count);

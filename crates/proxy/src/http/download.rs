@@ -170,6 +170,7 @@ impl<D: Downstream> Exchange<'_, D> {
                     }
                     Poll::Ready(_) => return Poll::Ready(Err(Fault::ClientGone)),
                     Poll::Pending => {
+                        backend.take_ahead(cx);
                         self.poll_beside(cx, backend)?;
                         return self
                             .timer

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::ext::Protocol;
 use h2::{Reason, RecvStream, SendStream};
@@ -26,6 +26,8 @@ pub(crate) struct H2 {
     /// What is to be read next: heads as text, and what has come of the body.
     text: Bytes,
     data: Bytes,
+    /// What has come of the body behind that, and was taken before there was room for it.
+    ahead: BytesMut,
     /// The lines of the answer's trailers.
     trailers: Vec<u8>,
     /// What the key of a WebSocket that was asked for is accepted with.
@@ -54,6 +56,7 @@ impl H2 {
             phase: Phase::Begun(requests),
             text: Bytes::new(),
             data: Bytes::new(),
+            ahead: BytesMut::new(),
             trailers: Vec::new(),
             websocket: None,
             way,
@@ -67,9 +70,10 @@ impl H2 {
 
     /// See [`Upstream::is_ended`](super::Upstream::is_ended).
     pub(super) fn is_ended(&self) -> bool {
+        let taken = self.data.is_empty() && self.ahead.is_empty();
         match &self.phase {
-            Phase::Answered(body) => self.data.is_empty() && body.is_end_stream(),
-            phase => matches!(phase, Phase::Ended),
+            Phase::Answered(body) => taken && body.is_end_stream(),
+            phase => taken && matches!(phase, Phase::Ended),
         }
     }
 
@@ -163,6 +167,9 @@ impl H2 {
             if !self.text.is_empty() {
                 return Poll::Ready(Ok(pour(&mut self.text, buffer)));
             }
+            if self.data.is_empty() && !self.ahead.is_empty() {
+                self.data = self.ahead.split().freeze();
+            }
             if !self.data.is_empty() {
                 let count = pour(&mut self.data, buffer);
                 return Poll::Ready(self.release(count).map(|()| count));
@@ -174,19 +181,36 @@ impl H2 {
                 Phase::Ended => return Poll::Ready(Ok(0)),
                 Phase::Failed(lost) => return Poll::Ready(Err(*lost)),
             };
-            match came {
-                Ok(Came::Interim(text)) => self.text = text,
-                Ok(Came::Head(text, body)) => {
-                    self.text = text;
-                    self.phase = Phase::Answered(body);
-                }
-                Ok(Came::Data(data)) => self.data = data,
-                Ok(Came::End(lines)) => {
-                    self.trailers = lines;
-                    self.phase = Phase::Ended;
-                }
-                Err(lost) => self.phase = Phase::Failed(lost),
+            self.tell(came);
+        }
+    }
+
+    /// Takes what has come of the body while nobody has room for it, into one piece. The codec holds every frame by
+    /// itself, and gives up the connection, whoever else uses it, when there are too many small ones. The backend's
+    /// window bounds what is taken: it does not open before there was room.
+    pub(super) fn take_ahead(&mut self, cx: &mut Context<'_>) {
+        while let Phase::Answered(body) = &mut self.phase {
+            match poll_body(body, cx) {
+                Poll::Ready(Ok(Came::Data(data))) => self.ahead.extend_from_slice(&data),
+                Poll::Ready(came) => self.tell(came),
+                Poll::Pending => return,
             }
+        }
+    }
+
+    fn tell(&mut self, came: Result<Came, Lost>) {
+        match came {
+            Ok(Came::Interim(text)) => self.text = text,
+            Ok(Came::Head(text, body)) => {
+                self.text = text;
+                self.phase = Phase::Answered(body);
+            }
+            Ok(Came::Data(data)) => self.data = data,
+            Ok(Came::End(lines)) => {
+                self.trailers = lines;
+                self.phase = Phase::Ended;
+            }
+            Err(lost) => self.phase = Phase::Failed(lost),
         }
     }
 

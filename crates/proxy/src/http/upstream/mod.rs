@@ -79,6 +79,13 @@ impl Upstream {
         }
     }
 
+    /// Has nothing of the answer wait where it is in the way of others, while the client takes none of it.
+    pub(crate) fn take_ahead(&mut self, cx: &mut Context<'_>) {
+        if let Upstream::H2(stream) = self {
+            stream.take_ahead(cx);
+        }
+    }
+
     /// Sends some of a request.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, part: Outgoing<'_>) -> Poll<Result<usize, Deaf>> {
         match self {
@@ -136,6 +143,10 @@ impl End for Upstream {
             Upstream::H1(kept) => kept.socket.shutdown_write(),
             Upstream::H2(stream) => stream.shutdown_write(),
         }
+    }
+
+    fn take_ahead(&mut self, cx: &mut Context<'_>) {
+        Upstream::take_ahead(self, cx);
     }
 }
 

@@ -30,6 +30,10 @@ const WINDOW: u32 = 128 << 10;
 #[expect(clippy::cast_possible_truncation, reason = "16 MiB")]
 const CONNECTION_WINDOW: u32 = WINDOW * STREAMS_MAX as u32;
 
+/// What small frames cost that were not taken yet, where each counts as 256 bytes at the least. They are taken as they
+/// come, but many may come at once.
+const SMALL_FRAMES_MAX: usize = 32 << 20;
+
 /// What we hold of one stream's request for a backend that is slow to take it.
 const SEND_MAX: usize = 32 << 10;
 
@@ -131,6 +135,7 @@ fn builder() -> Builder {
         .initial_max_send_streams(0)
         .initial_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .data_frame_budget(SMALL_FRAMES_MAX)
         .max_send_buffer_size(SEND_MAX)
         .max_header_list_size(HEAD_MAX)
         .max_concurrent_reset_streams(ENDED_MAX)
