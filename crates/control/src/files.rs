@@ -191,7 +191,7 @@ impl Watched {
         let url = self.url.as_ref()?;
         let rested = |rest| self.asked.is_none_or(|asked| asked.elapsed() >= rest);
         let patience = if self.status.error.is_some() { RETRY } else { REFRESH };
-        // What was missed stays so until it is looked for.
+        // From when it would be looked for, those who miss something wait for it.
         let due = rested(patience) || (rested(MISSED_REST) && self.slot.is_missed());
         let url = due.then(|| url.clone())?;
         self.asked = Some(Instant::now());

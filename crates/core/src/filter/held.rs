@@ -4,6 +4,8 @@
 use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU32};
 
 use arc_swap::{ArcSwapOption, Guard};
 
@@ -83,7 +85,8 @@ pub trait Slot: Any + Send + Sync {
     /// What is wrong with it: what was taken before stays.
     fn take(&self, bytes: &[u8]) -> Result<usize, Wrong>;
 
-    /// Whether somebody has missed something since this was asked last.
+    /// Whether somebody has missed something since this was asked last. It is asked when it would be looked for; who
+    /// misses something from then on waits for it.
     fn is_missed(&self) -> bool;
 }
 
@@ -91,8 +94,19 @@ pub trait Slot: Any + Send + Sync {
 #[derive(Debug)]
 pub struct Held<T> {
     now: ArcSwapOption<T>,
-    missed: std::sync::atomic::AtomicBool,
+    missed: AtomicU8,
+    waiting: AtomicU32,
 }
+
+/// Nobody looks for what is missed: it was looked for a moment ago, or there is nothing but a file.
+const RESTING: u8 = 0;
+/// What is missed will be looked for.
+const READY: u8 = 1;
+/// It was missed.
+const MISSED: u8 = 2;
+
+/// How many may wait for one look.
+const WAITING_MAX: u32 = 256;
 
 impl Wrong {
     /// Something is wrong with the line `at`, counted from 0.
@@ -124,7 +138,8 @@ impl<T> Default for Held<T> {
     fn default() -> Self {
         Held {
             now: ArcSwapOption::empty(),
-            missed: std::sync::atomic::AtomicBool::new(false),
+            missed: AtomicU8::new(RESTING),
+            waiting: AtomicU32::new(0),
         }
     }
 }
@@ -147,9 +162,11 @@ impl<T: Contents> Held<T> {
         self.now.load()
     }
 
-    /// Somebody has asked for what is not there: it is time to look whether there is more.
-    pub fn miss(&self) {
-        self.missed.store(true, std::sync::atomic::Ordering::Relaxed);
+    /// Somebody has asked for what is not there: it is time to look whether there is more. Whether that is going to be
+    /// done, and he is not one of too many who wait for it.
+    pub fn miss(&self) -> bool {
+        let was = self.missed.compare_exchange(READY, MISSED, Relaxed, Relaxed);
+        was != Err(RESTING) && self.waiting.fetch_add(1, Relaxed) < WAITING_MAX
     }
 }
 
@@ -165,11 +182,13 @@ impl<T: Contents> Slot for Held<T> {
             return Err(Wrong::whole(format!("holds more than {ENTRIES_MAX} entries")));
         }
         self.now.store(Some(Arc::new(contents)));
+        self.missed.store(RESTING, Relaxed);
         Ok(entries)
     }
 
     fn is_missed(&self) -> bool {
-        self.missed.swap(false, std::sync::atomic::Ordering::Relaxed)
+        self.waiting.store(0, Relaxed);
+        self.missed.swap(READY, Relaxed) == MISSED
     }
 }
 
@@ -253,8 +272,16 @@ mod tests {
     #[test]
     fn what_is_missed_is_told_once() {
         let held = Held::<Numbers>::default();
-        assert!(!held.is_missed());
-        held.miss();
+        // Nobody would look.
+        assert!(!held.miss() && !held.is_missed());
+        assert!(held.miss() && held.miss());
         assert!(held.is_missed() && !held.is_missed());
+        for _ in 0..WAITING_MAX {
+            assert!(held.miss());
+        }
+        assert!(!held.miss() && held.is_missed());
+        // What was looked for is there, or it is not.
+        assert_eq!(held.take(b"1"), Ok(1));
+        assert!(!held.miss());
     }
 }

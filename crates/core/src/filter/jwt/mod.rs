@@ -56,6 +56,10 @@ document! {
 /// The farthest that clocks may be apart.
 const LEEWAY_MAX: Duration = Duration::from_secs(600);
 
+/// How long a request whose key is not known waits for the keys to be asked for: the control plane looks once a second
+/// whether somebody has missed one, and then asks.
+const FETCH_WAIT: Duration = Duration::from_millis(1_500);
+
 /// Keys that the signature of a token which names none is held against.
 const TRIES_MAX: usize = 8;
 
@@ -106,6 +110,20 @@ impl FilterKind for Jwt {
 
 impl Filter for Guard {
     fn request(&self, head: &mut RequestView<'_>, cx: &mut FilterCx<'_>) -> Flow {
+        self.look(head, cx, true)
+    }
+
+    fn resume(&self, done: Done, head: &mut RequestView<'_>, cx: &mut FilterCx<'_>) -> Flow {
+        match done {
+            Done::Waited => self.look(head, cx, false),
+            done => self.admit(&done, head, cx),
+        }
+    }
+}
+
+impl Guard {
+    /// Looks for the keys that may have signed the token; when there are none, `may_wait` for those that come.
+    fn look(&self, head: &mut RequestView<'_>, cx: &mut FilterCx<'_>, may_wait: bool) -> Flow {
         let Some(bytes) = self.brought(head) else {
             cx.say(|| "no token is shown".to_owned());
             return unauthorized(None);
@@ -127,8 +145,9 @@ impl Filter for Guard {
         keys.truncate(TRIES_MAX);
         if keys.is_empty() {
             // There may be another one by now.
-            if let Some(held) = self.keys.as_ref().filter(|_| !cx.is_question()) {
-                held.miss();
+            let held = self.keys.as_ref().filter(|_| may_wait && !cx.is_question());
+            if held.is_some_and(|held| held.miss()) {
+                return Flow::Errand(Errand::Wait(FETCH_WAIT));
             }
             return invalid("it is signed with a key that is not known", cx);
         }
@@ -140,12 +159,6 @@ impl Filter for Guard {
         }))
     }
 
-    fn resume(&self, done: Done, head: &mut RequestView<'_>, cx: &mut FilterCx<'_>) -> Flow {
-        self.admit(&done, head, cx)
-    }
-}
-
-impl Guard {
     /// Judges what the token says, once its signature was looked at.
     fn admit(&self, done: &Done, head: &mut RequestView<'_>, cx: &mut FilterCx<'_>) -> Flow {
         let at = match done {

@@ -2,7 +2,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::super::fixtures::read;
+use std::any::Any;
+
+use super::super::Slot;
+use super::super::fixtures::{Asking, Request, read};
 use super::super::held::Contents;
 use super::*;
 
@@ -298,4 +301,52 @@ fn settings_that_could_let_anybody_in_are_refused() {
         let faults = told(json.clone());
         assert!(faults.contains(says), "{json}: {faults}");
     }
+}
+
+/// Keeps the slot of the one file that is named.
+#[derive(Default)]
+struct KeepSlot(Option<Arc<dyn Slot>>);
+
+impl Keep for KeepSlot {
+    fn seed(&self) -> u64 {
+        7
+    }
+
+    fn state(&mut self, make: &mut dyn FnMut() -> Arc<dyn Any + Send + Sync>) -> Arc<dyn Any + Send + Sync> {
+        make()
+    }
+
+    fn file(&mut self, _: &FileName, fresh: Arc<dyn Slot>) -> Arc<dyn Slot> {
+        self.0.get_or_insert(fresh).clone()
+    }
+}
+
+#[test]
+fn a_token_of_a_new_key_waits_once_for_the_keys_to_be_asked_for() {
+    let mut keep = KeepSlot::default();
+    let settings = json!({ "jwks": "https://id.example.com/jwks", "algorithms": ["EdDSA"] });
+    let filter = read::<Jwt>(&settings).unwrap().build(&mut keep);
+    let slot = keep.0.unwrap();
+    let key = |kid: &str| json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": URL_SAFE_NO_PAD.encode([1; 32]) });
+    let set = |kid: &str| json!({ "keys": [key(kid)] }).to_string();
+    let value = format!("Bearer {}", token(&json!({ "alg": "EdDSA", "kid": "new" }), &json!({})));
+    let request = || Request::get().with("authorization", value.clone().leak());
+    assert_eq!(request().ask(&*filter).status(), 503, "no keys at all");
+    // They were asked for just now: the one that is missing is not there.
+    slot.take(set("old").as_bytes()).unwrap();
+    assert_eq!(request().ask(&*filter).status(), 401);
+    // It is time to ask again.
+    slot.is_missed();
+    let waits = |asking: Asking| matches!(asking.flow, Flow::Errand(Errand::Wait(_)));
+    assert!(waits(request().ask(&*filter)) && waits(request().ask(&*filter)));
+    assert!(slot.is_missed(), "somebody asks");
+    assert_eq!(request().resume(&*filter, Done::Waited).status(), 401, "not there yet");
+    slot.take(set("new").as_bytes()).unwrap();
+    let found = request().resume(&*filter, Done::Waited);
+    assert!(matches!(found.flow, Flow::Errand(Errand::Signature(_))), "{found:?}");
+    // Who only wants to know waits for nothing.
+    slot.take(set("old").as_bytes()).unwrap();
+    slot.is_missed();
+    assert_eq!(request().question(&*filter).status(), 401);
+    assert!(!slot.is_missed());
 }
