@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::port::Port;
 use crate::scratch::Scratch;
-use crate::tools::python_with_packages;
+use crate::tools::{self, python_with_packages};
 use crate::wait::eventually;
 
 /// A server that listens at a port of its own, and is killed when dropped.
@@ -137,6 +137,26 @@ impl Foreign {
             let mut command = Command::new(python_with_packages());
             command.args(["-u", "-c", script, &format!("127.0.0.1:{port}")]);
             command
+        })
+    }
+
+    /// What this script makes of its address and these further arguments ([`tools::node_script`]).
+    #[track_caller]
+    pub fn node(name: &str, arguments: &[&str]) -> Foreign {
+        Foreign::scripted(tools::node_script(name), arguments)
+    }
+
+    /// The same in Python ([`tools::python_script`]).
+    #[track_caller]
+    pub fn python_script(name: &str, arguments: &[&str]) -> Foreign {
+        Foreign::scripted(tools::python_script(name), arguments)
+    }
+
+    #[track_caller]
+    fn scripted(mut script: Command, arguments: &[&str]) -> Foreign {
+        Foreign::start(|port, _| {
+            script.arg(format!("127.0.0.1:{port}")).args(arguments);
+            script
         })
     }
 

@@ -34,6 +34,35 @@ pub fn python_with_packages() -> PathBuf {
     if ours.is_file() { ours } else { PathBuf::from("python3") }
 }
 
+/// A Python with a script of `tests/e2e/python/`; modules from PyPI are those that `./test` installs.
+pub fn python_script(name: &str) -> Command {
+    let mut command = Command::new(python_with_packages());
+    command.arg("-u").arg(script("python", name));
+    command
+}
+
+/// A program that comes with a package of Python's; one that `./test` installs.
+pub fn python_program(name: &str) -> Command {
+    Command::new(python_with_packages().with_file_name(name))
+}
+
+/// Node with a script of `tests/e2e/node/`; modules from npm are those that `./test` installs.
+pub fn node_script(name: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(script("node", name));
+    command.env(
+        "NODE_PATH",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/node_modules"),
+    );
+    command
+}
+
+fn script(language: &str, name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/e2e", language, name]
+        .iter()
+        .collect()
+}
+
 /// What `wrk` counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {

@@ -3,8 +3,11 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use e2e::frames::END_STREAM;
 use e2e::tools::{curl, run};
-use e2e::{Backend, PATIENCE, Plimsoll, Script, eventually};
+use e2e::{Backend, Frames, PATIENCE, Plimsoll, Script, eventually};
+
+use crate::front::wait_for_failures;
 
 fn serve(filters: &str) -> (Backend, Plimsoll) {
     let backend = Backend::start(Script::Echo);
@@ -116,4 +119,26 @@ fn a_limit_on_trial_lets_every_body_pass_and_counts_those_that_are_too_long() {
         let labels = [("reason", "body_too_large")];
         (plimsoll.metrics().sum("plimsoll_dry_run_total", &labels) == 2.0).then_some(())
     });
+}
+
+#[test]
+fn a_client_that_goes_away_while_it_waits_is_not_waited_for() {
+    let (backend, plimsoll) = serve(r#"{ kind = "concurrency-limit", limit = 3 }, { kind = "fault", delay = "10m" }"#);
+    let mut old = plimsoll.connect("web");
+    old.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let mut new = Frames::connect(plimsoll.address("web"));
+    new.request(1, "GET", "/", &[], END_STREAM);
+    let mut newer = Frames::connect(plimsoll.address("web"));
+    newer.request(1, "GET", "/", &[], END_STREAM);
+    let held = |count: u8| {
+        let told = plimsoll.admin("/api/v1/explain?url=http://a/&client=127.0.0.1").text();
+        told.contains(&format!("{count} of 3 under way")).then_some(())
+    };
+    eventually("all three wait", || held(3));
+    drop(old);
+    new.reset(1, 8).expect("it is taken");
+    drop(newer);
+    eventually("none of them is waited for", || held(0));
+    wait_for_failures(&plimsoll, "client_closed", 3);
+    assert_eq!(backend.requests(), 0);
 }

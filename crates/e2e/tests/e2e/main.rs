@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod attacks;
 mod bans;
 mod basic_auth;
 mod beside;
@@ -25,6 +26,7 @@ mod forward_auth;
 mod framing;
 mod front;
 mod grpc_calls;
+mod grpc_interop;
 mod heads;
 mod health;
 mod http2;
@@ -44,6 +46,7 @@ mod operator_commands;
 mod orca;
 mod outlier;
 mod overload;
+mod pairs;
 mod passthrough;
 mod pipelining;
 mod policies;
@@ -68,3 +71,4 @@ mod upgrade;
 mod upstream_host;
 mod waiting;
 mod watched_files;
+mod websocket_pairs;
