@@ -1,6 +1,6 @@
-//! What the proxies under measurement send to: one nginx that answers from memory.
+//! What the proxies under measurement send to: one nginx that answers from memory, and one that never answers.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ const LARGE_BYTES: usize = 1 << 20;
 pub(crate) struct Backends {
     port: u16,
     second_port: u16,
+    silent: SocketAddr,
     _nginx: Running,
 }
 
@@ -40,8 +41,14 @@ impl Backends {
         Ok(Backends {
             port,
             second_port,
+            silent: never_answering().map_err(|error| error.to_string())?,
             _nginx: nginx,
         })
+    }
+
+    /// An address that takes what it is sent and never answers.
+    pub(crate) fn silent(&self) -> SocketAddr {
+        self.silent
     }
 
     /// `count` addresses that answer: two ports for two, one port at many loopback addresses for more.
@@ -60,6 +67,14 @@ impl Backends {
             .map(|n| SocketAddr::from(([127, 1, octet(n / 250), octet(n % 250 + 1)], self.port)))
             .collect()
     }
+}
+
+/// Accepts for as long as this process lives, and holds what it has accepted; the kernel takes what comes.
+fn never_answering() -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    Ok(address)
 }
 
 fn configuration(dir: &Path, port: u16, second_port: u16, many: bool) -> String {

@@ -30,7 +30,7 @@ pub(crate) fn wrk(
     to: SocketAddr,
     workload: &Workload,
     routes: usize,
-    connections: usize,
+    (connections, cookie): (usize, Option<&str>),
     span: Duration,
     (cores, scratch): (Option<&str>, &Path),
 ) -> Result<Load, Fault> {
@@ -42,6 +42,9 @@ pub(crate) fn wrk(
         launch
             .arguments
             .extend(["-H".to_owned(), "Connection: close".to_owned()]);
+    }
+    if let Some(cookie) = cookie {
+        launch.arguments.extend(["-H".to_owned(), format!("Cookie: {cookie}")]);
     }
     if routes > 1 {
         let script = scratch.join(format!("routes-{routes}.lua"));
@@ -175,6 +178,26 @@ pub(crate) fn answers(to: SocketAddr, path: &str, host: &str) -> bool {
 
 /// Connects, sends one GET, and returns the kept connection when the answer was 200.
 pub(crate) fn open_and_get(to: SocketAddr, path: &str, host: &str) -> Option<TcpStream> {
+    get(to, path, host).map(|(stream, _)| stream)
+}
+
+/// The cookie that a client is given on a GET, as it sends it back.
+pub(crate) fn given_cookie(to: SocketAddr, path: &str) -> Result<String, Fault> {
+    let (_, answer) = get(to, path, ANY_HOST).ok_or("a request for a cookie was not answered")?;
+    let cookie = cookie_in(&String::from_utf8_lossy(&answer));
+    cookie.ok_or_else(|| "an answer on a typical route sets no cookie".to_owned())
+}
+
+fn cookie_in(answer: &str) -> Option<String> {
+    let value = answer.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("set-cookie").then_some(value)
+    });
+    Some(value?.split(';').next()?.trim().to_owned())
+}
+
+/// Connects, sends one GET, and returns the kept connection and the answer when that was 200.
+fn get(to: SocketAddr, path: &str, host: &str) -> Option<(TcpStream, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(2)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     stream
@@ -190,7 +213,7 @@ pub(crate) fn open_and_get(to: SocketAddr, path: &str, host: &str) -> Option<Tcp
             return None;
         }
     }
-    Some(stream)
+    Some((stream, answer))
 }
 
 #[cfg(test)]
@@ -204,6 +227,13 @@ mod tests {
         let load = read_wrk(text).unwrap();
         assert_eq!((load.requests, load.p50_us, load.p99_us), (80134.0, 93.0, 1500.0));
         assert!(read_wrk("  5 requests in 1s\n  Non-2xx or 3xx responses: 5\n").is_err());
+    }
+
+    #[test]
+    fn a_cookie_is_sent_back_without_its_attributes() {
+        let answer = "HTTP/1.1 200 OK\r\ndate: now\r\nSet-Cookie: bench=b0; path=/; HttpOnly\r\n\r\nbody";
+        assert_eq!(cookie_in(answer).as_deref(), Some("bench=b0"));
+        assert_eq!(cookie_in("HTTP/1.1 200 OK\r\n\r\n"), None);
     }
 
     #[test]

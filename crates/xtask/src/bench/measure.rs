@@ -60,6 +60,8 @@ impl Bench<'_> {
             layer4: workload.layer4,
             http2: workload.http2,
             workers: variant.workers,
+            typical: workload.typical,
+            mirror: variant.mirrored.then(|| self.backends.silent()),
             connections_max: if roomy {
                 idle::count(self.machine) + 500
             } else {
@@ -103,9 +105,15 @@ impl Bench<'_> {
         } else {
             Duration::from_secs(1)
         };
-        self.load(scenario, workload, CONNECTIONS, warm_up)?;
+        let cookie = if scenario.typical {
+            Some(load::given_cookie(scenario.listen, workload.path)?)
+        } else {
+            None
+        };
+        let from = (CONNECTIONS, cookie.as_deref());
+        self.load(scenario, workload, from, warm_up)?;
         let before = proxy.cpu();
-        let load = self.load(scenario, workload, CONNECTIONS, self.span)?;
+        let load = self.load(scenario, workload, from, self.span)?;
         let after = proxy.cpu();
         let user = (after.user_us - before.user_us) / load.requests;
         let system = (after.system_us - before.system_us) / load.requests;
@@ -116,8 +124,8 @@ impl Bench<'_> {
     }
 
     fn latency(&self, scenario: &Scenario, workload: &Workload) -> Result<Sample, Fault> {
-        self.load(scenario, workload, 1, Duration::from_secs(1))?;
-        let load = self.load(scenario, workload, 1, self.span)?;
+        self.load(scenario, workload, (1, None), Duration::from_secs(1))?;
+        let load = self.load(scenario, workload, (1, None), self.span)?;
         Ok(Sample {
             value: load.p50_us,
             detail: (load.p50_us, load.p99_us),
@@ -144,7 +152,7 @@ impl Bench<'_> {
         &self,
         scenario: &Scenario,
         workload: &Workload,
-        connections: usize,
+        from: (usize, Option<&str>),
         span: Duration,
     ) -> Result<Load, Fault> {
         let cores = self.machine.other_cores(scenario.workers);
@@ -152,6 +160,6 @@ impl Bench<'_> {
             return load::h2load(scenario.listen, workload, span, cores.as_deref());
         }
         let place = (cores.as_deref(), scenario.dir.as_path());
-        load::wrk(scenario.listen, workload, scenario.routes, connections, span, place)
+        load::wrk(scenario.listen, workload, scenario.routes, from, span, place)
     }
 }

@@ -40,6 +40,7 @@ pub(crate) fn render(machine: &Machine, peers: &[Box<dyn Peer>], all: &[Series],
         row(&mut text, series, find(all, series, subject, series.variant));
     }
     growth(&mut text, all);
+    notes(&mut text, all);
     text
 }
 
@@ -93,6 +94,20 @@ fn growth(text: &mut String, all: &[Series]) {
             Some(most) => writeln!(text, " {most:.2} |"),
             None => writeln!(text, " |"),
         };
+    }
+}
+
+/// What has to be known of a workload's figures.
+fn notes(text: &mut String, all: &[Series]) {
+    let mut noted: Vec<_> = (all.iter().map(|series| series.workload))
+        .filter(|workload| !workload.note.is_empty())
+        .collect();
+    noted.dedup_by_key(|workload| workload.name);
+    if !noted.is_empty() {
+        text.push('\n');
+    }
+    for workload in noted {
+        let _ = writeln!(text, "- {}: {}.", workload.name, workload.note);
     }
 }
 

@@ -28,12 +28,16 @@ pub(crate) struct Workload {
     pub(crate) path: &'static str,
     /// Every request comes on a connection of its own.
     pub(crate) close: bool,
+    /// The route does what routes in use do: it edits two headers, limits the rate, and keeps sessions.
+    pub(crate) typical: bool,
     /// Sizes that are compared with the first.
     pub(crate) variants: &'static [Variant],
     /// The most that ours may cost, as a ratio to a peer's cost.
     pub(crate) budgets: &'static [(&'static str, f64)],
     /// The most that the last variant may cost, as a ratio to the first of the same proxy.
     pub(crate) growth_max: Option<f64>,
+    /// What is not equal among the peers, and what else a reader of the table has to know.
+    pub(crate) note: &'static str,
 }
 
 /// The size of what is configured.
@@ -42,6 +46,8 @@ pub(crate) struct Variant {
     pub(crate) routes: usize,
     pub(crate) backends: usize,
     pub(crate) workers: usize,
+    /// A copy of every request goes to a target that takes it and never answers.
+    pub(crate) mirrored: bool,
 }
 
 const PLAIN: Variant = Variant {
@@ -49,6 +55,7 @@ const PLAIN: Variant = Variant {
     routes: 1,
     backends: 2,
     workers: 1,
+    mirrored: false,
 };
 
 const BASE: Workload = Workload {
@@ -59,9 +66,11 @@ const BASE: Workload = Workload {
     http2: false,
     path: "/small",
     close: false,
+    typical: false,
     variants: &[PLAIN],
     budgets: &[],
     growth_max: None,
+    note: "",
 };
 
 /// All of them, in the table's order.
@@ -91,6 +100,31 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         about: "HTTP/2 from clients, 160-byte responses, 16 connections with 10 streams each",
         http2: true,
         budgets: &[("haproxy", 0.85)],
+        ..BASE
+    },
+    Workload {
+        name: "h1-typical",
+        about: "h1-small with two header edits, a rate limit by client and sticky sessions by cookie",
+        typical: true,
+        note: "clients bring the cookie that they were given. nginx has no sticky cookie: `userid` reads and logs one \
+               and a consistent hash over it stands in for the least connections. Its rate limit and ours are buckets, \
+               HAProxy's is a rate over a second",
+        ..BASE
+    },
+    Workload {
+        name: "mirror",
+        about: "a mirror of all requests that never answers, against none",
+        variants: &[
+            Variant { label: "off", ..PLAIN },
+            Variant {
+                label: "hangs",
+                mirrored: true,
+                ..PLAIN
+            },
+        ],
+        growth_max: Some(1.05),
+        note: "HAProxy mirrors through an agent of its own protocol alone, and nginx holds a client's next request \
+               until the mirror has answered the last one",
         ..BASE
     },
     Workload {

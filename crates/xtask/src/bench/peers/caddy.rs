@@ -7,7 +7,7 @@ use super::super::load::host_of;
 use super::super::process::Launch;
 use super::super::workload::Workload;
 use super::pypi::Program;
-use super::{Peer, Scenario};
+use super::{Peer, Scenario, is_plain};
 use crate::Fault;
 
 pub(crate) struct Caddy(pub(super) Program);
@@ -27,7 +27,7 @@ impl Peer for Caddy {
 
     fn offers(&self, workload: &Workload) -> bool {
         // Layer 4 is a plugin that the released program lacks; a number of workers it has none.
-        !workload.layer4 && !workload.http2 && workload.name != "workers"
+        is_plain(workload) && !workload.layer4 && !workload.http2 && workload.name != "workers"
     }
 
     fn launch(&self, scenario: &Scenario) -> Result<Launch, Fault> {

@@ -9,7 +9,7 @@ use super::super::load::host_of;
 use super::super::process::Launch;
 use super::super::workload::Workload;
 use super::pypi::Program;
-use super::{Peer, Scenario};
+use super::{Peer, Scenario, is_plain};
 use crate::Fault;
 
 const EXTENSIONS: &str = "type.googleapis.com/envoy.extensions";
@@ -31,8 +31,8 @@ impl Peer for Envoy {
             .map_or(said.clone(), |(_, version)| version.to_owned())
     }
 
-    fn offers(&self, _: &Workload) -> bool {
-        true
+    fn offers(&self, workload: &Workload) -> bool {
+        is_plain(workload)
     }
 
     fn launch(&self, scenario: &Scenario) -> Result<Launch, Fault> {

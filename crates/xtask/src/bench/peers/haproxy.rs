@@ -7,7 +7,7 @@ use super::super::load::host_of;
 use super::super::machine::said;
 use super::super::process::Launch;
 use super::super::workload::{Kind, Workload};
-use super::{Peer, Scenario, installed};
+use super::{COOKIE, Peer, RATE, Scenario, installed};
 use crate::Fault;
 
 pub(crate) struct Haproxy {
@@ -29,7 +29,9 @@ impl Peer for Haproxy {
     }
 
     fn offers(&self, workload: &Workload) -> bool {
-        !self.splice || (workload.kind == Kind::CpuPerRequest && workload.path == "/large")
+        // It mirrors through an agent of its own protocol alone.
+        let mirrors = workload.variants.iter().any(|variant| variant.mirrored);
+        !mirrors && !self.splice || (workload.kind == Kind::CpuPerRequest && workload.path == "/large")
     }
 
     fn launch(&self, scenario: &Scenario) -> Result<Launch, Fault> {
@@ -64,19 +66,36 @@ impl Haproxy {
             text.push_str("  option splice-response\n");
         }
         let _ = write!(text, "\nfrontend bench\n  bind {listen}\n  maxconn {connections_max}\n");
+        if scenario.typical {
+            let _ = write!(
+                text,
+                "  http-request set-header x-bench %[src]\n  http-response add-header x-served-by %s\n  \
+                 stick-table type ipv6 size 100k expire 30s store http_req_rate(1s)\n  \
+                 http-request track-sc0 src\n  \
+                 http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt {RATE} }}\n"
+            );
+        }
         if scenario.routes > 1 {
             let _ = writeln!(text, "  use_backend %[req.hdr(host),lower,map({hosts},nowhere)]");
         } else {
             text.push_str("  default_backend pool\n");
         }
         text.push_str("\nbackend nowhere\n\nbackend pool\n  balance leastconn\n");
+        if scenario.typical {
+            let _ = writeln!(text, "  cookie {COOKIE} insert indirect nocache httponly");
+        }
         let check = if scenario.backends.len() > 100 {
             ""
         } else {
             " check inter 2s"
         };
         for (number, backend) in scenario.backends.iter().enumerate() {
-            let _ = writeln!(text, "  server b{number} {backend}{check}");
+            let cookie = if scenario.typical {
+                format!(" cookie b{number}")
+            } else {
+                String::new()
+            };
+            let _ = writeln!(text, "  server b{number} {backend}{check}{cookie}");
         }
         text
     }

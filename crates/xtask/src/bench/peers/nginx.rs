@@ -7,7 +7,7 @@ use super::super::load::host_of;
 use super::super::machine::said;
 use super::super::process::Launch;
 use super::super::workload::Workload;
-use super::{Peer, Scenario, installed};
+use super::{COOKIE, Peer, RATE, Scenario, installed};
 use crate::Fault;
 
 /// Where Debian's `libnginx-mod-stream` puts the layer 4 module.
@@ -29,7 +29,9 @@ impl Peer for Nginx {
     }
 
     fn offers(&self, workload: &Workload) -> bool {
-        !workload.layer4 || std::path::Path::new(STREAM_MODULE).is_file()
+        // A mirror that hangs holds up the client's next request.
+        let mirrors = workload.variants.iter().any(|variant| variant.mirrored);
+        !mirrors && (!workload.layer4 || std::path::Path::new(STREAM_MODULE).is_file())
     }
 
     fn launch(&self, scenario: &Scenario) -> Result<Launch, Fault> {
@@ -77,9 +79,14 @@ fn configuration(scenario: &Scenario) -> String {
         return text;
     }
     let idle = 64.max(scenario.backends.len());
+    let policy = if scenario.typical {
+        "hash $uid_got$uid_set consistent"
+    } else {
+        "least_conn"
+    };
     let _ = write!(
         text,
-        " upstream pool {{\n  least_conn;\n{servers}  keepalive {idle};\n  keepalive_requests 1000000000;\n }}\n \
+        " upstream pool {{\n  {policy};\n{servers}  keepalive {idle};\n  keepalive_requests 1000000000;\n }}\n \
          access_log off;\n keepalive_timeout 75s;\n keepalive_requests 1000000000;\n \
          server_names_hash_max_size 65536;\n server_names_hash_bucket_size 128;\n"
     );
@@ -89,6 +96,15 @@ fn configuration(scenario: &Scenario) -> String {
     text.push_str(" proxy_http_version 1.1;\n proxy_set_header Connection \"\";\n");
     text.push_str(" proxy_set_header Host $host;\n");
     text.push_str(" proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n");
+    if scenario.typical {
+        let _ = write!(
+            text,
+            " userid on;\n userid_name {COOKIE};\n userid_expires off;\n userid_flags httponly;\n \
+             limit_req_zone $binary_remote_addr zone=bench:10m rate={RATE}r/s;\n \
+             limit_req zone=bench burst={RATE} nodelay;\n \
+             proxy_set_header X-Bench $remote_addr;\n add_header X-Served-By $upstream_addr;\n"
+        );
+    }
     for path in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         let _ = writeln!(text, " {path}_temp_path {dir}/{path};");
     }

@@ -9,7 +9,7 @@ use super::super::load::host_of;
 use super::super::machine::said;
 use super::super::process::Launch;
 use super::super::workload::Workload;
-use super::{Peer, Scenario};
+use super::{COOKIE, Peer, RATE, Scenario};
 use crate::Fault;
 
 pub(crate) struct Plimsoll {
@@ -84,6 +84,17 @@ fn configuration(scenario: &Scenario) -> String {
                 "\n[[routes]]\nname = \"route-{route}\"\nmatch = {{ {rule}path = \"/*\" }}\n"
             );
             text.push_str("pool = \"bench\"\n");
+            if scenario.mirror.is_some() {
+                text.push_str("mirror = { pool = \"mirror\", percent = 100 }\n");
+            }
+            if scenario.typical {
+                let _ = write!(
+                    text,
+                    "filters = [\n  {{ kind = \"headers\", request = {{ set = {{ x-bench = \"{{client.ip}}\" }} }}, \
+                     response = {{ add = {{ x-served-by = \"{{backend.name}}\" }} }} }},\n  \
+                     {{ kind = \"rate-limit\", key = \"client-ip\", rate = \"{RATE}/s\", burst = {RATE} }},\n]\n"
+                );
+            }
         }
     }
     let backends: Vec<_> = scenario
@@ -95,6 +106,12 @@ fn configuration(scenario: &Scenario) -> String {
     if scenario.backends.len() > 100 {
         // Thousands of checks a second would be measured along; the peers do none there either.
         text.push_str("health = false\n");
+    }
+    if scenario.typical {
+        let _ = writeln!(text, "sticky = {{ cookie = \"{COOKIE}\" }}");
+    }
+    if let Some(mirror) = scenario.mirror {
+        let _ = write!(text, "\n[pools.mirror]\nbackends = [\"{mirror}\"]\n");
     }
     text
 }

@@ -7,7 +7,7 @@ use super::super::load::host_of;
 use super::super::process::Launch;
 use super::super::workload::Workload;
 use super::pypi::Program;
-use super::{Peer, Scenario};
+use super::{Peer, Scenario, is_plain};
 use crate::Fault;
 
 pub(crate) struct Traefik(pub(super) Program);
@@ -27,7 +27,7 @@ impl Peer for Traefik {
 
     fn offers(&self, workload: &Workload) -> bool {
         // It has no number of workers: its runtime takes the cores that it is pinned to.
-        !workload.http2 && workload.name != "workers"
+        is_plain(workload) && !workload.http2 && workload.name != "workers"
     }
 
     fn launch(&self, scenario: &Scenario) -> Result<Launch, Fault> {
