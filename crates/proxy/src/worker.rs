@@ -51,6 +51,9 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// How long connections that are cut may take to be written to the access log.
 const CUT_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Rooms for what filters do to a request, of some 500 bytes each, that are kept for the next ones.
+const CHANGES_KEPT_MAX: usize = 256;
+
 /// Time that the loop rests when accepting fails (out of descriptors): it would fail again at once.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -73,8 +76,12 @@ pub(crate) struct Worker {
     pub(crate) mirrored: Rc<Cell<usize>>,
     /// Answers that are being compressed.
     pub(crate) coded: Rc<Cell<usize>>,
-    /// Room for what filters do to the next request.
-    pub(crate) changes: Cell<Changes>,
+    /// Room for what filters do to the next requests.
+    #[expect(
+        clippy::vec_box,
+        reason = "what is kept is handed out as it is, for as long as a request lasts"
+    )]
+    changes: RefCell<Vec<Box<Changes>>>,
     pub(crate) remembered: Remembered,
     pub(crate) services: Services,
     shedding: Cell<Shedding>,
@@ -132,7 +139,7 @@ impl Worker {
             snapshot: RefCell::new(Cache::new(shared.wiring.snapshot.clone())),
             rng: RefCell::new(rng),
             drain: Cell::new(None),
-            changes: Cell::default(),
+            changes: RefCell::default(),
             mirrored: Rc::default(),
             coded: Rc::default(),
             remembered: Remembered::default(),
@@ -389,6 +396,20 @@ impl Worker {
     pub(crate) fn random(&self) -> [u8; 16] {
         let mut rng = self.rng.borrow_mut();
         (u128::from(rng.bits()) << 64 | u128::from(rng.bits())).to_be_bytes()
+    }
+
+    /// Room for what filters do to a request.
+    pub(crate) fn take_changes(&self) -> Box<Changes> {
+        self.changes.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps the room of what filters have done to a request that has ended.
+    pub(crate) fn keep_changes(&self, mut changes: Box<Changes>) {
+        let mut kept = self.changes.borrow_mut();
+        if kept.len() < CHANGES_KEPT_MAX {
+            changes.clear();
+            kept.push(changes);
+        }
     }
 
     /// The value of a `Date` field; made anew once a second.

@@ -17,6 +17,9 @@ pub const FRAMING: [&str; 7] = [
     "upgrade",
 ];
 
+/// Bytes of room that are kept for the next request's changes.
+const ROOM_KEPT_MAX: usize = 4 << 10;
+
 /// Fields that are to be taken away, and fields that are to be added. Names are in lower case.
 #[derive(Clone, Debug, Default)]
 pub struct Edits {
@@ -47,8 +50,11 @@ impl Edits {
         self.removed.is_empty() && self.added.is_empty()
     }
 
-    /// Forgets all changes.
+    /// Forgets all changes, and keeps the room for as much, unless that is unusually large.
     pub fn clear(&mut self) {
+        if self.bytes.capacity() > ROOM_KEPT_MAX {
+            self.bytes = Vec::new();
+        }
         self.bytes.clear();
         self.removed.clear();
         self.added.clear();

@@ -99,12 +99,15 @@ impl AnswerFields {
     }
 }
 
+/// Room for a rendered value, in bytes: most fit.
+const VALUE: usize = 64;
+
 /// What `template` is for this request; `None` when it is made of placeholders that have nothing to stand for.
 fn value<'t>(template: &'t Template, head: &RequestView<'_>, cx: &FilterCx<'_>) -> Option<Cow<'t, [u8]>> {
     if let Some(text) = template.as_text() {
         return Some(Cow::Borrowed(text.as_bytes()));
     }
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(VALUE);
     template.render(&mut out, Position::Field, &cx.values(head, &head.fields()));
     (!out.is_empty() || !template.is_only_places()).then_some(Cow::Owned(out))
 }

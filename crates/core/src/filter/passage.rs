@@ -36,7 +36,7 @@ pub struct Visitor<'v> {
 #[derive(Debug, Default)]
 pub struct Progress {
     /// What filters have made of it.
-    pub changes: Changes,
+    pub changes: Box<Changes>,
     /// The id that was drawn for it.
     pub id: Option<[u8; 32]>,
     /// Its route's position in [`Snapshot::routes`], once it has one.
@@ -70,10 +70,14 @@ pub enum Decided {
 
 impl Progress {
     /// Nothing has been done, and this is to keep the changes in.
-    pub fn new(changes: Changes) -> Self {
+    pub fn new(changes: Box<Changes>) -> Self {
         Progress {
             changes,
-            ..Progress::default()
+            id: None,
+            route: None,
+            pool: None,
+            prefix: 0,
+            at: 0,
         }
     }
 }

@@ -195,7 +195,12 @@ async fn one_request(
             let mut downstream = H1::new(&mut connection.socket, input, request.framing);
             let from = (&connection.client, &connection.timer, &mut downstream);
             match forward(from, (pinned, service), &request, pool, upstream_head).await {
-                Forwarded::Answered(next) => next,
+                Forwarded::Answered(next) => {
+                    if let Some(changes) = request.changes.take() {
+                        connection.client.worker.keep_changes(changes);
+                    }
+                    next
+                }
                 Forwarded::Refused(reply, finished) => {
                     respond::respond_after(connection, pinned, &request, &reply, finished).await
                 }

@@ -25,7 +25,7 @@ pub(super) async fn through(
     gone: &mut Gone<'_>,
 ) -> Request {
     let worker = &arrived.client.worker;
-    let mut progress = Progress::new(worker.changes.take());
+    let mut progress = Progress::new(worker.take_changes());
     let mut request = read(arrived, bytes, (&mut progress, None), out);
     while let Routed::Errand(errand) = request.action {
         let started = request.started;
@@ -37,12 +37,10 @@ pub(super) async fn through(
         request = read(arrived, bytes, (&mut progress, Some(done)), out);
         request.started = started;
     }
-    let mut changes = progress.changes;
-    if changes.outlast_head() {
-        request.changes = Some(Box::new(changes));
+    if progress.changes.outlast_head() {
+        request.changes = Some(progress.changes);
     } else {
-        changes.clear();
-        worker.changes.set(changes);
+        worker.keep_changes(progress.changes);
     }
     request
 }

@@ -54,11 +54,12 @@ pub(super) fn send(
 ) {
     let pool = pinned.snapshot.pools[mirror.pool].id;
     let count = |result| worker.shard().mirrored(pool, result);
+    let Some(place) = Place::take(&worker.mirrored) else {
+        worker.blocks.give_scratch(upload.into_scratch());
+        return count(Mirrored::Dropped);
+    };
     let Some(upload) = upload.again() else {
         return count(Mirrored::TooLarge);
-    };
-    let Some(place) = Place::take(&worker.mirrored) else {
-        return count(Mirrored::Dropped);
     };
     let (worker, pinned, at) = (worker.clone(), pinned.clone(), mirror.pool);
     let request = request.copy(worker.now());

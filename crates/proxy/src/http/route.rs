@@ -1,5 +1,6 @@
 //! From a head's bytes to a decision: read strictly, made canonical, matched, and written as it goes upstream.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -146,7 +147,9 @@ fn route(
     // A request that comes back from an errand keeps its id.
     let drawn = *progress.id.get_or_insert_with(|| request_id(client));
     let brought = head.first("x-request-id").filter(|id| trusted && !id.is_empty());
-    let id = String::from_utf8_lossy(brought.unwrap_or(&drawn));
+    // What is text, and that is nearly all, is known for it a word at a time.
+    let id = brought.unwrap_or(&drawn);
+    let id = std::str::from_utf8(id).map_or_else(|_| String::from_utf8_lossy(id), Cow::Borrowed);
     let from = node.client_address(client.peer.ip(), head);
     request.client = Some(from);
     if node.access_log.is_some() {
@@ -348,15 +351,25 @@ fn prepare_upstream(
 
 /// 128 random bits in hexadecimal.
 fn request_id(client: &Client) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let bytes = client.worker.random();
     let mut text = [0; 32];
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+        pair.copy_from_slice(&HEXADECIMAL[usize::from(byte)]);
     }
     text
 }
+
+/// Each byte's two digits.
+static HEXADECIMAL: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// The route at `at`, in the generation that the request began on.
 pub(crate) fn route_at(pinned: &Pinned, at: Option<usize>) -> Option<&Route> {
