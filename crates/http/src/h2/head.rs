@@ -118,11 +118,12 @@ pub(super) fn line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// An answer's head as HTTP/2 has it: without the fields that concern a connection (RFC 9113 §8.2.2), and dated.
+/// An answer's head as HTTP/2 has it: without the fields that concern a connection (RFC 9113 §8.2.2), and dated. Its
+/// values share `shared`, a copy of the head's bytes.
 ///
 /// # Errors
 /// A field or status that cannot be told.
-pub fn response(head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<Response<()>, HeadError> {
+pub fn response(head: &ResponseHead<'_>, to: &HeadOut<'_>, shared: &Bytes) -> Result<Response<()>, HeadError> {
     let mut response = Response::new(());
     // RFC 8441 §5: what HTTP/1.1 says with 101 and an accepted key, HTTP/2 says with 200.
     let switched = head.status == 101;
@@ -132,8 +133,6 @@ pub fn response(head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<Response<()
     fields.reserve(head.fields.len() + 1);
     let may_frame = head.status >= 200 && head.status != 204;
     let mut dated = head.status < 200;
-    // The values share one copy of the head.
-    let shared = Bytes::copy_from_slice(head.bytes);
     for (field, class) in head.fields.iter().zip(&*head.classes) {
         match class {
             Class::Connection | Class::HopByHop | Class::Upgrade | Class::TransferEncoding => continue,
@@ -266,7 +265,8 @@ mod tests {
         let granted = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
                         sec-websocket-accept: x\r\nsec-websocket-protocol: chat\r\n\r\n";
         let mut room = FieldRoom::new();
-        let answer = response(&parse_response(granted, &mut room, Asked::Other).unwrap(), &TO).unwrap();
+        let head = parse_response(granted, &mut room, Asked::Other).unwrap();
+        let answer = response(&head, &TO, &Bytes::from_static(granted)).unwrap();
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers().len(), 1);
     }
@@ -278,7 +278,7 @@ mod tests {
         let mut room = FieldRoom::new();
         let head = parse_response(bytes, &mut room, Asked::Other).unwrap();
         assert_eq!(head.framing, Framing::Chunked);
-        let response = response(&head, &TO).unwrap();
+        let response = response(&head, &TO, &Bytes::from_static(bytes)).unwrap();
         let names: Vec<_> = response
             .headers()
             .iter()

@@ -1,10 +1,9 @@
-//! A client's HTTP/2 connection: many requests at once, each on a stream and in a task of its own.
+//! A client's HTTP/2 connection: many requests at once, each on a stream, all of them driven by the connection's task.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,14 +20,15 @@ use plimsoll_net::{Deadline, Timer};
 
 use super::accept::{Next, http_service};
 use super::downstream::H2;
+use super::due::WORDS;
 use super::errand;
 use super::forward::{Forwarded, forward};
 use super::respond::{self, may_go_on};
 use super::route::{self, Arrived, Request};
+use super::streams::{Desk, FRAMES, Job, Streams, parts};
 use super::watched::{Sight, Watched};
 use crate::client::{Client, Connection};
 use crate::log::{self, Finished};
-use crate::worker::Pinned;
 
 /// Streams that a client may have open at once (HAProxy's and nghttp2's default).
 const STREAMS_MAX: u32 = 100;
@@ -55,6 +55,9 @@ const FORGET_AFTER: Duration = Duration::from_secs(30);
 
 /// Streams that we may have to reset for a client's errors in the connection's life.
 const ERRORS_MAX: usize = 1_024;
+
+/// How often a connection looks at what is due before it lets others have their turn.
+const TURNS_MAX: usize = 8;
 
 /// How long a connection that is to end may take to do so once nothing is under way.
 const PARTING: Duration = Duration::from_secs(2);
@@ -85,7 +88,7 @@ pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
     };
     let mut multiplexed = Multiplexed {
         frames,
-        open: Rc::default(),
+        streams: Streams::new(worker),
         local,
         client: Rc::new(client),
         was: Phase::Busy,
@@ -98,9 +101,15 @@ pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
         parting: false,
         sight,
     };
-    while let Some((head, respond)) = poll_fn(|cx| multiplexed.poll_stream(cx)).await {
-        multiplexed.begin(head, respond);
-    }
+    let waker = multiplexed.streams.due.waker(FRAMES);
+    multiplexed.streams.due.set(FRAMES);
+    poll_fn(|cx| multiplexed.poll(cx, &waker)).await;
+    // Its streams see that it has ended, and tell how far they have come.
+    let Multiplexed {
+        frames, mut streams, ..
+    } = multiplexed;
+    drop(frames);
+    poll_fn(|cx| streams.poll_rest(cx)).await;
 }
 
 /// How long a connection may take for its parts, as its listener has it.
@@ -131,8 +140,7 @@ fn settings(service: &HttpService) -> Builder {
 /// A connection and what is known of its end.
 struct Multiplexed {
     frames: Frames<Watched, Bytes>,
-    /// Streams under way.
-    open: Rc<Cell<usize>>,
+    streams: Streams,
     local: Option<SocketAddr>,
     client: Rc<Client>,
     timer: Timer,
@@ -167,11 +175,31 @@ enum Phase {
     CutOff,
 }
 
-type Stream = (Head<RecvStream>, SendResponse<Bytes>);
-
 impl Multiplexed {
-    /// The next stream; `None` once the connection has ended.
-    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stream>> {
+    /// Looks at what is due, the frames by what `waker` wakes; ready once the connection has ended.
+    fn poll(&mut self, cx: &mut Context<'_>, waker: &Waker) -> Poll<()> {
+        self.streams.due.begin(cx.waker());
+        for _ in 0..TURNS_MAX {
+            for word in 0..WORDS {
+                for at in parts(word, self.streams.due.take(word)) {
+                    if at != FRAMES {
+                        self.streams.poll(at);
+                    } else if self.poll_frames(&mut Context::from_waker(waker)).is_ready() {
+                        return Poll::Ready(());
+                    }
+                }
+            }
+            if self.streams.due.rest() {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Moves frames, and begins the streams that come; ready once the connection has ended.
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sight.dry.set(false);
         loop {
             let polled = self.frames.poll_accept(cx);
             if let Some(breach) = self.sight.breach.get()
@@ -185,27 +213,30 @@ impl Multiplexed {
                 continue;
             }
             match polled {
-                Poll::Ready(Some(Ok(stream))) => return Poll::Ready(Some(stream)),
+                Poll::Ready(Some(Ok((head, respond)))) => {
+                    self.begin(head, respond);
+                    continue;
+                }
                 Poll::Ready(Some(Err(error))) => {
                     self.count_error(&error);
-                    return Poll::Ready(None);
+                    return Poll::Ready(());
                 }
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
             if self.timer.is_expired() {
-                return Poll::Ready(None);
+                return Poll::Ready(());
             }
             let until = self.ends_at();
             let Some(until) = until else { return Poll::Pending };
             match self.timer.poll_elapsed(cx, until) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(_) if self.timer.is_expired() => return Poll::Ready(None),
+                Poll::Ready(_) if self.timer.is_expired() => return Poll::Ready(()),
                 Poll::Ready(_) if self.head_until.is_some_and(|head| self.timer.is_past(head)) => {
                     self.client.worker.shard().failure(Reason::RequestHeaderTimeout);
-                    return Poll::Ready(None);
+                    return Poll::Ready(());
                 }
-                Poll::Ready(_) if self.parting => return Poll::Ready(None),
+                Poll::Ready(_) if self.parting => return Poll::Ready(()),
                 Poll::Ready(_) => self.part(),
             }
         }
@@ -227,7 +258,7 @@ impl Multiplexed {
             Phase::CutOff
         } else if self.sight.lingers.get() {
             Phase::Lingering
-        } else if self.open.get() > 0 {
+        } else if self.streams.open() > 0 {
             Phase::Busy
         } else if self.frames.has_streams() {
             Phase::Flushing
@@ -273,42 +304,43 @@ impl Multiplexed {
         self.parting = true;
     }
 
-    /// Serves a stream in a task of its own.
-    fn begin(&mut self, head: Head<RecvStream>, respond: SendResponse<Bytes>) {
+    /// Begins to serve a stream.
+    fn begin(&mut self, head: Head<RecvStream>, mut respond: SendResponse<Bytes>) {
         let client = self.client.clone();
         client.count_request();
         let pinned = client.worker.pin();
-        let goes_on = may_go_on(&client, &pinned, client.worker.now())
-            && !client.is_too_many(pinned.snapshot.node.max_connections);
+        // Its age is looked after when nothing comes as well.
+        let goes_on =
+            may_go_on(&client, &pinned, client.born) && !client.is_too_many(pinned.snapshot.node.max_connections);
         if !self.parting && !goes_on {
             self.part();
         }
-        self.open.set(self.open.get() + 1);
-        let (open, local) = (Open(self.open.clone()), self.local);
-        // Boxed, since a task's state is moved several times before it rests.
-        tokio::task::spawn_local(Box::pin(async move {
-            one_request(&client, local, &pinned, head, respond).await;
-            drop(open);
-        }));
+        if !self.streams.has_seat() {
+            // RFC 9113 §8.7: it can be asked again, since nothing was done of it.
+            respond.send_reset(Code::REFUSED_STREAM);
+            return client.worker.shard().failure(Reason::Overloaded);
+        }
+        self.streams.begin(Job {
+            client,
+            local: self.local,
+            pinned,
+            head,
+            respond,
+        });
     }
 }
 
-/// A stream under way, counted while it lives.
-struct Open(Rc<Cell<usize>>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-async fn one_request(
-    client: &Client,
-    local: Option<SocketAddr>,
-    pinned: &Rc<Pinned>,
-    head: Head<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) {
+/// Serves the stream that is on the desk to its end.
+pub(super) async fn one_request(desk: &Desk) {
+    let Some(job) = desk.take() else { return };
+    let Job {
+        client,
+        local,
+        pinned,
+        head,
+        mut respond,
+    } = job;
+    let (client, pinned) = (&*client, &pinned);
     let Some(service) = http_service(pinned, client) else {
         return;
     };
@@ -348,7 +380,7 @@ async fn one_request(
         Follows::WebSocket(key) => Some(websocket::accept(key)),
         _ => None,
     };
-    let mut downstream = H2::new(respond, body, accept);
+    let mut downstream = H2::new((respond, body), accept, worker.pieces.clone());
     if client.is_too_many(pinned.snapshot.node.max_connections) {
         request.action = route::Routed::Reply(Reply::reason(Reason::Overloaded));
     }
@@ -357,7 +389,12 @@ async fn one_request(
             let from = (client, &timer, &mut downstream);
             match forward(from, (pinned, service), &request, pool, upstream_head).await {
                 Forwarded::Answered(Next::Abort) => return downstream.abort(),
-                Forwarded::Answered(_) => return,
+                Forwarded::Answered(_) => {
+                    if let Some(changes) = request.changes.take() {
+                        worker.keep_changes(changes);
+                    }
+                    return;
+                }
                 Forwarded::Refused(reply, finished) => (reply, finished),
             }
         }

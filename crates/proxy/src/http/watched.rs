@@ -22,6 +22,9 @@ pub(super) struct Sight {
     pub(super) breach: Cell<Option<Breach>>,
     /// What has come ends in the middle of a head.
     pub(super) mid_head: Cell<bool>,
+    /// There was nothing more to read, and somebody will be woken when there is: the codec looks again for each stream
+    /// that it hands over.
+    pub(super) dry: Cell<bool>,
     /// All has been said, and the client is given time to read it: closing while it still talks would make the kernel
     /// throw away what it has not read.
     pub(super) lingers: Cell<bool>,
@@ -56,11 +59,13 @@ impl Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.sight.breach.get().is_some() {
+        if self.sight.dry.get() || self.sight.breach.get().is_some() {
             return Poll::Pending;
         }
         let before = into.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, into))?;
+        let read = Pin::new(&mut self.inner).poll_read(cx, into);
+        self.sight.dry.set(read.is_pending());
+        ready!(read)?;
         let now_ms = self.worker.now().millis();
         if let Err(breach) = self.guard.see(&into.filled()[before..], now_ms) {
             self.sight.breach.set(Some(breach));

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -13,6 +14,7 @@ use plimsoll_http::h2::{response, trailer_lines, trailers};
 use plimsoll_net::Buffer;
 
 use super::{Downstream, Unspeakable};
+use crate::http::Pieces;
 use crate::http::upload::{Upload, UploadFault};
 
 /// The most bytes that are put into one piece of an answer: two frames.
@@ -35,11 +37,17 @@ pub(crate) struct H2 {
     done: bool,
     /// What a WebSocket that is asked for has to be granted with: its client cannot judge what we have asked.
     accept: Option<[u8; 28]>,
+    pieces: Rc<Pieces>,
 }
 
 impl H2 {
-    pub(crate) fn new(respond: SendResponse<Bytes>, body: RecvStream, accept: Option<[u8; 28]>) -> Self {
+    pub(crate) fn new(
+        (respond, body): (SendResponse<Bytes>, RecvStream),
+        accept: Option<[u8; 28]>,
+        pieces: Rc<Pieces>,
+    ) -> Self {
         H2 {
+            pieces,
             respond,
             accept,
             ended: body.is_end_stream().then(Vec::new),
@@ -144,12 +152,14 @@ impl Downstream for H2 {
             return Err(Unspeakable);
         }
         let last = head.status != 101 && matches!(head.framing, Framing::None | Framing::Length(0));
-        self.head = Some((response(head, to).map_err(|_| Unspeakable)?, last));
+        let shared = self.pieces.copy(head.bytes, &[]);
+        self.head = Some((response(head, to, &shared).map_err(|_| Unspeakable)?, last));
         Ok(if last { Framing::None } else { Framing::UntilClose })
     }
 
     fn write_interim(&mut self, _: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<(), Unspeakable> {
-        let head = response(head, to).map_err(|_| Unspeakable)?;
+        let shared = self.pieces.copy(head.bytes, &[]);
+        let head = response(head, to, &shared).map_err(|_| Unspeakable)?;
         // A client that has gone is noticed elsewhere.
         let _ = self.respond.send_informational(head);
         Ok(())
@@ -179,12 +189,10 @@ impl Downstream for H2 {
         }
         let count = wanted.min(room);
         let first = out.len().min(count);
-        let mut piece = Vec::with_capacity(count);
-        piece.extend_from_slice(&out[..first]);
-        piece.extend_from_slice(&body[..count - first]);
+        let piece = self.pieces.copy(&out[..first], &body[..count - first]);
         let whole = count == out.len() + body.len();
         let last = whole && self.ending.as_ref().is_some_and(Vec::is_empty);
-        send.send_data(piece.into(), last).map_err(gone)?;
+        send.send_data(piece, last).map_err(gone)?;
         self.done = last;
         Poll::Ready(Ok(count))
     }
