@@ -75,7 +75,7 @@ words! {
         Info = "info",
         /// And how it was decided.
         Debug = "debug",
-        /// And everything else.
+        /// And everything else, in a build for development.
         Trace = "trace",
     }
 }
