@@ -180,7 +180,7 @@ impl<'b> RequestHead<'b> {
 
     /// A field that frames the body, spelled in a way that some do not take for it: those who smuggle count on that.
     fn check_framing_line(&self, at: usize) -> Result<(), HeadFault> {
-        if self.fields[at].name.contains('_') {
+        if self.fields[at].name.as_bytes().contains(&b'_') {
             return Err(HeadFault::Malformed(
                 "a field that frames the body is spelled with an underscore",
             ));

@@ -93,7 +93,7 @@ impl<'b> ResponseHead<'b> {
             let class = classify(field.name);
             self.classes[at] = class;
             match class {
-                Class::ContentLength | Class::TransferEncoding if field.name.contains('_') => {
+                Class::ContentLength | Class::TransferEncoding if field.name.as_bytes().contains(&b'_') => {
                     // The client would not know it for what we took it for, and look for the body's end elsewhere.
                     return Err(HeadFault::Malformed(
                         "the backend spells a field that frames with an underscore",
@@ -106,6 +106,10 @@ impl<'b> ResponseHead<'b> {
                 Class::TransferEncoding => {
                     codings += 1;
                     chunked = field.value.eq_ignore_ascii_case(b"chunked");
+                }
+                // What nearly all say that say anything.
+                Class::Connection if field.value.eq_ignore_ascii_case(b"keep-alive") => {
+                    self.keep_alive |= self.minor == 0;
                 }
                 Class::Connection => {
                     for option in list(field.value) {

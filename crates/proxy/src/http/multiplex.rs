@@ -365,7 +365,10 @@ pub(super) async fn one_request(desk: &Desk) {
         _ if body.is_end_stream() => Follows::Nothing,
         _ => Follows::Body,
     };
-    let mut request = match write_head(&mut text, &parts, follows) {
+    let written = write_head(&mut text, &parts, follows);
+    // Nobody needs the fields' map any more, for as long as the request lasts.
+    drop(parts);
+    let mut request = match written {
         Ok(()) if text.len() > service.limits.head_bytes => {
             Request::unread(text.len(), worker.now()).refused(Reply::reason(Reason::HeaderTooLarge))
         }
