@@ -91,7 +91,7 @@ fn name_and_protocols_are_read_however_the_message_is_cut() {
     }
     // Its header may be cut, too.
     let (head, rest) = message.split_at(3);
-    let bytes = [records(&head, 1), records(rest, RECORD_BYTES_MAX)].concat();
+    let bytes = [records(head, 1), records(rest, RECORD_BYTES_MAX)].concat();
     assert_eq!(drip(&bytes), (Ok(Some(expected)), bytes.len()));
 }
 
@@ -140,7 +140,7 @@ fn what_is_no_name_is_refused() {
     let of_another_type = (0, long(&[1, 0, 1, b'a']));
     for extension in [of_two, of_another_type, (0, vec![]), (0, long(&[])), (0, vec![0, 9, 0])] {
         assert!(
-            matches!(of(&[extension.clone()]), Err(HelloFault::Malformed(_))),
+            matches!(of(std::slice::from_ref(&extension)), Err(HelloFault::Malformed(_))),
             "{extension:?}"
         );
     }
@@ -157,7 +157,7 @@ fn protocols_have_names_and_an_end() {
         (16, vec![0, 4, 2, b'h', b'2']),
     ] {
         assert!(
-            matches!(of(&[extension.clone()]), Err(HelloFault::Malformed(_))),
+            matches!(of(std::slice::from_ref(&extension)), Err(HelloFault::Malformed(_))),
             "{extension:?}"
         );
     }
