@@ -6,6 +6,7 @@ mod cut;
 mod descriptors;
 mod hello;
 mod listen;
+mod proxy_header;
 mod relay;
 mod socket;
 mod timer;
@@ -19,6 +20,10 @@ pub use hello::{
     ALPN_NAMES_MAX, Alert, HELLO_BYTES_MAX, HELLO_RECORDS_MAX, HELLO_WIRE_MAX, Hello, HelloFault, HelloScan,
 };
 pub use listen::{BACKLOG, is_ours, listen};
+pub use proxy_header::{
+    PROXY_HEADER_BYTES_MAX, ProxiedEnds, ProxyFault, ProxyHeader, UNIQUE_ID_BYTES_MAX, Unintroduced, Vouched,
+    read_proxy_header, write_proxy_v1, write_proxy_v2,
+};
 pub use relay::{Cuttable, End, Relayed, relay};
 pub use socket::Socket;
 pub use timer::{Deadline, Elapsed, TICK, Timer, Timers};
