@@ -222,7 +222,8 @@ fn cancelling_a_call_cancels_it_at_its_server() {
 fn a_call_is_tried_again_by_its_status() {
     let (first, second) = (server("one"), server("two"));
     let plimsoll = Plimsoll::config(
-        "listeners.web = { bind = [\"@web@\"] }\n\
+        // Each worker has a turn of its own.
+        "server.workers = 1\nlisteners.web = { bind = [\"@web@\"] }\n\
          [[routes]]\npool = \"api\"\nretry = { attempts = 3, on = [\"grpc:unavailable\", \"grpc:RESOURCE_EXHAUSTED\"] }\n\
          [pools.api]\nbackends = [\"@first@\", \"@second@\"]\nprotocol = \"h2\"\nhealth = false\npolicy = \"round-robin\"",
     )
