@@ -68,10 +68,7 @@ fn slowhttptest(plimsoll: &Plimsoll, name: &str, options: &[&str]) {
         let output = tools::run(&mut command, Duration::from_secs(30));
         let said = output.stdout + &output.stderr;
         // The last look at the service, of many.
-        let available = said
-            .lines()
-            .filter(|line| line.contains("service available"))
-            .next_back();
+        let available = said.lines().rfind(|line| line.contains("service available"));
         assert!(available.is_some_and(|line| line.contains("YES")), "{said}");
         connections.parse().expect("it is a number")
     });
