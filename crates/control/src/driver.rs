@@ -9,6 +9,7 @@ use plimsoll_core::upcall::{Alarms, Cuts};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::certificates::Certificates;
 use crate::files::{self, Files};
 use crate::probe::{self, Target};
 use crate::publish::Control;
@@ -45,19 +46,22 @@ pub async fn drive(control: Arc<Control>, suspects: mpsc::Receiver<(NameId, Back
     tokio::join!(follow(control.clone(), suspects, cuts), watch(control));
 }
 
-/// Looks after the files that filters name, and the URLs.
+/// Looks after the files that filters name, the URLs, and certificates.
 async fn watch(control: Arc<Control>) {
+    let files = |control: &Control| control.state().filters.files().clone();
+    let certificates = |control: &Control| control.state().certificates.clone();
     tokio::join!(
-        again_and_again(control.clone(), Files::look),
-        again_and_again(control, Files::fetch)
+        again_and_again(&control, files, Files::look),
+        again_and_again(&control, files, Files::fetch),
+        again_and_again(&control, certificates, Certificates::look),
     );
 }
 
 /// Looks once a second. Apart, since a file may be on a disk that sleeps, a hundred thousand lines take their time, and
 /// whoever is asked takes its own.
-async fn again_and_again(control: Arc<Control>, look: fn(&Files)) {
+async fn again_and_again<T: Send + Sync + 'static>(control: &Control, find: fn(&Control) -> Arc<T>, look: fn(&T)) {
     loop {
-        let files = control.state().filters.files().clone();
+        let files = find(control);
         if let Err(error) = tokio::task::spawn_blocking(move || look(&files)).await {
             tracing::error!(%error, "files could not be looked at");
         }

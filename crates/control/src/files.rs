@@ -64,7 +64,7 @@ struct Watched {
 
 /// What the kernel says of a file; another one is another text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     inode: (u64, u64),
     size: u64,
     modified: (i64, i64),
@@ -72,7 +72,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Stamp {
             inode: (metadata.dev(), metadata.ino()),
             size: metadata.size(),
@@ -239,7 +239,7 @@ impl Watched {
 }
 
 /// What a file holds, and what the kernel says of it; the stamp is older than the bytes, never younger.
-fn open(path: &Path) -> Result<(Stamp, Vec<u8>), Wrong> {
+pub(crate) fn open(path: &Path) -> Result<(Stamp, Vec<u8>), Wrong> {
     let file = File::open(path).map_err(|error| Wrong::whole(format!("cannot be opened: {error}")))?;
     let unreadable = |error: std::io::Error| Wrong::whole(format!("cannot be read: {error}"));
     let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod admin;
+mod certificates;
 pub mod config;
 mod driver;
 pub mod explain;
@@ -16,6 +17,7 @@ mod probe;
 mod publish;
 mod status;
 
+pub use certificates::{CertificateStatus, Terminations};
 pub use driver::{Suspects, drive};
 pub use files::FileStatus;
 pub use living::{LivingPool, PoolStatus};

@@ -12,13 +12,14 @@ use plimsoll_core::membership::{Event, Transition};
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::rng::Rng;
 use plimsoll_core::route::{ConnectionTable, RouteTable};
-use plimsoll_core::snapshot::{Action, HttpService, Listener, PassthroughService, Route, Service, Snapshot};
+use plimsoll_core::snapshot::{Action, HttpService, Listener, PassthroughService, Route, Service, Snapshot, TlsTerms};
 use plimsoll_core::split::Share;
 use plimsoll_core::sticky::Seal;
 use plimsoll_core::time::Now;
 use plimsoll_core::upcall::Cuts;
 use tokio::sync::Notify;
 
+use crate::certificates::{Certificates, Terminations, Wanted};
 use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
 use crate::kept::Kept;
 use crate::living::{Identities, LivingPool, Node};
@@ -75,6 +76,7 @@ pub(crate) struct State {
     pub(crate) identities: Identities,
     pub(crate) pools: BTreeMap<Arc<str>, LivingPool>,
     pub(crate) filters: Kept,
+    pub(crate) certificates: Arc<Certificates>,
     rng: Rng,
     /// What signs sticky cookies when the configuration names no secret.
     own_secret: [u8; 48],
@@ -97,6 +99,7 @@ impl Control {
             identities: Identities::default(),
             pools: BTreeMap::new(),
             filters: Kept::default(),
+            certificates: Arc::default(),
             rng: Rng::seeded(seed),
             own_secret: own_secret(),
             seal: Arc::new(Seal::new([])),
@@ -123,6 +126,11 @@ impl Control {
     /// What workers read.
     pub fn snapshot(&self) -> &Arc<ArcSwap<Snapshot>> {
         &self.snapshot
+    }
+
+    /// TLS as it ends at listeners: what workers read beside the snapshot.
+    pub fn terminations(&self) -> Arc<Terminations> {
+        self.state().certificates.terminations().clone()
     }
 
     /// The time.
@@ -398,13 +406,14 @@ impl State {
             .enumerate()
             .map(|(index, route)| Arc::new(self.route(index, route)))
             .collect();
-        let listeners = plan
+        let listeners: Vec<Arc<Listener>> = plan
             .listeners
             .iter()
             .map(|listener| Arc::new(self.listener(listener, &routes)))
             .collect();
         let error_pages = self.filters.error_pages(&plan.error_pages);
         self.filters.end();
+        self.certificates.adopt(&self.wanted_certificates(plan, &listeners));
         Snapshot {
             generation,
             listeners,
@@ -415,6 +424,18 @@ impl State {
             has_error_pages: plan.has_error_pages(),
             node: plan.node.clone(),
         }
+    }
+
+    fn wanted_certificates<'p>(&self, plan: &'p Plan, listeners: &[Arc<Listener>]) -> Vec<Wanted<'p>> {
+        let both = plan.listeners.iter().zip(listeners);
+        both.filter_map(|(plan, listener)| {
+            Some(Wanted {
+                id: listener.id,
+                name: listener.name.clone(),
+                plan: plan.tls.as_ref()?,
+            })
+        })
+        .collect()
     }
 
     fn node(&mut self, plan: &Plan) -> Node {
@@ -492,6 +513,9 @@ impl State {
             name: plan.name.as_str().into(),
             bind: plan.bind.clone(),
             max_connections_per_client: plan.max_connections_per_client,
+            tls: plan.tls.as_ref().map(|tls| TlsTerms {
+                handshake_timeout: tls.handshake_timeout,
+            }),
             service,
         }
     }

@@ -6,10 +6,12 @@ use std::time::SystemTime;
 
 use plimsoll_core::decision::Record;
 use plimsoll_core::health::{Phase, State};
-use plimsoll_core::name::BackendId;
+use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::pool::View;
 use plimsoll_core::time::Now;
+use plimsoll_net::tls::Termination;
 
+use crate::certificates::CertificateStatus;
 use crate::config::Plan;
 use crate::files::FileStatus;
 use crate::living::{LivingPool, PoolStatus};
@@ -72,8 +74,24 @@ impl Control {
 
     /// How the files that filters name stand, by their paths.
     pub fn files(&self) -> Vec<FileStatus> {
-        let files = self.state().filters.files().clone();
-        files.status()
+        let (files, certificates) = {
+            let state = self.state();
+            (state.filters.files().clone(), state.certificates.clone())
+        };
+        let mut status = files.status();
+        status.extend(certificates.files());
+        status
+    }
+
+    /// How the certificates of listeners stand.
+    pub fn certificates(&self) -> Vec<CertificateStatus> {
+        let certificates = self.state().certificates.clone();
+        certificates.status()
+    }
+
+    /// TLS as it ends at `listener` now.
+    pub(crate) fn termination(&self, listener: NameId) -> Option<Arc<Termination>> {
+        self.terminations().load().get(&listener).cloned()
     }
 
     /// How all pools stand, by name.

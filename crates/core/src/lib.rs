@@ -30,6 +30,7 @@ pub mod retry;
 pub mod reversal;
 pub mod rng;
 pub mod route;
+pub mod secured;
 #[cfg(test)]
 mod simulation;
 pub mod snapshot;

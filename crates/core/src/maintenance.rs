@@ -153,6 +153,7 @@ mod tests {
             peer: "192.0.2.1:1".parse().unwrap(),
             request_id: "id",
             scheme: "http",
+            tls: None,
             route: "r",
             pool: "",
         })

@@ -117,8 +117,17 @@ pub struct Listener {
     pub bind: Vec<SocketAddr>,
     /// Connections that one client may have open here; trusted proxies, who speak for many, as many as they like.
     pub max_connections_per_client: Option<u32>,
-    /// What is spoken.
+    /// Set where TLS ends.
+    pub tls: Option<TlsTerms>,
+    /// What is spoken, within TLS where that ends here.
     pub service: Service,
+}
+
+/// TLS on a listener, as far as it is configured once and for all: certificates come and go beside the snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsTerms {
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
 }
 
 /// What a listener does with a connection.

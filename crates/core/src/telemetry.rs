@@ -219,6 +219,10 @@ pub struct Shard {
     pub fallbacks: HashMap<(NameId, NameId, Reason), u64, IdState>,
     /// How long those that were served had waited.
     pub queue_durations: HashMap<NameId, Histogram, IdState>,
+    /// Handshakes of TLS with clients that succeeded, by listener, version, and whether an earlier one was taken up.
+    pub handshakes: HashMap<(NameId, &'static str, bool), u64, IdState>,
+    /// Those that failed, by listener and cause.
+    pub handshakes_failed: HashMap<(NameId, &'static str), u64, IdState>,
     /// Failures, by their place in [`Reason::ALL`].
     pub failures: ByReason,
     /// What filters on trial would have refused, by reason.
@@ -291,6 +295,17 @@ impl Shard {
         }
     }
 
+    /// Counts a handshake of TLS that succeeded.
+    pub fn handshake(&mut self, listener: NameId, version: &'static str, resumed: bool) {
+        *self.handshakes.entry((listener, version, resumed)).or_default() += 1;
+    }
+
+    /// Counts one that failed, with the word for its cause.
+    pub fn handshake_failed(&mut self, listener: NameId, cause: &'static str) {
+        self.failure(Reason::ClientTlsFailed);
+        *self.handshakes_failed.entry((listener, cause)).or_default() += 1;
+    }
+
     /// Counts a failure.
     pub fn failure(&mut self, reason: Reason) {
         self.failures[reason as usize] += 1;
@@ -327,6 +342,12 @@ impl Shard {
         }
         for (key, theirs) in other.mirrored {
             *self.mirrored.entry(key).or_default() += theirs;
+        }
+        for (key, theirs) in other.handshakes {
+            *self.handshakes.entry(key).or_default() += theirs;
+        }
+        for (key, theirs) in other.handshakes_failed {
+            *self.handshakes_failed.entry(key).or_default() += theirs;
         }
         for (key, theirs) in other.queued {
             *self.queued.entry(key).or_default() += theirs;

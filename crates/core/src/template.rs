@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::document::{Decode, Faults, Json, Node, expect_text, nearest};
 use crate::route::{Asked, Fields};
+use crate::secured::Secured;
 
 /// The longest text that a template becomes, in bytes, unless it is longer without its placeholders; what is longer is
 /// cut, so that no client's field swells a head beyond what backends take.
@@ -44,12 +45,15 @@ enum Place {
     RequestHeader(String),
     Route,
     Pool,
+    TlsSni,
+    TlsClientSubject,
+    TlsClientFingerprint,
     BackendName,
     BackendAddress,
 }
 
 /// Placeholders without a name of their own.
-const PLACES: [(&str, Place); 12] = [
+const PLACES: [(&str, Place); 15] = [
     ("client.ip", Place::ClientIp),
     ("client.port", Place::ClientPort),
     ("request.id", Place::RequestId),
@@ -60,12 +64,12 @@ const PLACES: [(&str, Place); 12] = [
     ("request.query", Place::RequestQuery),
     ("route", Place::Route),
     ("pool", Place::Pool),
+    ("tls.sni", Place::TlsSni),
+    ("tls.client.subject", Place::TlsClientSubject),
+    ("tls.client.fingerprint", Place::TlsClientFingerprint),
     ("backend.name", Place::BackendName),
     ("backend.address", Place::BackendAddress),
 ];
-
-/// Placeholders of the contract that are not built yet.
-const LATER: [&str; 2] = ["tls.sni", "tls.client.subject"];
 
 /// The beginning of a placeholder that names a field.
 const HEADER: &str = "request.header.";
@@ -85,6 +89,8 @@ pub struct Values<'v> {
     pub request_id: &'v str,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// What is known of the client's TLS, when it speaks it with us.
+    pub tls: Option<&'v Secured>,
     /// The route's name; empty before there is one.
     pub route: &'v str,
     /// The pool's name; empty when there is none.
@@ -203,10 +209,6 @@ fn place(name: &str, node: &Node, backend: bool, faults: &mut Faults) -> Option<
     if let Some(header) = name.strip_prefix(HEADER).filter(|header| !header.is_empty()) {
         return Some(Place::RequestHeader(header.to_ascii_lowercase()));
     }
-    if LATER.contains(&name) {
-        faults.not_built(node.span, &format!("{{{name}}}"));
-        return None;
-    }
     let known = PLACES.iter().find(|(known, _)| *known == name);
     let Some((_, place)) = known else {
         let names = PLACES.iter().map(|(name, _)| *name);
@@ -263,6 +265,9 @@ impl Place {
             }
             Place::Route => put(out, position, values.route.as_bytes()),
             Place::Pool => put(out, position, values.pool.as_bytes()),
+            Place::TlsSni => put(out, position, Secured::sni_of(values.tls).as_bytes()),
+            Place::TlsClientSubject => put(out, position, Secured::subject_of(values.tls).as_bytes()),
+            Place::TlsClientFingerprint => put(out, position, Secured::fingerprint_of(values.tls).as_bytes()),
             Place::BackendName => out.push(BACKEND_NAME),
             Place::BackendAddress => out.push(BACKEND_ADDRESS),
         }

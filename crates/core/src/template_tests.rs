@@ -34,6 +34,11 @@ fn rendered(text: &str, position: Position) -> String {
         false,
     );
     let asked = asked.unwrap();
+    let secured = Secured {
+        sni: "shop.example".into(),
+        subject: "CN=ann,O=Shop".into(),
+        fingerprint: "ab12".into(),
+    };
     let values = Values {
         asked: &asked,
         fields: &fields,
@@ -41,6 +46,7 @@ fn rendered(text: &str, position: Position) -> String {
         peer: "192.0.2.1:4711".parse().unwrap(),
         request_id: "id",
         scheme: "http",
+        tls: Some(&secured),
         route: "r",
         pool: "p",
     };
@@ -59,6 +65,10 @@ fn placeholders_are_filled() {
         ("{request.header.X-A}", "1, <b> \"c\""),
         ("{request.header.x-none}", ""),
         ("{route}/{pool}/{request.id}", "r/p/id"),
+        (
+            "{tls.sni} {tls.client.subject} {tls.client.fingerprint}",
+            "shop.example CN=ann,O=Shop ab12",
+        ),
         ("{\"a\": {}, b { c }", "{\"a\": {}, b { c }"),
         ("{{route}} {{{route}", "{route} {{r"),
     ] {
@@ -91,7 +101,6 @@ fn what_is_no_placeholder_is_told_the_nearest() {
     assert!(read("{client.ipp}").unwrap_err().contains("{client.ip}"));
     assert!(read("{nothing-like-it}").unwrap_err().contains("known here: client.ip"));
     assert!(read("{backend.name}").unwrap_err().contains("not known yet"));
-    assert!(read("{tls.sni}").unwrap_err().contains("not built"));
 }
 
 #[test]

@@ -27,6 +27,7 @@
 //! free port on loopback. What goes wrong in the harness itself panics with a message: it is only
 //! ever called by tests, and a test that cannot be set up has failed.
 
+mod authority;
 pub mod backend;
 mod binary;
 mod client;
@@ -43,6 +44,7 @@ mod setup;
 pub mod tools;
 mod wait;
 
+pub use authority::{Authority, When};
 pub use backend::{Backend, Script};
 pub use binary::plimsoll_binary;
 pub use client::Wire;

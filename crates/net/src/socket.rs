@@ -76,6 +76,16 @@ impl Socket {
         }
     }
 
+    /// The first byte that is to be read, once there is one, which stays; `None` at the end. TLS has not begun.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub fn poll_first(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
+        let mut byte = [0];
+        let count = ready!(self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)))?;
+        Poll::Ready(Ok((count > 0).then_some(byte[0])))
+    }
+
     /// Ready once the other end has ended its side, with nothing before that which is still to be read. When there is,
     /// nobody can tell without reading it, and nobody is told.
     pub fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {

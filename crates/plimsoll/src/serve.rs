@@ -63,6 +63,7 @@ pub(crate) fn serve_while(
     let (suspects, ring) = Suspects::ring();
     let plane = Plane::start(Wiring {
         snapshot: control.snapshot().clone(),
+        terminations: control.terminations(),
         telemetry: telemetry.clone(),
         alarms: Arc::new(suspects),
         access,
@@ -169,13 +170,19 @@ fn log_to_stderr(level: &str) -> anyhow::Result<()> {
 
 fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize) {
     for ListenerPlan {
-        name, bind, service, ..
+        name,
+        bind,
+        service,
+        tls,
+        ..
     } in &plan.listeners
     {
-        let protocol = match service {
-            ServicePlan::Http(_) => "http",
-            ServicePlan::Tcp(_) => "tcp",
-            ServicePlan::Passthrough(_) => "tls",
+        let protocol = match (service, tls) {
+            (ServicePlan::Http(_), None) => "http",
+            (ServicePlan::Http(_), Some(_)) => "https",
+            (ServicePlan::Tcp(_), None) => "tcp",
+            (ServicePlan::Tcp(_), Some(_)) => "tcp in TLS",
+            (ServicePlan::Passthrough(_), _) => "tls",
         };
         for wanted in bind {
             let address = plane.local_address(*wanted).unwrap_or(*wanted);

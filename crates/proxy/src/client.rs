@@ -10,6 +10,7 @@ use plimsoll_core::name::NameId;
 use plimsoll_core::time::Now;
 use plimsoll_net::{Buffer, Socket, Timer};
 
+use crate::handshake::ClientTls;
 use crate::worker::Worker;
 
 /// Bytes that are read and thrown away after we have said our last word, so that the client gets to read it: closing
@@ -26,6 +27,8 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) listener: NameId,
     pub(crate) born: Now,
+    /// What is known of its TLS, when it speaks it with us.
+    pub(crate) tls: Option<Box<ClientTls>>,
     /// Requests that were begun on the connection.
     pub(crate) requests: Cell<u64>,
     /// All workers together carried as many connections as they may when it came.
@@ -50,11 +53,17 @@ impl Client {
             peer,
             listener,
             born: worker.now(),
+            tls: None,
             requests: Cell::new(0),
             one_too_many: before >= most,
             _held: held,
             worker,
         }
+    }
+
+    /// What a URL of what it asks for begins with.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Counts one more request.

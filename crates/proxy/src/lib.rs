@@ -3,6 +3,7 @@
 mod ask;
 mod client;
 mod clock;
+mod handshake;
 mod http;
 mod line;
 mod links;

@@ -289,11 +289,11 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "duration_ms": millis(duration),
         "queue_ms": millis(finished.queued.unwrap_or_default()),
         "connect_ms": finished.connect.map(millis),
-        "tls_ms": Value::Null,
+        "tls_ms": tls_ms(client),
         "first_byte_ms": finished.first_byte.map(millis),
         "upstream_ms": last.map(millis),
         "closed_by": finished.closed_by(),
-        "tls": Value::Null,
+        "tls": tls(client),
         "user_agent": log.and_then(|log| log.user_agent.as_deref()),
     });
     let rehearsed = request
@@ -328,11 +328,15 @@ impl Default for ConnectionLog {
 
 /// The line of a layer 4 connection.
 pub(crate) fn connection_line(client: &Client, pinned: &Pinned, log: &ConnectionLog, finished: &Finished) -> Vec<u8> {
+    line_of(&connection_value(client, pinned, log, finished))
+}
+
+fn connection_value(client: &Client, pinned: &Pinned, log: &ConnectionLog, finished: &Finished) -> Value {
     let route = log.route.and_then(|at| pinned.snapshot.routes.get(at));
     let pool = finished
         .pool
         .and_then(|id| pinned.snapshot.pools.iter().find(|pool| pool.id == id));
-    let value = json!({
+    json!({
         "time": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         "listener": pinned.listener(client.listener).map(|listener| &*listener.name),
         "protocol": log.protocol,
@@ -348,10 +352,46 @@ pub(crate) fn connection_line(client: &Client, pinned: &Pinned, log: &Connection
         "duration_ms": millis(client.worker.now().since(client.born)),
         "queue_ms": millis(finished.queued.unwrap_or_default()),
         "connect_ms": finished.connect.map(millis),
+        "tls_ms": tls_ms(client),
         "closed_by": finished.closed_by(),
-        "tls": log.sni.as_ref().map(|sni| json!({ "version": Value::Null, "sni": sni })),
-    });
-    line_of(&value)
+        "tls": tls(client).or_else(|| passed(log)),
+    })
+}
+
+/// Counts a connection whose handshake failed for this cause, and writes it to the access log when there is one.
+pub(crate) fn handshake_failed(client: &Client, cause: &'static str) {
+    let worker = &client.worker;
+    worker.shard().handshake_failed(client.listener, cause);
+    let pinned = worker.pin();
+    if pinned.snapshot.node.access_log.is_some() {
+        let mut finished = Finished::new(&pinned);
+        finished.fail(Reason::ClientTlsFailed);
+        let mut line = connection_value(client, &pinned, &ConnectionLog::default(), &finished);
+        line["protocol"] = "TLS".into();
+        line["tls"] = json!({ "cause": cause });
+        worker.shared.wiring.access.write(line_of(&line));
+    }
+}
+
+/// The name that is asked for in TLS that is passed through.
+fn passed(log: &ConnectionLog) -> Option<Value> {
+    let sni = log.sni.as_ref()?;
+    Some(json!({ "version": Value::Null, "sni": sni }))
+}
+
+/// What the handshake took, told once: later requests have not waited for it.
+fn tls_ms(client: &Client) -> Option<Value> {
+    client.tls.as_ref()?.took.take().map(millis)
+}
+
+fn tls(client: &Client) -> Option<Value> {
+    let tls = client.tls.as_ref()?;
+    let told = |text: &str| (!text.is_empty()).then(|| Value::from(text));
+    let mut value = json!({ "version": tls.version.word(), "sni": told(&tls.secured.sni) });
+    if let Some(subject) = told(&tls.secured.subject) {
+        value["client"] = json!({ "subject": subject, "fingerprint": tls.secured.fingerprint });
+    }
+    Some(value)
 }
 
 fn line_of(value: &Value) -> Vec<u8> {

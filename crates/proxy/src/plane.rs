@@ -12,11 +12,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use plimsoll_core::backend::Place;
 use plimsoll_core::limit::Counts;
-use plimsoll_core::name::BackendId;
+use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::time::Now;
 use plimsoll_core::upcall::{AccessLog, Alarms, Cuts};
+use plimsoll_net::tls::Termination;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -33,6 +34,8 @@ const INBOX_WAIT: Duration = Duration::from_millis(1);
 pub struct Wiring {
     /// The configuration to serve, swapped by the control plane.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// TLS as it ends at listeners, likewise.
+    pub terminations: Arc<ArcSwap<HashMap<NameId, Arc<Termination>>>>,
     /// Where workers count; it has a shard for each.
     pub telemetry: Arc<Telemetry>,
     /// Where failing backends are told.

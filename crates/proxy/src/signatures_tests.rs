@@ -100,6 +100,7 @@ fn status(filter: &dyn Filter, token: &str) -> u16 {
         peer: ([192, 0, 2, 1], 1).into(),
         request_id: "id",
         scheme: "http",
+        tls: None,
         route: "",
         pool: "",
         said: None,

@@ -23,6 +23,7 @@ use plimsoll_core::snapshot::{Listener, PoolIndex, Service, Snapshot};
 use plimsoll_core::telemetry::Shard;
 use plimsoll_core::time::Now;
 use plimsoll_http::reuse::ReuseCache;
+use plimsoll_net::tls::Termination;
 use plimsoll_net::{Blocks, Deadline, Timer, Timers};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -33,7 +34,7 @@ use crate::line::Lines;
 use crate::links::Links;
 use crate::passwords::Remembered;
 use crate::plane::{Message, Shared, Wanted};
-use crate::{http, tcp};
+use crate::{handshake, http, tcp};
 
 /// How often idle connections to backends are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -76,6 +77,8 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<Rng>,
     /// Copies of requests that are on their way to mirrors.
     pub(crate) mirrored: Rc<Cell<usize>>,
+    /// Handshakes of TLS that are under way.
+    pub(crate) handshakes: Rc<Cell<usize>>,
     /// Answers that are being compressed.
     pub(crate) coded: Rc<Cell<usize>>,
     /// Room for what filters do to the next requests.
@@ -145,6 +148,7 @@ impl Worker {
             drain: Cell::new(None),
             changes: RefCell::default(),
             mirrored: Rc::default(),
+            handshakes: Rc::default(),
             coded: Rc::default(),
             remembered: Remembered::default(),
             services: Services::default(),
@@ -293,6 +297,10 @@ impl Worker {
             return self.shard().failure(Reason::ConcurrencyLimited);
         };
         let connection = Connection::new(self.clone(), stream, (peer, held), listener, most);
+        if let Some(terms) = found.tls {
+            tokio::task::spawn_local(handshake::serve(connection, terms));
+            return;
+        }
         match found.service {
             Service::Http(_) => {
                 tokio::task::spawn_local(http::accept::serve(connection));
@@ -384,6 +392,11 @@ impl Worker {
             *pinned = Rc::new(Pinned::new(newest.clone(), &mut self.rng.borrow_mut()));
         }
         pinned.clone()
+    }
+
+    /// TLS as it ends at `listener` now.
+    pub(crate) fn termination(&self, listener: NameId) -> Option<Arc<Termination>> {
+        self.shared.wiring.terminations.load().get(&listener).cloned()
     }
 
     /// This worker's counts.

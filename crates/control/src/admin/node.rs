@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::problem::Problem;
+use crate::certificates::CertificateStatus;
 use crate::files::FileStatus;
 use crate::metrics::Format;
 use crate::status::Readiness;
@@ -78,7 +79,25 @@ pub(super) async fn status(State(api): State<Api>) -> axum::Json<Value> {
             "errors": reload.errors,
         },
         "files": control.files().iter().map(file).collect::<Vec<_>>(),
+        "certificates": control.certificates().iter().map(certificate).collect::<Vec<_>>(),
     }))
+}
+
+fn certificate(status: &CertificateStatus) -> Value {
+    let facts = status.facts.as_ref();
+    json!({
+        "listener": &*status.listener,
+        "path": status.path.display().to_string(),
+        "names": facts.map(|facts| &facts.names),
+        "subject": facts.map(|facts| &facts.subject),
+        "issuer": facts.map(|facts| &facts.issuer),
+        "not_before": facts.map(|facts| rfc3339(facts.not_before)),
+        "not_after": facts.map(|facts| rfc3339(facts.not_after)),
+        "fingerprint": facts.map(|facts| &facts.fingerprint),
+        "key": status.key,
+        "loaded_at": status.loaded_at.map(rfc3339),
+        "error": status.error,
+    })
 }
 
 fn file(status: &FileStatus) -> Value {

@@ -264,6 +264,23 @@ fn status() -> Value {
             "entries": count(),
             "error": or_null("string"),
         })) },
+        "certificates": { "type": "array", "items": certificate() },
+    }))
+}
+
+fn certificate() -> Value {
+    object(&json!({
+        "listener": text(),
+        "path": text(),
+        "names": { "type": ["array", "null"], "items": text() },
+        "subject": or_null("string"),
+        "issuer": or_null("string"),
+        "not_before": { "type": ["string", "null"], "format": "date-time" },
+        "not_after": { "type": ["string", "null"], "format": "date-time" },
+        "fingerprint": or_null("string"),
+        "key": or_null("string"),
+        "loaded_at": { "type": ["string", "null"], "format": "date-time" },
+        "error": or_null("string"),
     }))
 }
 

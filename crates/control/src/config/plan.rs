@@ -23,6 +23,7 @@ use plimsoll_core::snapshot::{
     AccessFormat, Action, HttpLimits, HttpTimeouts, Mirror, NodeSettings, PoolIndex, TcpService,
 };
 use plimsoll_core::sticky::Settings;
+use plimsoll_net::tls::Manners;
 
 /// A position in [`Plan::routes`].
 pub type RouteIndex = usize;
@@ -111,8 +112,45 @@ pub struct ListenerPlan {
     pub bind: Vec<SocketAddr>,
     /// Connections that one client may have open here.
     pub max_connections_per_client: Option<u32>,
+    /// TLS that ends here.
+    pub tls: Option<TlsPlan>,
     /// What is spoken.
     pub service: ServicePlan,
+}
+
+/// TLS that ends at a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsPlan {
+    /// The certificates; at least one, and the first is the default.
+    pub pairs: Vec<PairFiles>,
+    /// Who vouches for clients; they are not asked when `None`.
+    pub clients: Option<ClientsPlan>,
+    /// What is spoken.
+    pub manners: Manners,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+}
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairFiles {
+    /// The certificate and those that vouch for it.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The OCSP response that is shown with it.
+    pub ocsp: Option<PathBuf>,
+}
+
+/// Where it stands who vouches for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientsPlan {
+    /// Whether a client without a certificate is turned away.
+    pub required: bool,
+    /// The certificates of those who vouch.
+    pub authorities: PathBuf,
+    /// What they have revoked.
+    pub revoked: Vec<PathBuf>,
 }
 
 /// What a listener does with a connection.

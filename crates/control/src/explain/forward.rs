@@ -34,7 +34,7 @@ pub(super) fn changes(
     (head, asked): (&RequestHead<'_>, &Asked<'_>),
     filtered: &plimsoll_core::filter::Changes,
     route: &Route,
-    (peer, trusted, backend): (IpAddr, bool, SocketAddr),
+    (peer, trusted, proto, backend): (IpAddr, bool, &str, SocketAddr),
 ) -> Changes {
     let mut out = Vec::new();
     let path = filtered.path.as_deref().unwrap_or(&asked.path);
@@ -45,7 +45,7 @@ pub(super) fn changes(
         upgrade: head.upgrade_websocket && route.upgrade_websocket,
         trusted,
         peer: peer.to_canonical(),
-        proto: "http",
+        proto,
         request_id: NEW_ID.as_bytes(),
         host: match &route.host {
             HostSent::Keep => None,

@@ -45,7 +45,7 @@ pub(super) fn choose<'s>(
         }
         None => fitting(listeners, url, decision)?,
     };
-    if url.scheme == Scheme::Https && matches!(taken.service, Service::Http(_)) {
+    if url.scheme == Scheme::Https && taken.tls.is_none() && matches!(taken.service, Service::Http(_)) {
         let why = "speaks no TLS; explained as if it came from a proxy in front that ends TLS";
         step(decision, taken, Verdict::Passed, why.into());
     }
@@ -136,7 +136,9 @@ fn fit(listener: &Listener, url: &Url) -> Result<Fit, String> {
     let covered = address.is_none_or(|address| binds().any(|ip| covers(ip, address)));
     Ok(Fit {
         other_port,
-        without_tls: url.scheme == Scheme::Https && !matches!(listener.service, Service::Passthrough(_)),
+        without_tls: url.scheme == Scheme::Https
+            && listener.tls.is_none()
+            && !matches!(listener.service, Service::Passthrough(_)),
         other_address: !covered,
         any_address: !exact,
     })
@@ -153,8 +155,10 @@ fn speaks(listener: &Listener, url: &Url) -> Result<(), String> {
         Err(format!("{says}; write {scheme}://{host}{}", url.authority))
     };
     match (&listener.service, url.scheme) {
+        (Service::Http(_), Scheme::Tcp) if listener.tls.is_some() => other("speaks https", "https"),
         (Service::Http(_), Scheme::Tcp) => other("speaks http", "http"),
         (Service::Http(_), Scheme::Tls) => other("speaks http", "https"),
+        (Service::Http(_), Scheme::Http) if listener.tls.is_some() => other("speaks TLS", "https"),
         (Service::Passthrough(_), Scheme::Http) => other("passes TLS through", "https"),
         (Service::Passthrough(_), Scheme::Tcp) => other("passes TLS through", "tls"),
         _ => Ok(()),
@@ -162,10 +166,12 @@ fn speaks(listener: &Listener, url: &Url) -> Result<(), String> {
 }
 
 fn describe(listener: &Listener) -> String {
-    let protocol = match listener.service {
-        Service::Http(_) => "http",
-        Service::Tcp(_) => "tcp",
-        Service::Passthrough(_) => "tls, passed through,",
+    let protocol = match (&listener.service, listener.tls) {
+        (Service::Http(_), None) => "http",
+        (Service::Http(_), Some(_)) => "https",
+        (Service::Tcp(_), None) => "tcp",
+        (Service::Tcp(_), Some(_)) => "tcp in TLS",
+        (Service::Passthrough(_), _) => "tls, passed through,",
     };
     let binds: Vec<String> = listener.bind.iter().map(ToString::to_string).collect();
     let each = listener.max_connections_per_client;

@@ -22,7 +22,7 @@ use plimsoll_core::fallback::Serving;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::{AcquireCx, Pool, Refusal};
 use plimsoll_core::rng::Rng;
-use plimsoll_core::snapshot::{Service, Snapshot};
+use plimsoll_core::snapshot::{Listener, Service, Snapshot};
 use plimsoll_core::sticky::Tie;
 use plimsoll_core::time::Now;
 
@@ -77,12 +77,53 @@ impl<'e> Explanation<'e> {
     fn run(mut self) -> Result<Decision, Unanswerable> {
         let snapshot = self.snapshot.clone();
         let listener = listener::choose(&snapshot, self.question, &mut self.decision)?;
+        if listener.tls.is_some() {
+            self.handshake(listener);
+        }
         match &listener.service {
             Service::Http(service) => self.request(listener, service),
             Service::Tcp(service) => self.connection(listener, service),
             Service::Passthrough(service) => self.passed(listener, service),
         }
         Ok(self.decision)
+    }
+
+    /// Which certificate a client is shown.
+    fn handshake(&mut self, listener: &Listener) {
+        let name = self.question.url.server_name();
+        let asked = name
+            .as_ref()
+            .map_or("no name".to_owned(), |name| format!("the name {name}"));
+        let (verdict, why) = match self.control.termination(listener.id) {
+            None => (
+                Verdict::Refused,
+                "no certificate of the listener can be used".to_owned(),
+            ),
+            Some(termination) => {
+                let known = name.as_deref().is_some_and(|name| termination.knows(name));
+                let default = if known {
+                    ""
+                } else {
+                    ", which no certificate is for, gets the default"
+                };
+                let shown = termination.certificates(name.as_deref()).map(|pair| {
+                    let facts = &pair.facts;
+                    let ends = humantime::format_rfc3339_seconds(facts.not_after);
+                    format!("{} for {} until {ends}", pair.key_kind(), facts.names.join(", "))
+                });
+                let shown: Vec<String> = shown.collect();
+                let client = if termination.asks {
+                    "; the client is asked for its own"
+                } else {
+                    ""
+                };
+                (
+                    Verdict::Taken,
+                    format!("{asked}{default}: {}{client}", shown.join("; or ")),
+                )
+            }
+        };
+        self.decision.step(Stage::Listener, "certificate", verdict, why);
     }
 
     /// Tells of the pool that was asked, when another takes over: who is in it, and why none can serve.

@@ -93,6 +93,14 @@ impl Scheme {
     }
 }
 
+impl Url {
+    /// What a client asks for in its handshake: a host's name, and no address (RFC 6066 §3).
+    pub(super) fn server_name(&self) -> Option<String> {
+        let is_name = !self.host.is_empty() && self.host.parse::<IpAddr>().is_err();
+        is_name.then(|| self.host.trim_end_matches('.').to_ascii_lowercase())
+    }
+}
+
 impl Question {
     /// Who connects to us.
     pub(super) fn peer(&self) -> SocketAddr {

@@ -12,6 +12,7 @@ use plimsoll_core::priority::Priority;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::reversal::Reversal;
 use plimsoll_core::route::{Asked, Fields};
+use plimsoll_core::secured::Secured;
 use plimsoll_core::snapshot::{Action, HttpService, Listener, PoolIndex, Route};
 use plimsoll_core::split::Split;
 use plimsoll_http::h1::{FieldRoom, HeadFault, HeadScan, RequestHead, Scanned, parse_request};
@@ -55,11 +56,16 @@ impl Explanation<'_> {
         (head, asked): (&RequestHead<'_>, &Asked<'_>),
     ) {
         let snapshot = self.snapshot.clone();
+        let secured = listener.tls.map(|_| Secured {
+            sni: self.question.url.server_name().unwrap_or_default(),
+            ..Secured::default()
+        });
         let visitor = Visitor {
             client,
             peer: self.question.peer(),
             request_id: forward::NEW_ID,
-            scheme: "http",
+            scheme: self.scheme(),
+            tls: secured.as_ref(),
             now: self.control.now(),
             wall,
         };
@@ -96,6 +102,17 @@ impl Explanation<'_> {
                 );
             }
             _ => self.answer(Reason::NoRoute),
+        }
+    }
+
+    /// What the client speaks with the listener that was chosen.
+    fn scheme(&self) -> &'static str {
+        let chosen = self.decision.listener.as_deref();
+        let mut listeners = self.snapshot.listeners.iter();
+        let chosen = listeners.find(|listener| Some(&*listener.name) == chosen);
+        match chosen.and_then(|listener| listener.tls) {
+            Some(_) => "https",
+            None => "http",
         }
     }
 
@@ -191,8 +208,8 @@ impl Explanation<'_> {
     ) {
         let peer = self.question.peer().ip();
         let trusted = self.snapshot.node.trusts(peer);
-        let back = Reversal::of("http", asked.authority.as_ref(), &route.host, &changes.rewritten);
-        let changes = forward::changes((head, asked), changes, route, (peer, trusted, backend));
+        let back = Reversal::of(self.scheme(), asked.authority.as_ref(), &route.host, &changes.rewritten);
+        let changes = forward::changes((head, asked), changes, route, (peer, trusted, self.scheme(), backend));
         self.action("speaks", Verdict::Taken, pool.settings.protocol.words());
         self.action("line", Verdict::Taken, changes.line);
         for line in changes.added {

@@ -8,6 +8,7 @@ mod process;
 mod series;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod totals;
 mod write;
 
@@ -59,9 +60,11 @@ impl Metrics {
         {
             let totals = self.collect();
             write::work(&mut out, &totals);
+            tls::handshakes(&mut out, &totals);
         }
         write::pools(&mut out, &self.control);
         write::node(&mut out, self);
+        tls::certificates(&mut out, &self.control);
         process::write(&mut out, self.control.started());
         out.finish()
     }

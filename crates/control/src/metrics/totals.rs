@@ -42,6 +42,10 @@ pub(super) struct Totals {
     pub(super) fallbacks: Series<3, 1, u64>,
     /// How long those that were served had waited, by pool.
     pub(super) queue_durations: Series<1, 1, Histogram>,
+    /// Handshakes with clients: by listener, version and whether an earlier one was taken up.
+    pub(super) handshakes: Series<3, 1, u64>,
+    /// Those that failed: by listener and cause.
+    pub(super) handshakes_failed: Series<2, 1, u64>,
     /// By their place in [`Reason::ALL`].
     pub(super) failures: Vec<u64>,
     /// Likewise.
@@ -101,6 +105,14 @@ impl Totals {
         }
         for (pool, waited) in shard.queue_durations {
             self.queue_durations.of([names.name(pool)]).add(&waited);
+        }
+        for ((listener, version, resumed), count) in shard.handshakes {
+            *self
+                .handshakes
+                .of([names.name(listener), version.into(), resumed.to_string().into()]) += count;
+        }
+        for ((listener, cause), count) in shard.handshakes_failed {
+            *self.handshakes_failed.of([names.name(listener), cause.into()]) += count;
         }
         self.failures.resize(Reason::ALL.len(), 0);
         for (mine, theirs) in self.failures.iter_mut().zip(*shard.failures) {

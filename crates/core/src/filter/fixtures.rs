@@ -179,6 +179,7 @@ impl Request {
             peer: (self.client, 1).into(),
             request_id: "id",
             scheme: "http",
+            tls: None,
             route: "r",
             pool: "",
             said: question.then_some(&mut said),

@@ -11,6 +11,7 @@ use crate::pool::{Pool, View};
 use crate::reply::Reply;
 use crate::rng::Rng;
 use crate::route::{Asked, RequestHead};
+use crate::secured::Secured;
 use crate::snapshot::{Action, HttpService, PoolIndex, Snapshot};
 use crate::split::Split;
 use crate::time::Now;
@@ -26,6 +27,8 @@ pub struct Visitor<'v> {
     pub request_id: &'v str,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// What is known of the client's TLS, when it speaks it with us.
+    pub tls: Option<&'v Secured>,
     /// The time.
     pub now: Now,
     /// Tells the time in seconds since 1970, which cookies count by; seldom asked.
@@ -270,6 +273,7 @@ fn context<'c>(
         peer: visitor.peer,
         request_id: visitor.request_id,
         scheme: visitor.scheme,
+        tls: visitor.tls,
         route: route.unwrap_or_default(),
         pool: pool.unwrap_or_default(),
         dry_run: false,

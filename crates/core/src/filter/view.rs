@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Changes, Edited};
 use crate::rng::Rng;
 use crate::route::Asked;
+use crate::secured::Secured;
 use crate::template::Values;
 use crate::time::Now;
 
@@ -47,6 +48,8 @@ pub struct FilterCx<'c> {
     pub request_id: &'c str,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// What is known of the client's TLS, when it speaks it with us.
+    pub tls: Option<&'c Secured>,
     /// The route's name; empty before there is one.
     pub route: &'c str,
     /// The pool's name; empty when there is none.
@@ -67,6 +70,7 @@ impl FilterCx<'_> {
             peer: self.peer,
             request_id: self.request_id,
             scheme: self.scheme,
+            tls: self.tls,
             route: self.route,
             pool: self.pool,
         }

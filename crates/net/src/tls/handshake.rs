@@ -31,6 +31,8 @@ impl Version {
 pub struct Agreed {
     /// The version.
     pub version: Version,
+    /// The name that the client asked for, in lower case (RFC 6066 §3).
+    pub name: Option<Box<str>>,
     /// The protocol that was chosen by ALPN (RFC 7301), when the client offered any.
     pub protocol: Option<Vec<u8>>,
     /// Whether an earlier handshake's keys were taken up.
@@ -124,13 +126,14 @@ impl Session {
                     return Poll::Ready(Err(HandshakeFault::Tls(error)));
                 }
             };
-            ready!(self.poll_flush(write)).map_err(|_| HandshakeFault::Closed)?;
-            if self.has_ended() {
-                return Poll::Ready(Err(HandshakeFault::Closed));
-            }
+            let flushed = ready!(self.poll_flush(write));
+            // A peer that goes at once may not take our last words, and has agreed all the same.
             if done {
                 self.rest();
                 return Poll::Ready(Ok(self.agreed()));
+            }
+            if flushed.is_err() || self.has_ended() {
+                return Poll::Ready(Err(HandshakeFault::Closed));
             }
             if let Err(error) = ready!(self.poll_more(read)) {
                 let too_long = error.kind() == io::ErrorKind::InvalidData;
@@ -144,13 +147,15 @@ impl Session {
         }
     }
 
-    fn agreed(&self) -> Agreed {
+    fn agreed(&mut self) -> Agreed {
+        let asked = self.asked.take();
         let state = self.state();
         Agreed {
             version: match state.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
                 _ => Version::Tls12,
             },
+            name: asked,
             protocol: state.alpn_protocol().map(<[u8]>::to_vec),
             resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
             peer_certificate: (state.peer_certificates())

@@ -2,14 +2,19 @@
 //! blocks that are taken when there are any and given back when there are none, so that an idle connection holds its
 //! keys and nothing else.
 
+mod certificate;
 mod handshake;
+mod names;
 mod records;
 mod session;
 mod socket;
+mod terminate;
 
 pub(crate) use socket::Tls;
 
+pub use certificate::{CHAIN_MAX, Facts, Pair, PairFault, certificates};
 pub use handshake::{Agreed, HandshakeFault, Version};
+pub use terminate::{ClientRules, Manners, Suite, Termination, Tickets, provider};
 
 /// The most of a peer's words that are sealed as one record (RFC 8446 §5.1).
 pub(crate) const RECORD_MAX: usize = 16 << 10;

@@ -7,10 +7,11 @@ use std::task::{Poll, ready};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
 
 use super::RECORD_MAX;
 use super::records::Records;
+use super::terminate::take_asked;
 use crate::buffer::{Blocks, SEALED};
 
 /// What may wait to be sent of what nobody asked us to send, in bytes: answers to a peer that makes us speak and does
@@ -60,6 +61,8 @@ pub(crate) struct Session {
     failed: bool,
     /// What came is not enough for another step.
     stalled: bool,
+    /// The name that the client has asked for, until the handshake is over.
+    pub(super) asked: Option<Box<str>>,
 }
 
 /// What a step has done.
@@ -100,6 +103,7 @@ impl Session {
             said_end: false,
             failed: false,
             stalled: true,
+            asked: None,
         }
     }
 
@@ -112,7 +116,9 @@ impl Session {
     /// still to be sent.
     pub(super) fn shake(&mut self) -> Result<bool, rustls::Error> {
         loop {
-            if self.step(&mut [], None)?.1 != Step::Moved {
+            let step = self.step(&mut [], None);
+            self.asked = take_asked().or(self.asked.take());
+            if step?.1 != Step::Moved {
                 return Ok(!self.state().is_handshaking());
             }
         }
@@ -356,15 +362,8 @@ impl Session {
                     }
                     Ok(Step::Moved)
                 }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    let mut least = MESSAGE;
-                    loop {
-                        match data.encode(self.out.room(least, &self.blocks)) {
-                            Ok(count) => break self.out.filled(count),
-                            Err(EncodeError::InsufficientSize(short)) => least = short.required_size,
-                            Err(EncodeError::AlreadyEncoded) => break,
-                        }
-                    }
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    encode(data, &mut self.out, &self.blocks);
                     Ok(Step::Moved)
                 }
                 // It stands in `out`, in its order, and nothing overtakes it there.
@@ -407,19 +406,42 @@ impl Session {
         }
     }
 
-    /// The connection is broken: what the peer is to be told about it, which is one alert at the most, goes out.
+    /// The connection is broken: what the peer is to be told about it goes out. That ends with an alert, behind which
+    /// rustls is not asked again, since it would stumble over the same bytes once more.
     fn fail(&mut self) {
         self.failed = true;
-        let incoming = self.sealed.unread_mut();
-        let room = self.out.room(MESSAGE, &self.blocks);
-        let told = with!(&mut self.role, connection => {
-            match connection.process_tls_records(incoming).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => data.encode(room).unwrap_or_default(),
-                _ => 0,
+        loop {
+            let before = self.out.len();
+            let incoming = self.sealed.unread_mut();
+            with!(&mut self.role, connection => {
+                if let Ok(ConnectionState::EncodeTlsData(data)) = connection.process_tls_records(incoming).state {
+                    encode(data, &mut self.out, &self.blocks);
+                }
+            });
+            let told = &self.out.unread()[before..];
+            if told.is_empty() || is_alert(told) {
+                break;
             }
-        });
-        self.out.filled(told);
+        }
         self.out.release(&self.blocks);
+    }
+}
+
+/// Whether a record is an alert: by its type, or by its length where the type is sealed, which no other message has
+/// (RFC 8446 §5.2: two bytes, the type, and a tag of 16).
+fn is_alert(record: &[u8]) -> bool {
+    matches!(record, [21, ..] | [23, _, _, 0, 19, ..])
+}
+
+/// Puts a message of rustls's own on its way out.
+fn encode<D>(mut message: EncodeTlsData<'_, D>, out: &mut Records, blocks: &Blocks) {
+    let mut least = MESSAGE;
+    loop {
+        match message.encode(out.room(least, blocks)) {
+            Ok(count) => return out.filled(count),
+            Err(EncodeError::InsufficientSize(short)) => least = short.required_size,
+            Err(EncodeError::AlreadyEncoded) => return,
+        }
     }
 }
 

@@ -7,15 +7,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustls::ClientConfig;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{ClientConfig, ServerConfig};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::handshake::{Agreed, HandshakeFault};
 use super::session::Session;
+use super::terminate::Termination;
 use crate::buffer::Blocks;
 use crate::socket::{Socket, poll_read, poll_write};
 
@@ -29,10 +30,10 @@ impl Socket {
     /// Why the client and we cannot. It has been told.
     pub async fn accept_tls(
         &mut self,
-        config: Arc<ServerConfig>,
+        termination: &Termination,
         blocks: &Rc<Blocks>,
     ) -> Result<Agreed, HandshakeFault> {
-        let connection = UnbufferedServerConnection::new(config).map_err(HandshakeFault::Tls)?;
+        let connection = UnbufferedServerConnection::new(termination.config()).map_err(HandshakeFault::Tls)?;
         self.shake(Session::server(connection, blocks)).await
     }
 

@@ -5,37 +5,35 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 
-use super::{Agreed, HandshakeFault, Version};
+use super::{Agreed, HandshakeFault, Manners, Pair, Termination, Tickets, Version, provider};
 use crate::{Blocks, Socket};
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
-fn configs(version: &'static SupportedProtocolVersion) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+fn configs(version: &'static SupportedProtocolVersion) -> (Termination, Arc<ClientConfig>) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["shop.test".to_owned()]).expect("made");
-    let provider = Arc::new(default_provider());
-    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
-    let server = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[version])
-        .expect("a version")
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)
-        .expect("a pair");
+    let pair = Pair::read(cert.pem().as_bytes(), signing_key.serialize_pem().as_bytes(), None).expect("a pair");
+    let manners = Manners {
+        min_version: Version::Tls12,
+        suites: Vec::new(),
+        protocols: Vec::new(),
+    };
+    let tickets = Tickets::new().expect("random keys");
+    let server = Termination::new(vec![Arc::new(pair)], &manners, None, &tickets).expect("a termination");
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).expect("a root");
-    let client = ClientConfig::builder_with_provider(provider)
+    let client = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[version])
         .expect("a version")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (Arc::new(server), Arc::new(client))
+    (server, Arc::new(client))
 }
 
 async fn sockets() -> (Socket, Socket) {
@@ -48,24 +46,24 @@ async fn sockets() -> (Socket, Socket) {
     )
 }
 
-struct Pair {
+struct Both {
     client: Socket,
     server: Socket,
     agreed: Agreed,
     blocks: Rc<Blocks>,
 }
 
-async fn pair(version: &'static SupportedProtocolVersion) -> Pair {
-    let (server_config, client_config) = configs(version);
+async fn pair(version: &'static SupportedProtocolVersion) -> Both {
+    let (termination, client_config) = configs(version);
     let blocks = Rc::<Blocks>::default();
     let (mut client, mut server) = sockets().await;
     let name = "shop.test".try_into().expect("a name");
     let (one, other) = tokio::join!(
         client.connect_tls(client_config, name, &blocks),
-        server.accept_tls(server_config, &blocks),
+        server.accept_tls(&termination, &blocks),
     );
     one.expect("the client agrees");
-    Pair {
+    Both {
         client,
         server,
         agreed: other.expect("the server agrees"),
@@ -80,7 +78,7 @@ fn pattern(length: usize) -> Vec<u8> {
 #[tokio::test(flavor = "local")]
 async fn what_is_written_on_one_side_is_read_on_the_other() {
     for version in BOTH {
-        let Pair {
+        let Both {
             mut client,
             mut server,
             agreed,
@@ -92,6 +90,7 @@ async fn what_is_written_on_one_side_is_read_on_the_other() {
             Version::Tls12
         };
         assert_eq!(agreed.version, spoken);
+        assert_eq!(agreed.name.as_deref(), Some("shop.test"));
         // More than any buffer on the way holds, so that writes are taken in part and reads meet parts of records.
         let sent = pattern(3 << 20);
         let expected = sent.clone();
@@ -127,7 +126,7 @@ async fn what_is_written_on_one_side_is_read_on_the_other() {
 #[tokio::test(flavor = "local")]
 async fn an_end_that_was_not_announced_is_no_end() {
     for version in BOTH {
-        let Pair {
+        let Both {
             client,
             mut server,
             blocks,
@@ -137,7 +136,7 @@ async fn an_end_that_was_not_announced_is_no_end() {
         drop(client);
         assert_eq!(server.fill(&mut buffer).await.expect("announced"), 0);
 
-        let Pair {
+        let Both {
             client,
             mut server,
             blocks,
@@ -159,7 +158,7 @@ async fn an_end_that_was_not_announced_is_no_end() {
 #[tokio::test(flavor = "local")]
 async fn an_idle_connection_holds_no_block() {
     for version in BOTH {
-        let Pair {
+        let Both {
             mut client,
             mut server,
             blocks,
@@ -184,7 +183,7 @@ async fn an_idle_connection_holds_no_block() {
 
 #[tokio::test(flavor = "local")]
 async fn tickets_are_no_words_and_an_end_is_seen_without_reading() {
-    let Pair {
+    let Both {
         client,
         mut server,
         blocks,
@@ -211,7 +210,7 @@ async fn tickets_are_no_words_and_an_end_is_seen_without_reading() {
 
 #[tokio::test(flavor = "local")]
 async fn a_codec_reads_and_writes_many_parts_at_once() {
-    let Pair {
+    let Both {
         mut client, mut server, ..
     } = pair(&TLS13).await;
     let body = pattern(100_000);
@@ -238,14 +237,14 @@ async fn a_codec_reads_and_writes_many_parts_at_once() {
 
 #[tokio::test(flavor = "local")]
 async fn a_peer_that_speaks_no_tls_is_told_so() {
-    let (config, _) = configs(&TLS13);
+    let (termination, _) = configs(&TLS13);
     for (said, cause) in [(&b"GET / HTTP/1.1\r\n\r\n"[..], "malformed"), (b"", "closed")] {
         let blocks = Rc::<Blocks>::default();
         let (client, mut server) = sockets().await;
         let mut client = client;
         client.write_all(said).await.expect("written");
         client.shutdown_write();
-        let fault = server.accept_tls(config.clone(), &blocks).await.expect_err("no TLS");
+        let fault = server.accept_tls(&termination, &blocks).await.expect_err("no TLS");
         assert_eq!(fault.cause(), cause, "{fault}");
         drop(server);
         let mut answer = Vec::new();
@@ -257,7 +256,7 @@ async fn a_peer_that_speaks_no_tls_is_told_so() {
 
 #[tokio::test(flavor = "local")]
 async fn a_message_in_crumbs_is_bounded() {
-    let (config, _) = configs(&TLS13);
+    let (termination, _) = configs(&TLS13);
     let blocks = Rc::<Blocks>::default();
     let (mut client, mut server) = sockets().await;
     let sending = tokio::task::spawn_local(async move {
@@ -270,7 +269,7 @@ async fn a_message_in_crumbs_is_bounded() {
             }
         }
     });
-    let fault = server.accept_tls(config, &blocks).await.expect_err("too long");
+    let fault = server.accept_tls(&termination, &blocks).await.expect_err("too long");
     assert!(matches!(fault, HandshakeFault::TooLong), "{fault}");
     drop(server);
     sending.await.expect("no panic");

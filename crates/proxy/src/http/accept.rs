@@ -63,6 +63,16 @@ pub(crate) fn serve(mut connection: Connection) -> impl Future<Output = ()> {
     }
 }
 
+/// Tells a client that speaks HTTP where TLS is spoken so, in its own words.
+pub(crate) async fn refuse_plain(connection: &mut Connection) {
+    let worker = connection.client.worker.clone();
+    let pinned = worker.pin();
+    let request = Request::unread(0, worker.now());
+    let reply = Reply::detailed(Reason::BadRequest, &"this port speaks TLS: ask with https://").closing();
+    respond::respond(connection, &pinned, &request, reply).await;
+    connection.linger(&mut worker.blocks.buffer()).await;
+}
+
 /// Waits, without a buffer, for the next request; false when the connection has had its time.
 async fn becomes_readable(connection: &Connection) -> bool {
     let Connection { client, socket, timer } = connection;

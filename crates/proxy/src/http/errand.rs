@@ -101,7 +101,7 @@ fn write_question(arrived: &Arrived<'_>, bytes: &[u8], progress: &Progress, ask:
         upgrade: false,
         trusted: pinned.snapshot.node.trusts(client.peer.ip()),
         peer: client.peer.ip().to_canonical(),
-        proto: "http",
+        proto: client.scheme(),
         request_id: progress.id.as_ref().map_or(&[], |id| id),
         host: None,
         default_host: "",

@@ -25,6 +25,7 @@ mod upload;
 mod upstream;
 mod watched;
 
+pub(crate) use multiplex::serve_multiplexed;
 pub(crate) use pieces::Pieces;
 pub(crate) use reach::connect_reason;
 pub(crate) use route::Request;

@@ -65,6 +65,11 @@ const PARTING: Duration = Duration::from_secs(2);
 /// How long a client may take to read our last words, which may be megabytes in the kernel, before the connection ends.
 const LINGER: Duration = Duration::from_secs(30);
 
+/// Serves a connection that is known to speak HTTP/2, by ALPN, to its end.
+pub(crate) async fn serve_multiplexed(connection: Connection) {
+    serve(connection, Vec::new()).await;
+}
+
 /// Serves a connection whose first bytes, `ahead`, are those of HTTP/2, to its end.
 pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
     let Connection { client, socket, timer } = connection;

@@ -165,7 +165,8 @@ fn route(
         client: from,
         peer: client.peer,
         request_id: &id,
-        scheme: "http",
+        scheme: client.scheme(),
+        tls: client.tls.as_ref().map(|tls| &tls.secured),
         now: request.started,
         wall,
     };
@@ -267,6 +268,10 @@ fn decide(
     let is_new = done.is_none();
     if is_new && !service.is_health(&asked) && client.worker.sheds() {
         return Ok(Routed::Reply(respond::shed()));
+    }
+    // RFC 9110 §15.5.20: another name may have other certificates, and be for other clients.
+    if is_new && client.tls.as_ref().is_some_and(|tls| !tls.covers(asked.host())) {
+        return Ok(Routed::Reply(Reply::reason(Reason::Misdirected)));
     }
     let decided = {
         let mut rng = client.worker.rng.borrow_mut();

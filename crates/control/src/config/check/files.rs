@@ -11,6 +11,7 @@ use plimsoll_core::sticky::{SECRET_BYTES_MIN, SECRETS_MAX};
 use super::super::file::{AccessTarget, File, FilterUse, Health, Page, Tried};
 use super::super::plan::Secrets;
 use super::super::source::Sources;
+use super::tls;
 use crate::{access, admin, files};
 
 /// The longest secret that is read, in bytes.
@@ -50,6 +51,7 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
         });
     }
     check_programs(file, sources, faults);
+    tls::check_files(file, sources, faults);
     secrets(file, sources, faults)
 }
 

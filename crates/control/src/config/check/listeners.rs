@@ -5,7 +5,7 @@ use plimsoll_core::route::path::{PathFault, canonical};
 
 use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol};
 use super::routes::check_filters;
-use super::{Known, check_reference};
+use super::{Known, check_reference, tls};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
     check_admin(file, known, faults);
@@ -14,12 +14,37 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
             check_reference("pool", pool, &known.pools, faults);
         }
         check_filters(&listener.filters, known, faults);
-        match listener.protocol.0.as_ref().map(|protocol| protocol.value) {
+        let protocol = listener.protocol.0.as_ref().map(|protocol| protocol.value);
+        if let Some(item) = &listener.tls {
+            tls::check(name, item, protocol, faults);
+        }
+        check_https(name, item, listener, faults);
+        match protocol {
             Some(Protocol::Tcp) => check_tcp(name, item, listener, faults),
             Some(Protocol::Tls) => check_layer_4((name, "tls"), item, listener, faults),
             Some(Protocol::Http) => check_http(listener, faults),
             None => {}
         }
+    }
+}
+
+/// Each of the two is for one side alone.
+fn check_https(name: &str, item: &Item<Listener>, listener: &Listener, faults: &mut Faults) {
+    if listener.redirect_to_https && item.has("tls") {
+        faults
+            .error(
+                item.span,
+                format!("`redirect_to_https` means nothing where TLS ends, as it does at `{name}`"),
+            )
+            .help("write it on the listener that speaks plain http");
+    }
+    if let Some(hsts) = listener.hsts.as_ref().filter(|_| !item.has("tls")) {
+        faults
+            .error(
+                hsts.span,
+                "browsers take no notice of `hsts` without TLS (RFC 6797 §8.1)",
+            )
+            .help("write it on the listener that has `tls`");
     }
 }
 

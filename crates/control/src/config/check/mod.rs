@@ -11,6 +11,7 @@ mod pools;
 mod routes;
 mod shadows;
 mod sticky;
+mod tls;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -252,17 +252,23 @@ fn warn_listeners(file: &File, plan: &Plan, faults: &mut Faults) {
             .warning(Span::default(), "there are no listeners: nothing is served")
             .help("add [listeners.web] with bind = \":8080\"");
     }
-    let items: BTreeMap<&str, Span> = file.listeners.read().map(|(name, item, _)| (name, item.span)).collect();
+    // A listener that sends everybody to https needs no route.
+    let written = file
+        .listeners
+        .read()
+        .filter(|(_, _, listener)| !listener.redirect_to_https);
+    let items: BTreeMap<&str, Span> = written.map(|(name, item, _)| (name, item.span)).collect();
     for listener in &plan.listeners {
         let does = match &listener.service {
             ServicePlan::Http(http) if http.rules.is_empty() => "answers every request with 404",
             ServicePlan::Passthrough(passed) if passed.rules.is_empty() => "closes every connection",
             _ => continue,
         };
-        let span = items.get(listener.name.as_str()).copied().unwrap_or_default();
-        faults
-            .warning(span, format!("`{}` {does}: no route holds for it", listener.name))
-            .help("add a route, or name a pool in the listener");
+        if let Some(span) = items.get(listener.name.as_str()) {
+            faults
+                .warning(*span, format!("`{}` {does}: no route holds for it", listener.name))
+                .help("add a route, or name a pool in the listener");
+        }
     }
 }
 

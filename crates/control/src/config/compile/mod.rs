@@ -4,6 +4,7 @@ pub(super) mod connections;
 mod health;
 mod pools;
 pub(super) mod routes;
+pub(super) mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -157,6 +158,7 @@ fn listeners(
             name: name.to_owned(),
             bind: listener.bind.iter().map(|bind| bind.value.0).collect(),
             max_connections_per_client: listener.max_connections_per_client.map(|number| number.0),
+            tls: tls::plan(listener, sources),
             service,
         });
     }
@@ -182,7 +184,7 @@ fn http(
     let own = &listener.timeouts;
     let or = |own: &Option<Located<Timeout>>, default: Duration| own.as_ref().map_or(default, |own| own.value.0);
     HttpPlan {
-        filters: routes::filters(file, sources, &listener.filters),
+        filters: tls::filters(listener, routes::filters(file, sources, &listener.filters)),
         rules,
         health_path: listener.health_path.as_ref().map(|path| path.value.0.clone()),
         keepalive_requests: listener

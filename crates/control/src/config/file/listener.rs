@@ -7,7 +7,8 @@ use super::address::BindAddress;
 use super::error_pages::ErrorPages;
 use super::filter::FilterUse;
 use super::matching::AbsolutePath;
-use super::values::{Many, Positive, Timeout, Tried};
+use super::tls::{HstsAge, Tls};
+use super::values::{Item, Many, Positive, Timeout, Tried};
 
 document! {
     /// Where connections are accepted, and what is spoken there.
@@ -35,11 +36,19 @@ document! {
         pub(in super::super) allow_encoded_slash: bool = false,
         /// Of http: bodies for the replies that we make ourselves, where the route has none.
         pub(in super::super) error_pages: ErrorPages,
-    } later { "http3", "proxy_protocol", "tls" }
+        /// Set where TLS ends.
+        pub(in super::super) tls: Option<Item<Tls>>,
+        /// Of http without tls: whether every request is sent to the same URL with https, but for the health path.
+        pub(in super::super) redirect_to_https: bool = false,
+        /// Of http with tls: how long browsers shall ask for nothing but https (RFC 6797); answers do not say so unless set.
+        pub(in super::super) hsts: Option<Located<HstsAge>>,
+    } later { "http3", "proxy_protocol" }
 }
 
 /// The keys that mean something on http listeners only.
-pub(in super::super) const HTTP_ONLY: [&str; 6] = [
+pub(in super::super) const HTTP_ONLY: [&str; 8] = [
+    "redirect_to_https",
+    "hsts",
     "filters",
     "health_path",
     "keepalive_requests",

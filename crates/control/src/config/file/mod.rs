@@ -18,6 +18,7 @@ mod pool;
 mod route;
 mod server;
 mod sticky;
+mod tls;
 mod values;
 
 pub(super) use address::BackendAddress;
@@ -36,6 +37,7 @@ pub(crate) use route::Part;
 pub(super) use route::{ACTIONS, Mirror, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
 pub(super) use sticky::{SameSite, Sticky};
+pub(super) use tls::{CertificateFiles, ClientAuth, Tls};
 pub(super) use values::{Each, Item, Keyed, Many, Name, Named, Timeout, Tried};
 
 use plimsoll_core::document;

@@ -1,0 +1,281 @@
+//! TLS that ends at one listener, with the files behind it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use plimsoll_core::name::NameId;
+use plimsoll_net::tls::{ClientRules, Pair, Termination, Tickets};
+
+use super::read::{read_clients, read_pair};
+use super::{CertificateStatus, Wanted};
+use crate::config::{ClientsPlan, PairFiles, TlsPlan};
+use crate::files::{FileStatus, Stamp};
+
+/// A listener's TLS.
+pub(super) struct Ending {
+    id: NameId,
+    listener: Arc<str>,
+    plan: TlsPlan,
+    pairs: Vec<LivingPair>,
+    clients: Option<LivingClients>,
+    tickets: Option<Tickets>,
+    termination: Option<Arc<Termination>>,
+}
+
+struct LivingPair {
+    files: PairFiles,
+    watched: Watched,
+    used: Option<Arc<Pair>>,
+    loaded_at: Option<SystemTime>,
+    error: Option<String>,
+}
+
+struct LivingClients {
+    plan: ClientsPlan,
+    watched: Watched,
+    used: Option<ClientRules>,
+    loaded_at: Option<SystemTime>,
+    error: Option<String>,
+}
+
+impl Ending {
+    /// The TLS of `wanted`; `was` is what its listener had before.
+    pub(super) fn begin(wanted: &Wanted<'_>, was: Option<Ending>) -> Ending {
+        let was = match was {
+            Some(was) if was.plan == *wanted.plan => return was,
+            was => was,
+        };
+        let plan = wanted.plan.clone();
+        let mut ending = Ending {
+            id: wanted.id,
+            listener: wanted.name.clone(),
+            pairs: plan.pairs.iter().cloned().map(LivingPair::new).collect(),
+            clients: plan.clients.clone().map(LivingClients::new),
+            plan,
+            tickets: None,
+            termination: None,
+        };
+        for pair in &mut ending.pairs {
+            pair.read(&wanted.name);
+        }
+        if let Some(clients) = &mut ending.clients {
+            clients.read(&wanted.name);
+        }
+        // Sessions that were made under the same rules for clients go on.
+        let rules = |ending: &Ending| ending.clients.as_ref().map(|clients| clients.used.clone());
+        ending.tickets = was
+            .filter(|was| rules(was) == rules(&ending))
+            .and_then(|was| was.tickets);
+        ending.build();
+        ending
+    }
+
+    pub(super) fn is_of(&self, id: NameId) -> bool {
+        self.id == id
+    }
+
+    /// Reads what has changed; whether something else is used now.
+    pub(super) fn look(&mut self) -> bool {
+        let listener = self.listener.clone();
+        let mut changed = false;
+        for pair in self.pairs.iter_mut() {
+            changed |= pair.watched.has_changed() && pair.read(&listener);
+        }
+        if let Some(clients) = &mut self.clients
+            && clients.watched.has_changed()
+            && clients.read(&listener)
+        {
+            // Whoever resumes has to be judged by the new rules.
+            self.tickets = None;
+            changed = true;
+        }
+        changed && self.build()
+    }
+
+    /// Puts together what can be used; whether that is another termination than before.
+    fn build(&mut self) -> bool {
+        match self.put_together() {
+            Ok(termination) => {
+                self.termination = Some(Arc::new(termination));
+                true
+            }
+            Err(why) => {
+                tracing::error!(listener = &*self.listener, "TLS stays as it was: {why}");
+                false
+            }
+        }
+    }
+
+    fn put_together(&mut self) -> Result<Termination, String> {
+        let rules = match &self.clients {
+            None => None,
+            // Nobody may come in just because the file that says who may could not be read.
+            Some(clients) => Some(clients.used.as_ref().ok_or("nobody is known who vouches for clients")?),
+        };
+        let tickets = match &self.tickets {
+            Some(tickets) => tickets.clone(),
+            None => self.tickets.insert(Tickets::new()?).clone(),
+        };
+        let pairs = self.pairs.iter().filter_map(|pair| pair.used.clone()).collect();
+        Termination::new(pairs, &self.plan.manners, rules, &tickets)
+    }
+
+    pub(super) fn published(&self) -> Option<(NameId, Arc<Termination>)> {
+        Some((self.id, self.termination.clone()?))
+    }
+
+    pub(super) fn status(&self) -> impl Iterator<Item = CertificateStatus> {
+        self.pairs.iter().map(|pair| CertificateStatus {
+            listener: self.listener.clone(),
+            path: pair.files.certificate.clone(),
+            facts: pair.used.as_ref().map(|used| used.facts.clone()),
+            key: pair.used.as_ref().map(|used| used.key_kind()),
+            loaded_at: pair.loaded_at,
+            error: pair.error.clone(),
+        })
+    }
+
+    pub(super) fn clients(&self) -> Option<FileStatus> {
+        let clients = self.clients.as_ref()?;
+        Some(FileStatus {
+            path: clients.plan.authorities.clone(),
+            loaded_at: clients.loaded_at,
+            entries: clients.used.as_ref().map_or(0, ClientRules::entries),
+            error: clients.error.clone(),
+        })
+    }
+}
+
+impl LivingPair {
+    fn new(files: PairFiles) -> Self {
+        LivingPair {
+            watched: Watched::new([Some(&*files.certificate), Some(&*files.key), files.ocsp.as_deref()]),
+            files,
+            used: None,
+            loaded_at: None,
+            error: None,
+        }
+    }
+
+    /// Reads it; whether another one is used now. One that is over takes the place of none that is not.
+    fn read(&mut self, listener: &str) -> bool {
+        self.watched.note();
+        let path = self.files.certificate.display().to_string();
+        let now = SystemTime::now();
+        let judged = read_pair(&self.files).map_err(|(_, why)| why).and_then(|pair| {
+            let wrong = if pair.facts.is_expired(now) {
+                "is over"
+            } else if pair.facts.is_early(now) {
+                "has not begun"
+            } else {
+                return Ok(pair);
+            };
+            match &self.used {
+                None => {
+                    tracing::warn!(listener, path, "the certificate {wrong}, and there is no other");
+                    Ok(pair)
+                }
+                Some(_) => Err(format!("{path} {wrong}")),
+            }
+        });
+        match judged {
+            Ok(pair) => {
+                let (names, ends) = (
+                    pair.facts.names.join(", "),
+                    humantime::format_rfc3339_seconds(pair.facts.not_after),
+                );
+                tracing::info!(listener, path, names, %ends, "a certificate was read");
+                self.used = Some(Arc::new(pair));
+                self.loaded_at = Some(now);
+                self.error = None;
+                true
+            }
+            Err(error) => {
+                let stays = if self.used.is_some() {
+                    ": the one before stays"
+                } else {
+                    ""
+                };
+                tracing::error!(listener, error, "a certificate cannot be used{stays}");
+                self.error = Some(error);
+                false
+            }
+        }
+    }
+}
+
+impl LivingClients {
+    fn new(plan: ClientsPlan) -> Self {
+        let paths = plan.revoked.iter().map(|path| Some(&**path));
+        LivingClients {
+            watched: Watched::new(paths.chain([Some(&*plan.authorities)])),
+            plan,
+            used: None,
+            loaded_at: None,
+            error: None,
+        }
+    }
+
+    /// Reads them; whether others are used now.
+    fn read(&mut self, listener: &str) -> bool {
+        self.watched.note();
+        match read_clients(&self.plan) {
+            Ok(rules) => {
+                tracing::info!(
+                    listener,
+                    authorities = rules.entries(),
+                    "who vouches for clients was read"
+                );
+                self.error = None;
+                self.loaded_at = Some(SystemTime::now());
+                let is_other = self.used.as_ref() != Some(&rules);
+                self.used = Some(rules);
+                is_other
+            }
+            Err((_, error)) => {
+                tracing::error!(listener, error, "who vouches for clients cannot be used");
+                self.error = Some(error);
+                false
+            }
+        }
+    }
+}
+
+/// Files that belong together, by what the kernel says of them.
+struct Watched {
+    paths: Vec<PathBuf>,
+    /// What it said when they were read, and at the last look.
+    read: Vec<Option<Stamp>>,
+    seen: Vec<Option<Stamp>>,
+}
+
+impl Watched {
+    fn new<'p>(paths: impl IntoIterator<Item = Option<&'p Path>>) -> Self {
+        Watched {
+            paths: paths.into_iter().flatten().map(Path::to_owned).collect(),
+            read: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    fn stamps(&self) -> Vec<Option<Stamp>> {
+        let stamp = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| Stamp::of(&found));
+        self.paths.iter().map(stamp).collect()
+    }
+
+    /// They are about to be read as they are now.
+    fn note(&mut self) {
+        self.seen = self.stamps();
+        self.read.clone_from(&self.seen);
+    }
+
+    /// Whether they are others than were read, and have stayed so from one look to the next: a certificate is seldom
+    /// replaced in the same moment as its key.
+    fn has_changed(&mut self) -> bool {
+        let now = self.stamps();
+        let rests = now == self.seen;
+        self.seen = now;
+        rests && self.seen != self.read
+    }
+}

@@ -1,0 +1,104 @@
+//! The certificates of listeners: read, judged, watched and published beside the snapshot. What cannot be used is told,
+//! and the last good one stays.
+
+mod ending;
+mod read;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use plimsoll_core::name::NameId;
+use plimsoll_net::tls::{Facts, Termination};
+
+pub(crate) use read::{Which, read_clients, read_pair};
+
+use crate::config::TlsPlan;
+use crate::files::FileStatus;
+use ending::Ending;
+
+/// TLS as it ends at listeners, by their numbers.
+pub type Terminations = ArcSwap<HashMap<NameId, Arc<Termination>>>;
+
+/// How a certificate stands.
+#[derive(Clone, Debug)]
+pub struct CertificateStatus {
+    /// The listener that shows it.
+    pub listener: Arc<str>,
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// What is used; `None` when nothing can be.
+    pub facts: Option<Facts>,
+    /// The kind of its key.
+    pub key: Option<&'static str>,
+    /// When that was read.
+    pub loaded_at: Option<SystemTime>,
+    /// What is wrong with what the files hold now.
+    pub error: Option<String>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Certificates {
+    endings: Mutex<Vec<Ending>>,
+    published: Arc<Terminations>,
+}
+
+/// A listener where TLS ends.
+pub(crate) struct Wanted<'w> {
+    pub(crate) id: NameId,
+    pub(crate) name: Arc<str>,
+    pub(crate) plan: &'w TlsPlan,
+}
+
+impl Certificates {
+    /// What workers read.
+    pub(crate) fn terminations(&self) -> &Arc<Terminations> {
+        &self.published
+    }
+
+    /// From now on TLS ends at these listeners, and at no others. What was read for one that stays as it is, is kept.
+    pub(crate) fn adopt(&self, wanted: &[Wanted<'_>]) {
+        let mut endings = self.lock();
+        let mut before = std::mem::take(&mut *endings);
+        for listener in wanted {
+            let was = before.iter().position(|ending| ending.is_of(listener.id));
+            let was = was.map(|at| before.swap_remove(at));
+            endings.push(Ending::begin(listener, was));
+        }
+        self.publish(&endings);
+    }
+
+    /// Reads what has changed, and publishes what can be used of it.
+    pub(crate) fn look(&self) {
+        let mut endings = self.lock();
+        let changed = endings
+            .iter_mut()
+            .filter_map(|ending| ending.look().then_some(()))
+            .count();
+        if changed > 0 {
+            self.publish(&endings);
+        }
+    }
+
+    /// How they stand, in the order of the listeners and of their certificates.
+    pub(crate) fn status(&self) -> Vec<CertificateStatus> {
+        self.lock().iter().flat_map(Ending::status).collect()
+    }
+
+    /// How the files stand that say who vouches for clients.
+    pub(crate) fn files(&self) -> Vec<FileStatus> {
+        self.lock().iter().filter_map(Ending::clients).collect()
+    }
+
+    fn publish(&self, endings: &[Ending]) {
+        let map = endings.iter().filter_map(Ending::published).collect();
+        self.published.store(Arc::new(map));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Ending>> {
+        self.endings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,134 @@
+//! TLS of listeners: what does not go together, and certificates that cannot be used or will not do for long.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use plimsoll_core::document::{Faults, Located, Span};
+use plimsoll_net::tls::Version;
+
+use super::super::compile::tls::{pair_files, plan};
+use super::super::file::{CertificateFiles, File, Item, Protocol, Tls};
+use super::super::source::Sources;
+use crate::certificates::{Which, read_clients, read_pair};
+
+/// How long before its end a certificate is worth a warning: renewals begin a month before.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
+
+/// Adds an error for settings that do not go together.
+pub(super) fn check(name: &str, item: &Item<Tls>, protocol: Option<Protocol>, faults: &mut Faults) {
+    if protocol == Some(Protocol::Tls) {
+        faults
+            .error(
+                item.span,
+                format!("TLS does not end at `{name}`, which passes it through"),
+            )
+            .help("take `tls` out, or write protocol = \"http\" or \"tcp\"");
+    }
+    let Some(tls) = &item.value else { return };
+    if tls.certificates.0.is_empty() && !item.has("acme") {
+        faults
+            .error(item.span, format!("the listener `{name}` names no certificate"))
+            .help("add certificates = [{ cert = \"…\", key = \"…\" }]");
+    }
+    if tls.client_ca.is_none() && !item.has("client_ca") {
+        let needs = "means nothing without `client_ca`, which says who vouches for clients";
+        if let Some(auth) = &tls.client_auth {
+            faults.error(auth.span, format!("`client_auth` {needs}"));
+        }
+        if let Some(crl) = tls.crl.iter().next() {
+            faults.error(crl.span, format!("`crl` {needs}"));
+        }
+    }
+    let oldest = tls.min_version.version();
+    let spoken = |version: Version| oldest == Version::Tls12 || version == Version::Tls13;
+    if let Some(first) = tls.suites.first()
+        && !tls.suites.iter().any(|suite| spoken(suite.value.0.version()))
+    {
+        faults
+            .error(first.span, "these suites are for TLS 1.2, which is not spoken here")
+            .help("take them out, or add one of TLS 1.3, like \"TLS_AES_128_GCM_SHA256\"");
+    }
+    if protocol == Some(Protocol::Http) {
+        let known = ["h2", "http/1.1", "http/1.0"];
+        for alpn in tls.alpn.iter().flat_map(|alpn| alpn.iter()) {
+            if !known.contains(&alpn.value.0.as_str()) {
+                faults
+                    .error(
+                        alpn.span,
+                        format!("an http listener does not speak \"{}\"", alpn.value.0),
+                    )
+                    .help("it speaks \"h2\", \"http/1.1\" and \"http/1.0\"");
+            }
+        }
+    }
+}
+
+/// Reads what the listeners name, and tells what is wrong with it.
+pub(super) fn check_files(file: &File, sources: &Sources, faults: &mut Faults) {
+    for (_, _, listener) in file.listeners.read() {
+        let Some(item) = &listener.tls else { continue };
+        let is_file = sources.source(item.span).is_some_and(|source| source.path.is_some());
+        let Some(tls) = item.value.as_ref().filter(|_| is_file) else {
+            continue;
+        };
+        for written in tls.certificates.0.iter().filter_map(|pair| pair.value.as_ref()) {
+            check_pair(written, sources, faults);
+        }
+        let Some(clients) = plan(listener, sources).and_then(|plan| plan.clients) else {
+            continue;
+        };
+        if let Err((path, why)) = read_clients(&clients) {
+            let crls = tls.crl.iter();
+            let named = crls.chain(&tls.client_ca);
+            let span = named
+                .filter(|written| sources.resolve(written.span, &written.value) == path)
+                .map(|written| written.span)
+                .next();
+            faults.error(span.unwrap_or(item.span), why);
+        }
+    }
+}
+
+fn check_pair(written: &CertificateFiles, sources: &Sources, faults: &mut Faults) {
+    let files = pair_files(written, sources);
+    warn_of_readers(&written.key, &files.key, faults);
+    let span_of = |which: Which| match which {
+        Which::Certificate => written.cert.span,
+        Which::Key => written.key.span,
+        Which::Ocsp => written.ocsp.as_ref().map_or(written.cert.span, |ocsp| ocsp.span),
+    };
+    match read_pair(&files) {
+        Err((which, why)) => {
+            faults.error(span_of(which), why);
+        }
+        Ok(pair) => warn_of_dates(&pair.facts, written.cert.span, faults),
+    }
+}
+
+fn warn_of_dates(facts: &plimsoll_net::tls::Facts, span: Span, faults: &mut Faults) {
+    let (now, says) = (SystemTime::now(), |time| humantime::format_rfc3339_seconds(time));
+    if facts.is_expired(now) {
+        faults
+            .warning(span, format!("the certificate ended {}", says(facts.not_after)))
+            .help("clients refuse it; it is served all the same, and another one is used as soon as it is there");
+    } else if facts.is_expired(now + SOON) {
+        faults.warning(span, format!("the certificate ends {}", says(facts.not_after)));
+    } else if facts.is_early(now) {
+        faults.warning(span, format!("the certificate begins {}", says(facts.not_before)));
+    }
+    if facts.names.is_empty() {
+        faults
+            .warning(span, "the certificate names no host")
+            .help("clients look at its subjectAltName, and no longer at its subject");
+    }
+}
+
+fn warn_of_readers(written: &Located<String>, key: &Path, faults: &mut Faults) {
+    let mode = std::fs::metadata(key).map(|found| found.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o004 != 0) {
+        faults
+            .warning(written.span, "everybody on this machine can read the key")
+            .help("chmod 600, or 640 for the group of the service");
+    }
+}

@@ -1,0 +1,61 @@
+//! What there is to measure of TLS.
+
+use std::time::SystemTime;
+
+use super::exposition::{Exposition, Kind};
+use super::totals::Totals;
+use crate::publish::Control;
+
+/// Handshakes.
+pub(super) fn handshakes(out: &mut Exposition, totals: &Totals) {
+    out.metric(
+        "plimsoll_tls_handshakes_total",
+        Kind::Counter,
+        "Handshakes of TLS with clients that succeeded.",
+    );
+    for ([listener, version, resumed], count) in totals.handshakes.iter() {
+        let labels = [("listener", &**listener), ("version", version), ("resumed", resumed)];
+        out.sample(&labels, count);
+    }
+    out.metric(
+        "plimsoll_tls_handshakes_failed_total",
+        Kind::Counter,
+        "Handshakes of TLS with clients that failed, by cause.",
+    );
+    for ([listener, cause], count) in totals.handshakes_failed.iter() {
+        out.sample(&[("listener", listener), ("cause", cause)], count);
+    }
+}
+
+/// Certificates. They are as many as the configuration names.
+pub(super) fn certificates(out: &mut Exposition, control: &Control) {
+    let status = control.certificates();
+    out.metric(
+        "plimsoll_certificate_expiry_seconds",
+        Kind::Gauge,
+        "When a certificate that is shown ends, in seconds since 1970.",
+    );
+    for status in &status {
+        if let Some(facts) = &status.facts {
+            let ends = facts
+                .not_after
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
+            let path = status.path.display().to_string();
+            out.sample(
+                &[("listener", &status.listener), ("certificate", &path)],
+                ends.as_secs(),
+            );
+        }
+    }
+    out.metric(
+        "plimsoll_certificate_error",
+        Kind::Gauge,
+        "1 while a certificate's files hold what cannot be used; the one before is shown, if there was one.",
+    );
+    for status in &status {
+        let path = status.path.display().to_string();
+        let labels = [("listener", &*status.listener), ("certificate", &*path)];
+        out.sample(&labels, u64::from(status.error.is_some()));
+    }
+}

@@ -1,0 +1,221 @@
+//! Certificates with their keys: read, and judged before anybody is shown them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
+use x509_cert::Certificate;
+use x509_cert::der::{Decode, Encode};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+use super::provider;
+
+/// Certificates that a chain may have. Public ones have three.
+pub const CHAIN_MAX: usize = 16;
+
+/// What stands in a certificate, as far as anybody here wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Whom it is for, as RFC 4514 writes it.
+    pub subject: String,
+    /// Who vouches for it.
+    pub issuer: String,
+    /// The names that it is for: hosts in lower case, and addresses.
+    pub names: Vec<String>,
+    /// From when it is valid.
+    pub not_before: SystemTime,
+    /// Until when.
+    pub not_after: SystemTime,
+    /// SHA-256 of its DER, in hexadecimal.
+    pub fingerprint: String,
+    /// Subject and issuer as they are written in it.
+    ends: (Vec<u8>, Vec<u8>),
+}
+
+impl Facts {
+    /// Reads a certificate in DER.
+    ///
+    /// # Errors
+    /// It is none, in words.
+    pub fn read(der: &[u8]) -> Result<Facts, String> {
+        let unreadable = |error: x509_cert::der::Error| format!("is no certificate: {error}");
+        let certificate = Certificate::from_der(der).map_err(unreadable)?;
+        let inner = certificate.tbs_certificate();
+        let names = inner.get_extension::<SubjectAltName>().map_err(unreadable)?;
+        let names = names.map(|(_, names)| names.0).unwrap_or_default();
+        let time = |since: Duration| SystemTime::UNIX_EPOCH + since;
+        let encoded = |name: &x509_cert::name::Name| name.to_der().map_err(unreadable);
+        Ok(Facts {
+            subject: printable(&inner.subject().to_string()),
+            issuer: printable(&inner.issuer().to_string()),
+            names: names.iter().filter_map(name).collect(),
+            not_before: time(inner.validity().not_before.to_unix_duration()),
+            not_after: time(inner.validity().not_after.to_unix_duration()),
+            fingerprint: (digest(&SHA256, der).as_ref().iter())
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            ends: (encoded(inner.subject())?, encoded(inner.issuer())?),
+        })
+    }
+
+    /// Whether it is over at `now`.
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        now > self.not_after
+    }
+
+    /// Whether it has not begun at `now`.
+    pub fn is_early(&self, now: SystemTime) -> bool {
+        now < self.not_before
+    }
+}
+
+/// Subjects stand in logs and header fields, and their writers are not ours.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn name(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(name.as_str().to_ascii_lowercase()),
+        GeneralName::IpAddress(bytes) => {
+            let bytes = bytes.as_bytes();
+            let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+            let address = four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
+            address.ok().map(|address| address.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// A chain of certificates with the key of its first.
+pub struct Pair {
+    /// What the first certificate says.
+    pub facts: Facts,
+    pub(super) certified: Arc<CertifiedKey>,
+}
+
+impl Pair {
+    /// Reads a chain and its key, both in PEM, and the OCSP response that goes with it, in DER.
+    ///
+    /// # Errors
+    /// What is wrong, and with which of the three. Dates are for the caller to judge.
+    pub fn read(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Result<Pair, PairFault> {
+        let certificates = certificates(chain).map_err(PairFault::Chain)?;
+        if certificates.len() > CHAIN_MAX {
+            return Err(PairFault::Chain(format!("has more than {CHAIN_MAX} certificates")));
+        }
+        let facts: Vec<Facts> = (certificates.iter().enumerate())
+            .map(|(at, certificate)| {
+                Facts::read(certificate).map_err(|why| PairFault::Chain(format!("certificate {}: {why}", at + 1)))
+            })
+            .collect::<Result<_, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| PairFault::Key(no_key(&error)))?;
+        let key = (provider().key_provider.load_private_key(key))
+            .map_err(|error| PairFault::Key(format!("holds a key that cannot be used: {error}")))?;
+        let mut certified = CertifiedKey::new(certificates, key);
+        if let Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) = certified.keys_match() {
+            return Err(mismatch(&certified));
+        }
+        check_order(&facts).map_err(PairFault::Chain)?;
+        if let Some(response) = &ocsp
+            && response.first() != Some(&0x30)
+        {
+            return Err(PairFault::Ocsp("is no OCSP response in DER".into()));
+        }
+        certified.ocsp = ocsp;
+        let facts = facts
+            .into_iter()
+            .next()
+            .ok_or_else(|| PairFault::Chain("holds no certificate".into()))?;
+        Ok(Pair {
+            facts,
+            certified: Arc::new(certified),
+        })
+    }
+
+    pub(super) fn algorithm(&self) -> SignatureAlgorithm {
+        self.certified.key.algorithm()
+    }
+
+    /// The kind of its key.
+    pub fn key_kind(&self) -> &'static str {
+        match self.algorithm() {
+            SignatureAlgorithm::RSA => "RSA",
+            SignatureAlgorithm::ECDSA => "ECDSA",
+            SignatureAlgorithm::ED25519 => "Ed25519",
+            _ => "other",
+        }
+    }
+}
+
+/// What is wrong with a certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PairFault {
+    /// With the file of certificates.
+    Chain(String),
+    /// With the file of the key.
+    Key(String),
+    /// With the OCSP response.
+    Ocsp(String),
+}
+
+/// The certificates of a text in PEM.
+///
+/// # Errors
+/// There is none, or one that cannot be read.
+pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let read = read.map_err(|error| format!("is no PEM: {error}"))?;
+    if read.is_empty() {
+        return Err("holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".into());
+    }
+    Ok(read)
+}
+
+fn no_key(error: &pem::Error) -> String {
+    match error {
+        pem::Error::NoItemsFound => {
+            "holds no private key in PEM (-----BEGIN PRIVATE KEY-----); one that is encrypted cannot be used".into()
+        }
+        error => format!("is no PEM: {error}"),
+    }
+}
+
+/// The key is not the first certificate's; it may be a later one's.
+fn mismatch(certified: &CertifiedKey) -> PairFault {
+    let later = (certified.cert.iter().enumerate().skip(1)).find(|(_, other)| {
+        CertifiedKey::new(vec![(*other).clone()], certified.key.clone())
+            .keys_match()
+            .is_ok()
+    });
+    match later {
+        Some((at, _)) => PairFault::Chain(format!(
+            "its certificates are in the wrong order: the key is that of certificate {}, which has to come first",
+            at + 1
+        )),
+        None => PairFault::Key("is not the key of the certificate".into()),
+    }
+}
+
+/// Each has to be vouched for by the next (RFC 8446 §4.4.2).
+fn check_order(chain: &[Facts]) -> Result<(), String> {
+    for (at, pair) in chain.windows(2).enumerate() {
+        if pair[0].ends.1 != pair[1].ends.0 {
+            return Err(format!(
+                "its certificates are in the wrong order: certificate {} was issued by \"{}\", and the next is \"{}\"",
+                at + 1,
+                pair[0].issuer,
+                pair[1].subject
+            ));
+        }
+    }
+    Ok(())
+}
