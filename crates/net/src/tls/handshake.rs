@@ -53,6 +53,9 @@ pub enum HandshakeFault {
     /// It spoke too long before it came to the point.
     #[error("a message of the handshake is too long")]
     TooLong,
+    /// It chose none of the protocols that it was offered.
+    #[error("it does not choose the protocol that it was offered (ALPN)")]
+    NoProtocol,
 }
 
 impl HandshakeFault {
@@ -61,6 +64,7 @@ impl HandshakeFault {
         match self {
             HandshakeFault::Closed => "closed",
             HandshakeFault::TooLong => "malformed",
+            HandshakeFault::NoProtocol => "no_shared_protocol",
             HandshakeFault::Tls(error) => cause(error),
         }
     }
@@ -76,6 +80,7 @@ fn cause(error: &Error) -> &'static str {
             CertificateError::Revoked => "revoked_certificate",
             CertificateError::UnknownRevocationStatus => "unknown_revocation",
             CertificateError::UnknownIssuer => "unknown_ca",
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "wrong_name",
             _ => "bad_certificate",
         },
         Error::PeerIncompatible(incompatible) => match incompatible {
@@ -101,12 +106,32 @@ fn cause(error: &Error) -> &'static str {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateRevoked
             | AlertDescription::UnsupportedCertificate => "peer_bad_certificate",
+            AlertDescription::CertificateRequired => "peer_wants_certificate",
             AlertDescription::ProtocolVersion => "no_shared_version",
+            AlertDescription::NoApplicationProtocol => "no_shared_protocol",
             AlertDescription::UserCanceled | AlertDescription::CloseNotify => "closed",
             _ => "peer_alert",
         },
         Error::General(_) => "internal",
         _ => "malformed",
+    }
+}
+
+/// What a peer does not like of us that says so only after our handshake is over, as TLS 1.3 has it: it has taken nothing
+/// of what we have said since. `None` when it is something else that has ended the connection.
+pub fn refusal(error: &io::Error) -> Option<&'static str> {
+    match error.get_ref()?.downcast_ref::<Error>()? {
+        error @ Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::AccessDenied,
+        ) => Some(cause(error)),
+        _ => None,
     }
 }
 

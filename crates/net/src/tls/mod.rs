@@ -5,6 +5,7 @@
 mod certificate;
 mod handshake;
 mod names;
+mod originate;
 mod records;
 mod session;
 mod socket;
@@ -13,7 +14,8 @@ mod terminate;
 pub(crate) use socket::Tls;
 
 pub use certificate::{CHAIN_MAX, Facts, Pair, PairFault, certificates};
-pub use handshake::{Agreed, HandshakeFault, Version};
+pub use handshake::{Agreed, HandshakeFault, Version, refusal};
+pub use originate::{Demands, Offer, Origination, Terms, Trust};
 pub use terminate::{ClientRules, Manners, Suite, Termination, Tickets, provider};
 
 /// The most of a peer's words that are sealed as one record (RFC 8446 §5.1).

@@ -14,7 +14,7 @@ use rustls::server::UnbufferedServerConnection;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::handshake::{Agreed, HandshakeFault};
+use super::handshake::{Agreed, HandshakeFault, refusal};
 use super::session::Session;
 use super::terminate::Termination;
 use crate::buffer::Blocks;
@@ -63,6 +63,12 @@ impl Socket {
         .await?;
         self.tls = Some(Box::new(Tls(RefCell::new(session))));
         Ok(agreed)
+    }
+
+    /// What the peer did not like of our TLS, on a connection that has failed and of which nothing was read: whoever
+    /// hangs up says so before.
+    pub fn refusal_now(&self) -> Option<&'static str> {
+        self.tls.as_ref()?.refusal_now(&self.stream)
     }
 
     /// Whether TLS is spoken on it.
@@ -131,6 +137,24 @@ impl Tls {
     pub(crate) fn is_silent_now(&self, stream: &TcpStream) -> bool {
         let socket = SockRef::from(stream);
         self.hears_nothing(&mut |room| now((&*socket).read(room)))
+    }
+
+    /// What the peer did not like of us, if that was the last that it has said: asks the kernel.
+    fn refusal_now(&self, stream: &TcpStream) -> Option<&'static str> {
+        let socket = SockRef::from(stream);
+        let mut session = self.0.borrow_mut();
+        loop {
+            if let Err(error) = session.look_ahead() {
+                return refusal(&error);
+            }
+            if session.has_ended() || session.holds_opened() {
+                return None;
+            }
+            let more = session.poll_more(&mut |room| now((&*socket).read(room)));
+            if !matches!(more, Poll::Ready(Ok(()))) {
+                return None;
+            }
+        }
     }
 
     /// What the peer's TLS says unasked, such as tickets, is no word of its own.

@@ -126,6 +126,8 @@ const RULES: &[Rule] = &[
             "serde_json",
             "thiserror",
             "tokio",
+            // Checks over TLS: the data plane's sockets are bound to its threads.
+            "tokio-rustls",
             "toml",
             "tower",
             "tracing",
