@@ -46,7 +46,7 @@ pub async fn drive(control: Arc<Control>, suspects: mpsc::Receiver<(NameId, Back
     tokio::join!(follow(control.clone(), suspects, cuts), watch(control));
 }
 
-/// Looks after the files that filters name, the URLs, and certificates.
+/// Looks after the files that are named, and the URLs.
 async fn watch(control: Arc<Control>) {
     let files = |control: &Control| control.state().filters.files().clone();
     let certificates = |control: &Control| control.state().certificates.clone();
@@ -65,6 +65,7 @@ async fn again_and_again<T: Send + Sync + 'static>(control: &Control, find: fn(&
         if let Err(error) = tokio::task::spawn_blocking(move || look(&files)).await {
             tracing::error!(%error, "files could not be looked at");
         }
+        control.state().originations.settle();
         tokio::time::sleep(files::LOOK).await;
     }
 }

@@ -11,6 +11,8 @@ use plimsoll_http::h1::{BodyDecoder, FieldRoom, Framing, HeadScan, Method, Scann
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use crate::originations::system_roots;
+
 /// How long it may take: to connect to one address, and in all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,12 +63,7 @@ fn session(url: &Url) -> Result<ClientConnection, String> {
 
 fn tls_config() -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
-    // Certificates of the machine that nobody can read are not ours to judge; without any there is nobody to trust.
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err("the machine has no certificates to trust (SSL_CERT_FILE names a file with some)".into());
-    }
+    roots.add_parsable_certificates(system_roots()?);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

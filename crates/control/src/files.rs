@@ -253,10 +253,17 @@ pub(crate) fn open(path: &Path) -> Result<(Stamp, Vec<u8>), Wrong> {
     Ok((stamp, bytes))
 }
 
+/// Hands what the file at `path` holds to `slot`; how many entries that are.
+///
+/// # Errors
+/// It cannot be read, or the slot does not take it.
+pub(crate) fn take(path: &Path, slot: &dyn Slot) -> Result<usize, Wrong> {
+    open(path).and_then(|(_, bytes)| slot.take(&bytes))
+}
+
 /// What is wrong with the file at `path`, read as `slot` takes it; `name` is what it is called.
 pub(crate) fn judge(path: &Path, name: &str, slot: &dyn Slot) -> Option<String> {
-    let judged = open(path).and_then(|(_, bytes)| slot.take(&bytes));
-    judged.err().map(|wrong| wrong.told(name))
+    take(path, slot).err().map(|wrong| wrong.told(name))
 }
 
 #[cfg(test)]

@@ -10,13 +10,14 @@ use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::health::{CheckRules, Initial, Outlier, State};
 use plimsoll_core::membership::{Condition, MemberStatus, Membership, Rules, Spec, Transition};
 use plimsoll_core::name::{BackendId, NameId, Names};
-use plimsoll_core::pool::{Pool, View};
+use plimsoll_core::pool::{BackendProtocol, Pool, View};
 use plimsoll_core::sticky::{Seal, Sticky};
 use plimsoll_core::time::Now;
 use plimsoll_core::upcall::Cuts;
 
 use crate::config::{BackendPlan, CheckPlan, PoolPlan};
 use crate::metrics::Naming;
+use crate::originations::TlsStatus;
 
 /// Identities given out so far; they are never given out twice.
 #[derive(Default)]
@@ -134,6 +135,10 @@ pub struct PoolStatus {
     pub queue: u32,
     /// Its sticky sessions.
     pub sticky: Option<Arc<Sticky>>,
+    /// What is spoken to its backends.
+    pub protocol: BackendProtocol,
+    /// TLS with them; `None` where connections are plain.
+    pub tls: Option<TlsStatus>,
     /// Its backends.
     pub backends: Vec<MemberStatus>,
 }
@@ -149,7 +154,8 @@ impl LivingPool {
     ) -> (LivingPool, Vec<Transition>) {
         let rules = rules(plan, node);
         let name: Arc<str> = plan.name.as_str().into();
-        let specs = plan.backends.iter().map(|backend| spec(&name, backend, identities));
+        let of = (&name, plan.settings.protocol);
+        let specs = plan.backends.iter().map(|backend| spec(of, backend, identities));
         let specs = specs.collect();
         let mut transitions = Vec::new();
         let (mut membership, kept, since) = match before {
@@ -211,7 +217,7 @@ impl LivingPool {
     }
 
     /// How it stands.
-    pub fn status(&self, now: Now) -> PoolStatus {
+    pub(crate) fn status(&self, tls: Option<TlsStatus>, now: Now) -> PoolStatus {
         PoolStatus {
             name: self.pool.name.clone(),
             id: self.pool.id,
@@ -220,6 +226,8 @@ impl LivingPool {
             waiting: self.pool.queue().waiting(),
             queue: self.pool.settings.queue.most,
             sticky: self.pool.sticky().cloned(),
+            protocol: self.pool.settings.protocol,
+            tls,
             backends: self.membership.status(&self.pool.policy, now),
         }
     }
@@ -275,8 +283,11 @@ fn unhealthy(pool: &Pool, transitions: &[Transition]) -> impl Iterator<Item = Ba
     unhealthy.map(|transition| transition.backend)
 }
 
-fn spec(pool: &Arc<str>, plan: &BackendPlan, identities: &mut Identities) -> Spec {
+fn spec((pool, protocol): (&Arc<str>, BackendProtocol), plan: &BackendPlan, identities: &mut Identities) -> Spec {
     let backend = identities.backend(pool, plan.address);
+    if protocol != BackendProtocol::Auto {
+        backend.spoken.forget();
+    }
     let name: Arc<str> = plan.name.as_str().into();
     identities.call(backend.id, &name);
     Spec {

@@ -24,6 +24,7 @@ use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
 use crate::kept::Kept;
 use crate::living::{Identities, LivingPool, Node};
 use crate::metrics::Series;
+use crate::originations::{Originations, Published};
 
 /// The time until connections are tried to be cut again that could not be.
 const CUT_AGAIN: Duration = Duration::from_millis(10);
@@ -41,6 +42,7 @@ pub struct Reload {
 pub struct Control {
     state: Mutex<State>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    originations: Published,
     clock: Box<dyn Fn() -> Now + Send + Sync>,
     /// The wall clock at [`Now::START`].
     started: SystemTime,
@@ -77,6 +79,7 @@ pub(crate) struct State {
     pub(crate) pools: BTreeMap<Arc<str>, LivingPool>,
     pub(crate) filters: Kept,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) originations: Originations,
     rng: Rng,
     /// What signs sticky cookies when the configuration names no secret.
     own_secret: [u8; 48],
@@ -100,6 +103,7 @@ impl Control {
             pools: BTreeMap::new(),
             filters: Kept::default(),
             certificates: Arc::default(),
+            originations: Originations::default(),
             rng: Rng::seeded(seed),
             own_secret: own_secret(),
             seal: Arc::new(Seal::new([])),
@@ -112,9 +116,11 @@ impl Control {
         };
         let now = clock();
         let snapshot = state.compile(plan, 1, now);
+        let originations = state.originations.published().clone();
         Arc::new(Control {
             state: Mutex::new(state),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            originations,
             started: SystemTime::now() - now.since(Now::START),
             clock: Box::new(clock),
             draining: AtomicBool::new(false),
@@ -131,6 +137,11 @@ impl Control {
     /// TLS as it ends at listeners: what workers read beside the snapshot.
     pub fn terminations(&self) -> Arc<Terminations> {
         self.state().certificates.terminations().clone()
+    }
+
+    /// TLS with backends, as workers use it.
+    pub fn originations(&self) -> &Published {
+        &self.originations
     }
 
     /// The time.
@@ -394,12 +405,14 @@ impl State {
         }
         drop(before);
         self.identities.forget_unused();
+        self.filters.begin();
+        let ids = plan.pools.iter().map(|pool| (self.pools[&*pool.name].pool.id, pool));
+        self.originations.set(ids, self.filters.files());
         let pools = plan
             .pools
             .iter()
             .map(|pool| self.pools[&*pool.name].pool.clone())
             .collect();
-        self.filters.begin();
         let routes: Vec<Arc<Route>> = plan
             .routes
             .iter()

@@ -9,7 +9,7 @@ use plimsoll_core::health::{Phase, State};
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::pool::View;
 use plimsoll_core::time::Now;
-use plimsoll_net::tls::Termination;
+use plimsoll_net::tls::{Origination, Termination};
 
 use crate::certificates::CertificateStatus;
 use crate::config::Plan;
@@ -97,13 +97,17 @@ impl Control {
     /// How all pools stand, by name.
     pub fn pools(&self) -> Vec<PoolStatus> {
         let now = self.now();
-        self.state().pools.values().map(|pool| pool.status(now)).collect()
+        let state = self.state();
+        let status = |pool: &LivingPool| pool.status(state.originations.status(pool.pool.id), now);
+        state.pools.values().map(status).collect()
     }
 
     /// How the pool `name` stands.
     pub fn pool(&self, name: &str) -> Option<PoolStatus> {
         let now = self.now();
-        self.state().pools.get(name).map(|pool| pool.status(now))
+        let state = self.state();
+        let pool = state.pools.get(name)?;
+        Some(pool.status(state.originations.status(pool.pool.id), now))
     }
 
     /// Where the checks of a backend stand.
@@ -111,6 +115,12 @@ impl Control {
         let state = self.state();
         let living = state.pools.get(pool);
         living.map_or(Phase::Unknown, |living| living.membership.phase(backend))
+    }
+
+    /// TLS with the backends of the pool `name`.
+    pub(crate) fn origination(&self, name: &str) -> Option<Arc<Origination>> {
+        let id = self.state().pools.get(name)?.pool.id;
+        self.originations().load().get(&id).cloned()
     }
 
     /// The view that the pool `name` would get now, and how it comes about.
@@ -146,7 +156,7 @@ fn waits_for_checks(pool: &LivingPool, now: Now) -> bool {
     let Some(check) = &pool.check else { return false };
     now.since(pool.since) < check.interval + check.timeout
         && pool
-            .status(now)
+            .status(None, now)
             .backends
             .iter()
             .any(|backend| backend.state == State::Unknown)

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use crate::curve::Curve;
 use crate::load::Load;
@@ -32,6 +33,41 @@ pub struct Backend {
     pub grace: Grace,
     /// The sticky sessions that came of late, where a cookie of ours tells them apart.
     pub seen: Seen,
+    /// What it chose to speak, where it has the choice.
+    pub spoken: Spoken,
+}
+
+/// The version of HTTP that a backend chose the last time that it was asked to.
+#[derive(Debug, Default)]
+pub struct Spoken(AtomicU8);
+
+impl Spoken {
+    const H1: u8 = 1;
+    const H2: u8 = 2;
+
+    /// Whether it chose HTTP/1.1.
+    pub fn is_h1(&self) -> bool {
+        self.0.load(Relaxed) == Self::H1
+    }
+
+    /// Whether it chose HTTP/2.
+    pub fn is_h2(&self) -> bool {
+        self.0.load(Relaxed) == Self::H2
+    }
+
+    /// It chose HTTP/2, or else HTTP/1.1.
+    pub fn choose(&self, h2: bool) {
+        let chosen = if h2 { Self::H2 } else { Self::H1 };
+        // A store makes other threads read it anew; it hardly ever tells anything new.
+        if self.0.load(Relaxed) != chosen {
+            self.0.store(chosen, Relaxed);
+        }
+    }
+
+    /// It has no choice any more.
+    pub fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
 }
 
 impl Backend {
@@ -47,6 +83,7 @@ impl Backend {
             line: LoadLine::default(),
             grace: Grace::default(),
             seen: Seen::default(),
+            spoken: Spoken::default(),
         }
     }
 

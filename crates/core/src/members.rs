@@ -12,7 +12,7 @@ pub struct Limits {
     pub connections: u32,
     /// Requests (or layer 4 connections) in flight.
     pub requests: u32,
-    /// Whether a connection carries many requests at once, as HTTP/2 does.
+    /// Whether a connection carries many requests at once, as HTTP/2 does, whatever the backend chooses.
     pub shared: bool,
     /// The least that the load line may fall to, where it is learned; `requests` is then the most.
     pub learned: Option<u32>,
@@ -31,9 +31,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How much work a backend may ever have at once.
-    pub fn at_once(&self) -> u32 {
-        if self.shared {
+    /// How much work `backend` may ever have at once.
+    fn at_once(&self, backend: &Backend) -> u32 {
+        if self.shared || backend.spoken.is_h2() {
             self.requests
         } else {
             self.requests.min(self.connections)
@@ -41,8 +41,8 @@ impl Limits {
     }
 
     /// Between what its load line moves, where that is learned.
-    pub fn bounds(&self) -> Option<Bounds> {
-        let most = self.at_once();
+    pub fn bounds(&self, backend: &Backend) -> Option<Bounds> {
+        let most = self.at_once(backend);
         self.learned.map(|least| Bounds {
             least: least.clamp(1, most.max(1)),
             most: most.max(1),
@@ -51,9 +51,9 @@ impl Limits {
 
     /// The load line of `backend`: how much work it may have at once now.
     pub fn load_line(&self, backend: &Backend) -> u32 {
-        match self.bounds() {
+        match self.bounds(backend) {
             Some(bounds) => backend.line.get(bounds),
-            None => self.at_once(),
+            None => self.at_once(backend),
         }
     }
 }

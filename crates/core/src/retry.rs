@@ -60,7 +60,7 @@ impl RetryPolicy {
     /// Whether a failure of an attempt may be followed by another one.
     pub fn covers_failure(&self, failure: Failure, idempotent: bool) -> bool {
         let wanted = match failure.reason {
-            Reason::ConnectFailed | Reason::ConnectTimeout => self.on_connect,
+            Reason::ConnectFailed | Reason::ConnectTimeout | Reason::TlsFailed => self.on_connect,
             Reason::BackendReset | Reason::BackendProtocolError => self.on_reset,
             Reason::ResponseTimeout => self.on_timeout,
             _ => false,

@@ -67,7 +67,7 @@ impl Authority {
     pub fn issue_with(&self, key: &str, name: &str, hosts: &[&str], when: When) {
         let (request, certificate) = (format!("{name}.csr"), format!("{name}.pem"));
         let subject = format!("/O=Shop/CN={name}");
-        let mut names: Vec<String> = hosts.iter().map(|host| format!("DNS:{host}")).collect();
+        let mut names: Vec<String> = hosts.iter().map(|host| alternative(host)).collect();
         names.extend((hosts.is_empty()).then(|| format!("email:{name}@shop.test")));
         let names = format!("subjectAltName={}", names.join(","));
         let line = format!("req -new -config ca.cnf -nodes -keyout {name}.key -out {request} -newkey {key}");
@@ -142,4 +142,14 @@ impl Authority {
         command.args(arguments).current_dir(self.0.path());
         run(&mut command, Duration::from_secs(60))
     }
+}
+
+/// A host, or an address, as openssl wants it.
+fn alternative(host: &str) -> String {
+    let kind = if host.parse::<std::net::IpAddr>().is_ok() {
+        "IP"
+    } else {
+        "DNS"
+    };
+    format!("{kind}:{host}")
 }

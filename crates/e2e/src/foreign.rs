@@ -23,26 +23,28 @@ impl Foreign {
     #[track_caller]
     pub fn start(command: impl FnOnce(u16, &Path) -> Command) -> Foreign {
         let (port, scratch) = (Port::free(), Scratch::new());
-        let mut command = command(port.number(), scratch.path());
-        let program = command.get_program().to_string_lossy().into_owned();
-        let spawned = command
-            .current_dir(scratch.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let child = match spawned {
-            Ok(child) => child,
-            Err(error) => panic!("cannot start {program}: {error} (./test installs what the tests need)"),
-        };
+        let child = spawn(command(port.number(), scratch.path()), scratch.path());
         let mut foreign = Foreign { port, child, scratch };
-        eventually(&format!("{program} listens"), || {
-            if let Ok(Some(status)) = foreign.child.try_wait() {
-                panic!("{program} ended at once: {status}");
-            }
-            TcpStream::connect_timeout(&foreign.address(), Duration::from_secs(1)).ok()
-        });
+        foreign.wait_until_it_listens();
         foreign
+    }
+
+    /// Starts another server in its place: at the same port, with the same directory.
+    #[track_caller]
+    pub fn replace(&mut self, command: impl FnOnce(u16, &Path) -> Command) {
+        self.stop();
+        self.child = spawn(command(self.port.number(), self.scratch.path()), self.scratch.path());
+        self.wait_until_it_listens();
+    }
+
+    #[track_caller]
+    fn wait_until_it_listens(&mut self) {
+        eventually("a server listens", || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the server ended at once: {status}");
+            }
+            TcpStream::connect_timeout(&self.address(), Duration::from_secs(1)).ok()
+        });
     }
 
     /// `nghttpd` without TLS, which serves the files of its directory.
@@ -106,14 +108,7 @@ impl Foreign {
     pub fn haproxy_of(files: &[(&str, &[u8])], sections: impl FnOnce(u16, &Path) -> String) -> Foreign {
         Foreign::start(|port, directory| {
             write_all(directory, files);
-            let sections = sections(port, directory);
-            let text = format!(
-                "defaults\n mode http\n timeout client 30s\n timeout connect 5s\n timeout server 30s\n{sections}"
-            );
-            write_all(directory, &[("haproxy.cfg", text.as_bytes())]);
-            let mut command = server("haproxy");
-            command.arg("-db").arg("-f").arg(directory.join("haproxy.cfg"));
-            command
+            haproxy_command(directory, &sections(port, directory))
         })
     }
 
@@ -188,6 +183,31 @@ impl Foreign {
 impl Drop for Foreign {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// HAProxy with these sections behind its defaults, whose files are in `directory`.
+pub fn haproxy_command(directory: &Path, sections: &str) -> Command {
+    let text =
+        format!("defaults\n mode http\n timeout client 30s\n timeout connect 5s\n timeout server 30s\n{sections}\n");
+    write_all(directory, &[("haproxy.cfg", text.as_bytes())]);
+    let mut command = server("haproxy");
+    command.arg("-db").arg("-f").arg(directory.join("haproxy.cfg"));
+    command
+}
+
+#[track_caller]
+fn spawn(mut command: Command, directory: &Path) -> Child {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let spawned = command
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    match spawned {
+        Ok(child) => child,
+        Err(error) => panic!("cannot start {program}: {error} (./test installs what the tests need)"),
     }
 }
 

@@ -48,7 +48,7 @@ pub use authority::{Authority, When};
 pub use backend::{Backend, Script};
 pub use binary::plimsoll_binary;
 pub use client::Wire;
-pub use foreign::Foreign;
+pub use foreign::{Foreign, haproxy_command};
 pub use frames::Frames;
 pub use message::{Head, Reply, Request};
 pub use metrics::Metrics;

@@ -8,6 +8,7 @@ use plimsoll_core::name::BackendId;
 use plimsoll_core::rng::IdState;
 use plimsoll_core::time::Now;
 use plimsoll_net::Socket;
+use plimsoll_net::tls::Terms;
 
 /// An unsafe request is not sent on a connection that has been idle for longer: its backend may be about to close it,
 /// and then nobody can tell whether the request was acted on. Servers close after 5 s (Node) and more.
@@ -22,6 +23,8 @@ pub struct Upstream {
     pub socket: Socket,
     /// Its place.
     pub place: Place,
+    /// Under what it was made.
+    pub terms: Terms,
 }
 
 struct Idle {
@@ -41,11 +44,11 @@ pub struct ReuseCache {
 }
 
 impl ReuseCache {
-    /// A connection to `backend` that is fit for a request now.
-    pub fn take(&mut self, backend: BackendId, now: Now, idempotent: bool) -> Option<Upstream> {
+    /// A connection to `backend` that was made under these terms, and is fit for a request now.
+    pub fn take(&mut self, backend: BackendId, terms: Terms, now: Now, idempotent: bool) -> Option<Upstream> {
         let stack = self.idle.get_mut(&backend)?;
         while let Some(idle) = stack.pop() {
-            if idle.until <= now || !idle.upstream.socket.is_silent() {
+            if idle.until <= now || idle.upstream.terms != terms || !idle.upstream.socket.is_silent() {
                 continue;
             }
             if idempotent {

@@ -64,6 +64,7 @@ pub(crate) fn serve_while(
     let plane = Plane::start(Wiring {
         snapshot: control.snapshot().clone(),
         terminations: control.terminations(),
+        originations: control.originations().clone(),
         telemetry: telemetry.clone(),
         alarms: Arc::new(suspects),
         access,

@@ -4,6 +4,7 @@ mod ask;
 mod client;
 mod clock;
 mod handshake;
+mod connect;
 mod http;
 mod line;
 mod links;

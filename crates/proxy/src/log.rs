@@ -62,6 +62,8 @@ impl RequestLog {
 pub(crate) struct Attempt {
     backend: Arc<str>,
     result: Result<u16, Reason>,
+    /// What was wrong with TLS.
+    cause: Option<&'static str>,
     took: Duration,
 }
 
@@ -70,6 +72,7 @@ impl Attempt {
         Attempt {
             backend: lease.name().clone(),
             result: Ok(status),
+            cause: None,
             took,
         }
     }
@@ -78,8 +81,14 @@ impl Attempt {
         Attempt {
             backend: lease.name().clone(),
             result: Err(reason),
+            cause: None,
             took,
         }
+    }
+
+    /// The same, for this cause.
+    pub(crate) fn because(self, cause: Option<&'static str>) -> Self {
+        Attempt { cause, ..self }
     }
 
     fn json(&self) -> Value {
@@ -89,6 +98,9 @@ impl Attempt {
             Ok(status) => object.insert("status".into(), status.into()),
             Err(reason) => object.insert("error".into(), reason.word().into()),
         };
+        if let Some(cause) = self.cause {
+            object.insert("cause".into(), cause.into());
+        }
         object.insert("ms".into(), millis(self.took));
         Value::Object(object)
     }

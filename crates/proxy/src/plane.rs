@@ -17,7 +17,7 @@ use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::time::Now;
 use plimsoll_core::upcall::{AccessLog, Alarms, Cuts};
-use plimsoll_net::tls::Termination;
+use plimsoll_net::tls::{Origination, Termination};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -36,6 +36,8 @@ pub struct Wiring {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// TLS as it ends at listeners, likewise.
     pub terminations: Arc<ArcSwap<HashMap<NameId, Arc<Termination>>>>,
+    /// TLS with the backends of the pools that want it, likewise.
+    pub originations: Arc<ArcSwap<HashMap<NameId, Arc<Origination>>>>,
     /// Where workers count; it has a shard for each.
     pub telemetry: Arc<Telemetry>,
     /// Where failing backends are told.

@@ -17,19 +17,20 @@ use plimsoll_core::filter::Changes;
 use plimsoll_core::limit::{Held, Room, Shedding};
 use plimsoll_core::name::NameId;
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::pool::{AcquireCx, Lease, Refusal, ViewReader};
+use plimsoll_core::pool::{AcquireCx, Lease, Pool, Refusal, ViewReader};
 use plimsoll_core::rng::{Rng, SeededState};
 use plimsoll_core::snapshot::{Listener, PoolIndex, Service, Snapshot};
 use plimsoll_core::telemetry::Shard;
 use plimsoll_core::time::Now;
 use plimsoll_http::reuse::ReuseCache;
-use plimsoll_net::tls::Termination;
+use plimsoll_net::tls::{Origination, Termination, Terms};
 use plimsoll_net::{Blocks, Deadline, Timer, Timers};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::ask::Services;
 use crate::client::Connection;
+use crate::connect::Told;
 use crate::line::Lines;
 use crate::links::Links;
 use crate::passwords::Remembered;
@@ -74,6 +75,7 @@ pub(crate) struct Worker {
     pub(crate) pieces: Rc<http::Pieces>,
     pub(crate) lines: Rc<Lines>,
     pub(crate) links: Links,
+    pub(crate) told: Told,
     pub(crate) rng: RefCell<Rng>,
     /// Copies of requests that are on their way to mirrors.
     pub(crate) mirrored: Rc<Cell<usize>>,
@@ -142,6 +144,7 @@ impl Worker {
             pieces: Rc::default(),
             lines: Rc::default(),
             links: Links::default(),
+            told: Told::default(),
             pinned: RefCell::new(Rc::new(Pinned::new(snapshot, &mut rng))),
             snapshot: RefCell::new(Cache::new(shared.wiring.snapshot.clone())),
             rng: RefCell::new(rng),
@@ -397,6 +400,22 @@ impl Worker {
     /// TLS as it ends at `listener` now.
     pub(crate) fn termination(&self, listener: NameId) -> Option<Arc<Termination>> {
         self.shared.wiring.terminations.load().get(&listener).cloned()
+    }
+
+    /// TLS with the backends of a pool, as it is to be now.
+    pub(crate) fn origination(&self, pool: NameId) -> Option<Arc<Origination>> {
+        self.shared.wiring.originations.load().get(&pool).cloned()
+    }
+
+    /// Under what a connection to a backend of `pool` has to have been made to be used now.
+    pub(crate) fn terms(&self, pool: &Pool) -> Terms {
+        if !pool.settings.tls {
+            return Terms::PLAIN;
+        }
+        let originations = self.shared.wiring.originations.load();
+        originations
+            .get(&pool.id)
+            .map_or(Terms::NONE, |origination| origination.terms())
     }
 
     /// This worker's counts.

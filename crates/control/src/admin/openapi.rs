@@ -242,6 +242,10 @@ fn time() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 
+fn nullable(schema: &Value) -> Value {
+    json!({ "anyOf": [schema, { "type": "null" }] })
+}
+
 fn status() -> Value {
     object(&json!({
         "version": text(),
@@ -291,6 +295,13 @@ fn pool() -> Value {
         "panicking": { "type": "boolean", "description": "Too few are healthy, so health is ignored." },
         "fallback": or_null("string"),
         "queue": object(&json!({ "waiting": count(), "limit": count() })),
+        "tls": nullable(&object(&json!({
+            "server_name": or_null("string"),
+            "min_version": { "enum": ["1.2", "1.3"] },
+            "mutual": { "type": "boolean", "description": "Whether we show a certificate." },
+            "danger_accept_invalid_certs": { "type": "boolean" },
+            "error": or_null("string"),
+        }))),
         "backends": { "type": "array", "items": of("Backend") },
     }))
 }
@@ -303,6 +314,7 @@ fn backend() -> Value {
         "effective_weight": { "type": "number", "minimum": 0 },
         "zone": or_null("string"),
         "priority": count(),
+        "protocol": { "enum": ["h1", "h2", null] },
         "state": { "enum": State::WORDS },
         "cause": text(),
         "since": time(),

@@ -3,8 +3,10 @@
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use plimsoll_core::backend::Backend;
 use plimsoll_core::document::nearest;
 use plimsoll_core::membership::{Action, Event, MemberStatus, Operator};
+use plimsoll_core::pool::BackendProtocol;
 use serde_json::{Value, json};
 
 use super::Api;
@@ -13,6 +15,7 @@ use super::change::Change;
 use super::node::rfc3339;
 use super::problem::Problem;
 use crate::living::PoolStatus;
+use crate::originations::TlsStatus;
 use crate::publish::Control;
 
 /// `GET /api/v1/pools`.
@@ -102,6 +105,7 @@ fn pool_json(control: &Control, pool: &PoolStatus) -> Value {
         "panicking": pool.panicking,
         "fallback": fallback_of(control, pool),
         "queue": { "waiting": pool.waiting, "limit": pool.queue },
+        "tls": pool.tls.as_ref().map(tls_json),
         "backends": backends.collect::<Vec<_>>(),
     })
 }
@@ -111,6 +115,28 @@ fn fallback_of(control: &Control, pool: &PoolStatus) -> Option<String> {
     let plan = control.plan();
     let own = &plan.pools[plan.pool_index(&pool.name)?];
     own.fallback.map(|fallback| plan.pools[fallback].name.clone())
+}
+
+/// TLS with a pool's backends. The secrets of its files are not shown, nor are their paths.
+fn tls_json(tls: &TlsStatus) -> Value {
+    let plan = &tls.plan;
+    json!({
+        "server_name": plan.name.as_ref().map(|name| name.to_str()),
+        "min_version": plan.min_version.word(),
+        "mutual": plan.own.is_some(),
+        "danger_accept_invalid_certs": plan.believes_anyone,
+        "error": tls.error,
+    })
+}
+
+/// What is spoken to a backend, as far as that is known.
+fn spoken(pool: &PoolStatus, backend: &Backend) -> Option<&'static str> {
+    match pool.protocol {
+        BackendProtocol::H1 => Some("h1"),
+        BackendProtocol::H2 => Some("h2"),
+        BackendProtocol::Auto if backend.spoken.is_h2() => Some("h2"),
+        BackendProtocol::Auto => backend.spoken.is_h1().then_some("h1"),
+    }
 }
 
 fn backend_json(control: &Control, pool: &PoolStatus, status: &MemberStatus) -> Value {
@@ -132,6 +158,7 @@ fn backend_json(control: &Control, pool: &PoolStatus, status: &MemberStatus) -> 
         "effective_weight": status.effective_weight,
         "zone": status.zone.as_deref(),
         "priority": status.priority,
+        "protocol": spoken(pool, &status.backend),
         "state": status.state.word(),
         "cause": status.cause.to_string(),
         "since": rfc3339(control.wall_time(status.since)),

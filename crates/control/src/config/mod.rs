@@ -21,8 +21,8 @@ use plimsoll_core::document::{Decode, Fault, Faults};
 
 pub use plan::{
     AccessLog, AdminPlan, BackendPlan, BodyCheck, CheckKind, CheckPlan, ClientsPlan, ExecCheck, GrpcCheck, HttpCheck,
-    HttpPlan, ListenerPlan, LogPlan, OutlierPlan, PagePlan, PageSource, PairFiles, PassthroughPlan, Plan, PoolPlan,
-    RouteIndex, RoutePlan, Secrets, ServicePlan, TlsPlan,
+    HttpPlan, ListenerPlan, LogPlan, OriginationPlan, OutlierPlan, PagePlan, PageSource, PairFiles, PassthroughPlan,
+    Plan, PoolPlan, RouteIndex, RoutePlan, Secrets, ServicePlan, TlsPlan,
 };
 pub use read::{Environment, Format};
 pub use schema::schema;

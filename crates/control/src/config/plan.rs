@@ -23,7 +23,8 @@ use plimsoll_core::snapshot::{
     AccessFormat, Action, HttpLimits, HttpTimeouts, Mirror, NodeSettings, PoolIndex, TcpService,
 };
 use plimsoll_core::sticky::Settings;
-use plimsoll_net::tls::Manners;
+use plimsoll_net::tls::{Manners, Version};
+use rustls::pki_types::ServerName;
 
 /// A position in [`Plan::routes`].
 pub type RouteIndex = usize;
@@ -254,6 +255,8 @@ pub struct PoolPlan {
     pub policy: PolicyConfig,
     /// Timeouts and thresholds that the data plane needs.
     pub settings: PoolSettings,
+    /// TLS with its backends; `None` where connections are plain.
+    pub tls: Option<OriginationPlan>,
     /// In the order of the file; names and addresses are unique.
     pub backends: Vec<BackendPlan>,
     /// How backends are checked; `None` when they are not.
@@ -270,6 +273,39 @@ pub struct PoolPlan {
     pub sticky: Option<Settings>,
     /// The pool that takes over when none of its backends can serve.
     pub fallback: Option<PoolIndex>,
+}
+
+/// TLS with backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginationPlan {
+    /// The file of certificates that vouch for them; the machine's own when `None`.
+    pub ca: Option<PathBuf>,
+    /// Who they have to be; each its own address when `None`.
+    pub name: Option<ServerName<'static>>,
+    /// The files of our certificate and its key, for those that ask who we are.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// The oldest version that is spoken.
+    pub min_version: Version,
+    /// Whether whoever answers is believed.
+    pub believes_anyone: bool,
+}
+
+impl OriginationPlan {
+    /// Who is believed to be a backend, in words.
+    pub fn trust_words(&self) -> String {
+        if self.believes_anyone {
+            return "whoever answers is believed (DANGER: danger_accept_invalid_certs)".into();
+        }
+        let by = match &self.ca {
+            None => "the machine's certificates".into(),
+            Some(path) => path.display().to_string(),
+        };
+        let whom = match &self.name {
+            None => "its address".into(),
+            Some(name) => format!("\"{}\"", name.to_str()),
+        };
+        format!("its certificate has to be for {whom}, vouched for by {by}")
+    }
 }
 
 /// A backend as configured.
@@ -296,6 +332,8 @@ pub struct CheckPlan {
     pub kind: CheckKind,
     /// The port to ask at instead of the backend's own.
     pub port: Option<u16>,
+    /// Whether it is asked over TLS.
+    pub tls: bool,
     /// Between the starts of two checks.
     pub interval: Duration,
     /// The same, while results speak against the state, and before the first one.

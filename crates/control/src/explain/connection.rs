@@ -21,6 +21,7 @@ impl Explanation<'_> {
         let snapshot = self.snapshot.clone();
         if let Some(at) = self.relay(service.pool, None, listener.bind.first().copied()) {
             let pool = &snapshot.pools[at];
+            self.tls(pool);
             self.action(
                 "timeouts",
                 Verdict::Taken,
@@ -53,6 +54,7 @@ impl Explanation<'_> {
         }
         if let Some(pool) = self.relay(pool, sni.as_deref(), listener.bind.first().copied()) {
             self.action("speaks", Verdict::Taken, "TLS as it came, to its end");
+            self.tls(&snapshot.pools[pool]);
             let timeouts = forward::passed_timeouts(service, &snapshot.pools[pool]);
             self.action("timeouts", Verdict::Taken, timeouts);
         }

@@ -126,6 +126,19 @@ impl<'e> Explanation<'e> {
         self.decision.step(Stage::Listener, "certificate", verdict, why);
     }
 
+    /// TLS with the backends of `pool`, where it is spoken: who is believed to be one, and who we say that we are.
+    fn tls(&mut self, pool: &Pool) {
+        let plan = self.control.plan();
+        let plan = plan.pools.iter().find(|plan| plan.name == *pool.name);
+        let Some(tls) = plan.and_then(|plan| plan.tls.as_ref()) else {
+            return;
+        };
+        self.action("verifies", Verdict::Taken, tls.trust_words());
+        if let Some((cert, _)) = &tls.own {
+            self.action("shows", Verdict::Taken, cert.display().to_string());
+        }
+    }
+
     /// Tells of the pool that was asked, when another takes over: who is in it, and why none can serve.
     fn gone_over(&mut self, serving: Serving) {
         let Some((asked, why)) = serving.instead_of else {

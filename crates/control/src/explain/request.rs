@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use plimsoll_core::decision::{Stage, Verdict};
 use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::pool::Pool;
+use plimsoll_core::pool::{BackendProtocol, Pool};
 use plimsoll_core::priority::Priority;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::reversal::Reversal;
@@ -210,7 +210,8 @@ impl Explanation<'_> {
         let trusted = self.snapshot.node.trusts(peer);
         let back = Reversal::of(self.scheme(), asked.authority.as_ref(), &route.host, &changes.rewritten);
         let changes = forward::changes((head, asked), changes, route, (peer, trusted, self.scheme(), backend));
-        self.action("speaks", Verdict::Taken, pool.settings.protocol.words());
+        self.action("speaks", Verdict::Taken, self.spoken(pool));
+        self.tls(pool);
         self.action("line", Verdict::Taken, changes.line);
         for line in changes.added {
             self.action("adds", Verdict::Taken, line);
@@ -232,6 +233,17 @@ impl Explanation<'_> {
         }
         let retries = forward::retries(&route.retry, asked.method);
         self.action("retries", Verdict::Taken, retries);
+    }
+
+    /// What is spoken to the backends of `pool`.
+    pub(super) fn spoken(&self, pool: &Pool) -> String {
+        let within = if pool.settings.tls { " within TLS" } else { "" };
+        let chosen = if pool.settings.protocol == BackendProtocol::Auto {
+            ", as the backend chooses (ALPN)"
+        } else {
+            ""
+        };
+        format!("{}{within}{chosen}", pool.settings.protocol.words())
     }
 
     fn malformed(&mut self, what: &str, fault: impl Display, reason: Reason) {

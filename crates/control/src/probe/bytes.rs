@@ -1,12 +1,10 @@
 //! A check of a protocol that we do not know: some bytes are sent, and some have to come.
 
-use std::net::SocketAddr;
-
+use plimsoll_net::tls::Offer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Probe, ProbeError, Probing};
+use super::{Probe, ProbeError, Probing, Way};
 
 /// The bytes of an answer that are looked through.
 const ANSWER_MAX: usize = 16 << 10;
@@ -26,10 +24,11 @@ impl Bytes {
         }
     }
 
-    async fn ask(&self, to: SocketAddr, deadline: Instant) -> Result<(), ProbeError> {
-        let mut stream = TcpStream::connect(to).await?;
+    async fn ask(&self, way: Way, deadline: Instant) -> Result<(), ProbeError> {
+        let mut stream = way.dial(Offer::Nothing).await?.stream;
         let failed = |error: std::io::Error| ProbeError::Protocol(error.to_string());
         stream.write_all(&self.send).await.map_err(failed)?;
+        stream.flush().await.map_err(failed)?;
         let mut answer = Vec::with_capacity(1024);
         while answer.len() < ANSWER_MAX {
             let read = tokio::time::timeout_at(deadline, stream.read_buf(&mut answer)).await;
@@ -53,7 +52,7 @@ impl Bytes {
 }
 
 impl Probe for Bytes {
-    fn probe(&self, to: SocketAddr, deadline: Instant) -> Probing<'_> {
-        Box::pin(self.ask(to, deadline))
+    fn probe(&self, way: Way, deadline: Instant) -> Probing<'_> {
+        Box::pin(self.ask(way, deadline))
     }
 }

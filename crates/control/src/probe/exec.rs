@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use super::{Probe, ProbeError, Probing, Target};
+use super::{Probe, ProbeError, Probing, Target, Way};
 use crate::config::ExecCheck;
 
 /// Programs that run at once; more wait for their turn.
@@ -108,8 +108,8 @@ impl Exec {
 }
 
 impl Probe for Exec {
-    fn probe(&self, to: SocketAddr, _deadline: Instant) -> Probing<'_> {
-        Box::pin(self.run(to))
+    fn probe(&self, way: Way, _deadline: Instant) -> Probing<'_> {
+        Box::pin(self.run(way.to))
     }
 }
 

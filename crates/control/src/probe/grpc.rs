@@ -1,16 +1,15 @@
 //! A check by gRPC: `grpc.health.v1.Health/Check`, the protocol that gRPC's own libraries serve
-//! (github.com/grpc/grpc/blob/master/doc/health-checking.md), over HTTP/2 by prior knowledge.
-
-use std::net::SocketAddr;
+//! (github.com/grpc/grpc/blob/master/doc/health-checking.md), over HTTP/2.
 
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
+use plimsoll_net::tls::Offer;
 use tokio::time::Instant;
 
 use super::http2::{converse, failed};
-use super::{Probe, ProbeError, Probing};
+use super::{Probe, ProbeError, Probing, Way};
 use crate::config::GrpcCheck;
 
 /// The longest message of an answer, in bytes: two are usual.
@@ -36,8 +35,8 @@ impl Grpc {
         Grpc { check: check.clone() }
     }
 
-    async fn exchange(&self, mut requests: SendRequest<Bytes>, to: SocketAddr) -> Result<(), ProbeError> {
-        let (answer, mut message) = requests.send_request(self.request(to)?, false).map_err(failed)?;
+    async fn exchange(&self, mut requests: SendRequest<Bytes>, way: &Way) -> Result<(), ProbeError> {
+        let (answer, mut message) = requests.send_request(self.request(way)?, false).map_err(failed)?;
         message
             .send_data(request_message(&self.check.service), true)
             .map_err(failed)?;
@@ -63,9 +62,9 @@ impl Grpc {
         judge(&message)
     }
 
-    fn request(&self, to: SocketAddr) -> Result<Request<()>, ProbeError> {
-        let host = self.check.host.clone().unwrap_or_else(|| to.to_string());
-        let mut request = Request::post(format!("http://{host}/grpc.health.v1.Health/Check"))
+    fn request(&self, way: &Way) -> Result<Request<()>, ProbeError> {
+        let host = self.check.host.clone().unwrap_or_else(|| way.to.to_string());
+        let mut request = Request::post(format!("{}://{host}/grpc.health.v1.Health/Check", way.scheme()))
             .header("te", "trailers")
             .header("content-type", "application/grpc");
         for (name, value) in super::with_agent(&self.check.headers) {
@@ -101,8 +100,11 @@ impl Grpc {
 }
 
 impl Probe for Grpc {
-    fn probe(&self, to: SocketAddr, _deadline: Instant) -> Probing<'_> {
-        Box::pin(converse(to, move |requests| self.exchange(requests, to)))
+    fn probe(&self, way: Way, _deadline: Instant) -> Probing<'_> {
+        Box::pin(async move {
+            let stream = way.dial(Offer::H2).await?.stream;
+            converse(stream, |requests| self.exchange(requests, &way)).await
+        })
     }
 }
 

@@ -1,14 +1,14 @@
 //! An HTTP check: a request is answered with one of the expected statuses, and with a body that holds what it should.
 
-use std::net::SocketAddr;
-
 use plimsoll_http::h1::{BodyDecoder, FieldRoom, Framing, HeadScan, Method, Scanned, Step, parse_response};
+use plimsoll_net::tls::Offer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::{BODY_MAX, Wanted};
-use super::{Probe, ProbeError, Probing};
+use super::dial::Duplex;
+use super::http2::Http2;
+use super::{Probe, ProbeError, Probing, Way};
 use crate::config::HttpCheck;
 
 /// The longest head of an answer to a check, in bytes.
@@ -29,13 +29,13 @@ impl Http {
         }
     }
 
-    async fn ask(&self, to: SocketAddr) -> Result<(), ProbeError> {
-        let stream = TcpStream::connect(to).await?;
+    async fn ask(&self, way: &Way, stream: Box<dyn Duplex>) -> Result<(), ProbeError> {
         let mut answer = Answer {
             stream,
             bytes: Vec::with_capacity(1024),
         };
-        answer.stream.write_all(&self.request(to)).await.map_err(failed)?;
+        answer.stream.write_all(&self.request(way)).await.map_err(failed)?;
+        answer.stream.flush().await.map_err(failed)?;
         let (status, framing) = answer.head(self.check.method == "HEAD").await?;
         super::expect_status(status, &self.check.expect)?;
         match &self.body {
@@ -44,7 +44,7 @@ impl Http {
         }
     }
 
-    fn request(&self, to: SocketAddr) -> Vec<u8> {
+    fn request(&self, way: &Way) -> Vec<u8> {
         let HttpCheck {
             method,
             path,
@@ -52,7 +52,7 @@ impl Http {
             headers,
             ..
         } = &self.check;
-        let host = host.clone().unwrap_or_else(|| to.to_string());
+        let host = host.clone().unwrap_or_else(|| way.to.to_string());
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
         for (name, value) in super::with_agent(headers) {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -67,8 +67,37 @@ impl Http {
 }
 
 impl Probe for Http {
-    fn probe(&self, to: SocketAddr, _deadline: Instant) -> Probing<'_> {
-        Box::pin(self.ask(to))
+    fn probe(&self, way: Way, _deadline: Instant) -> Probing<'_> {
+        Box::pin(async move { self.ask(&way, way.dial(Offer::H1).await?.stream).await })
+    }
+}
+
+/// The same, in the version of HTTP that the backend chooses.
+pub(super) struct Either {
+    h1: Http,
+    h2: Http2,
+}
+
+impl Either {
+    /// A check as `check` has it.
+    pub(super) fn new(check: &HttpCheck) -> Self {
+        Either {
+            h1: Http::new(check),
+            h2: Http2::new(check),
+        }
+    }
+}
+
+impl Probe for Either {
+    fn probe(&self, way: Way, _deadline: Instant) -> Probing<'_> {
+        Box::pin(async move {
+            let dialled = way.dial(Offer::Either).await?;
+            if dialled.h2 {
+                self.h2.ask(&way, dialled.stream).await
+            } else {
+                self.h1.ask(&way, dialled.stream).await
+            }
+        })
     }
 }
 
@@ -78,7 +107,7 @@ fn failed(error: impl std::fmt::Display) -> ProbeError {
 
 /// An answer as it arrives.
 struct Answer {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     /// What was read and not used.
     bytes: Vec<u8>,
 }

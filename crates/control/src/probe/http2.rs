@@ -1,18 +1,18 @@
-//! Checks over HTTP/2 (by prior knowledge): a stream is answered with one of the expected statuses, and with a body that
+//! Checks over HTTP/2: a stream is answered with one of the expected statuses, and with a body that
 //! holds what it should.
 
 use std::future::Future;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::{Builder, SendRequest};
 use http::Request;
-use tokio::net::TcpStream;
+use plimsoll_net::tls::Offer;
 use tokio::time::Instant;
 
 use super::body::{BODY_MAX, Wanted};
-use super::{Probe, ProbeError, Probing};
+use super::dial::Duplex;
+use super::{Probe, ProbeError, Probing, Way};
 use crate::config::HttpCheck;
 
 /// The largest head of an answer to a check, in bytes.
@@ -33,8 +33,13 @@ impl Http2 {
         }
     }
 
-    async fn exchange(&self, mut requests: SendRequest<Bytes>, to: SocketAddr) -> Result<(), ProbeError> {
-        let (answer, _) = requests.send_request(self.request(to)?, true).map_err(failed)?;
+    /// Asks over a connection that was made this way.
+    pub(super) async fn ask(&self, way: &Way, stream: Box<dyn Duplex>) -> Result<(), ProbeError> {
+        converse(stream, move |requests| self.exchange(requests, way)).await
+    }
+
+    async fn exchange(&self, mut requests: SendRequest<Bytes>, way: &Way) -> Result<(), ProbeError> {
+        let (answer, _) = requests.send_request(self.request(way)?, true).map_err(failed)?;
         let (head, body) = answer.await.map_err(failed)?.into_parts();
         super::expect_status(head.status.as_u16(), &self.check.expect)?;
         match &self.body {
@@ -43,7 +48,7 @@ impl Http2 {
         }
     }
 
-    fn request(&self, to: SocketAddr) -> Result<Request<()>, ProbeError> {
+    fn request(&self, way: &Way) -> Result<Request<()>, ProbeError> {
         let HttpCheck {
             method,
             path,
@@ -51,10 +56,10 @@ impl Http2 {
             headers,
             ..
         } = &self.check;
-        let host = host.clone().unwrap_or_else(|| to.to_string());
+        let host = host.clone().unwrap_or_else(|| way.to.to_string());
         let mut request = Request::builder()
             .method(method.as_str())
-            .uri(format!("http://{host}{path}"));
+            .uri(format!("{}://{host}{path}", way.scheme()));
         for (name, value) in super::with_agent(headers) {
             request = request.header(name, value);
         }
@@ -63,22 +68,19 @@ impl Http2 {
 }
 
 impl Probe for Http2 {
-    fn probe(&self, to: SocketAddr, _deadline: Instant) -> Probing<'_> {
-        Box::pin(converse(to, move |requests| self.exchange(requests, to)))
+    fn probe(&self, way: Way, _deadline: Instant) -> Probing<'_> {
+        Box::pin(async move { self.ask(&way, way.dial(Offer::H2).await?.stream).await })
     }
 }
 
-/// Has `exchange` go on over a connection of its own to `to`.
+/// Has `exchange` go on over a connection of its own.
 pub(super) async fn converse<F>(
-    to: SocketAddr,
+    stream: Box<dyn Duplex>,
     exchange: impl FnOnce(SendRequest<Bytes>) -> F,
 ) -> Result<(), ProbeError>
 where
     F: Future<Output = Result<(), ProbeError>>,
 {
-    let stream = TcpStream::connect(to).await?;
-    // Or a message would wait until the head before it is acknowledged.
-    let _ = stream.set_nodelay(true);
     let mut builder = Builder::new();
     builder.enable_push(false).max_header_list_size(HEAD_MAX);
     let (requests, connection) = builder.handshake::<_, Bytes>(stream).await.map_err(failed)?;

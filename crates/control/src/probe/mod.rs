@@ -4,6 +4,7 @@
 
 mod body;
 mod bytes;
+mod dial;
 mod exec;
 mod grpc;
 mod http;
@@ -12,6 +13,8 @@ mod tcp;
 
 pub(crate) use body::body_regex;
 pub(crate) use exec::cannot_run;
+
+use dial::Way;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -55,6 +58,9 @@ pub(crate) enum ProbeError {
     /// This process or machine has run out of something: nothing was learnt about the backend.
     #[error("not checked: {0}")]
     Shortage(String),
+    /// No TLS with it.
+    #[error("TLS failed: {0}")]
+    Tls(String),
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -85,8 +91,8 @@ pub(crate) type Probing<'p> = Pin<Box<dyn Future<Output = Result<(), ProbeError>
 
 /// One kind of check.
 pub(crate) trait Probe: Send + Sync {
-    /// Asks the backend at `to` once; it is dropped at its deadline.
-    fn probe(&self, to: SocketAddr, deadline: Instant) -> Probing<'_>;
+    /// Asks a backend once, this way; it is dropped at its deadline.
+    fn probe(&self, way: Way, deadline: Instant) -> Probing<'_>;
 }
 
 fn probe_of(target: &Target) -> Box<dyn Probe> {
@@ -94,6 +100,7 @@ fn probe_of(target: &Target) -> Box<dyn Probe> {
         CheckKind::Http(check) => match check.protocol {
             BackendProtocol::H1 => Box::new(http::Http::new(check)),
             BackendProtocol::H2 => Box::new(http2::Http2::new(check)),
+            BackendProtocol::Auto => Box::new(http::Either::new(check)),
         },
         CheckKind::Tcp => Box::new(tcp::Tcp),
         CheckKind::Grpc(check) => Box::new(grpc::Grpc::new(check)),
@@ -196,11 +203,7 @@ async fn check_once(control: &Control, target: &Target, probe: &dyn Probe) {
         let (pool, most) = (&*target.pool, exec::PROGRAMS_MAX);
         tracing::warn!(pool, address = %target.address, ?waited, most, "too many programs: a check had to wait for its turn");
     }
-    let deadline = Instant::now() + target.check.timeout;
-    let result = match tokio::time::timeout_at(deadline, probe.probe(target.address, deadline)).await {
-        Ok(result) => result,
-        Err(_) => Err(ProbeError::Timeout(target.check.timeout)),
-    };
+    let result = run(control, target, probe).await;
     if let Err(ProbeError::Shortage(error)) = &result {
         tracing::warn!(pool = &*target.pool, address = %target.address, error, "a check could not be made");
         return;
@@ -212,6 +215,22 @@ async fn check_once(control: &Control, target: &Target, probe: &dyn Probe) {
         cause: cause.into(),
     };
     control.tell(&target.pool, event);
+}
+
+async fn run(control: &Control, target: &Target, probe: &dyn Probe) -> Result<(), ProbeError> {
+    let deadline = Instant::now() + target.check.timeout;
+    let tls = control.origination(&target.pool).filter(|_| target.check.tls);
+    if target.check.tls && tls.is_none() {
+        return Err(ProbeError::Tls("it is not set up".into()));
+    }
+    let way = Way {
+        to: target.address,
+        tls,
+    };
+    match tokio::time::timeout_at(deadline, probe.probe(way, deadline)).await {
+        Ok(result) => result,
+        Err(_) => Err(ProbeError::Timeout(target.check.timeout)),
+    }
 }
 
 /// The time until the next check, as HAProxy's `inter`, `fastinter` and `downinter`.

@@ -1,20 +1,15 @@
-//! A TCP check: a connection can be made.
+//! A TCP check: a connection can be made, and TLS spoken on it where the pool wants that.
 
-use std::net::SocketAddr;
-
-use tokio::net::TcpStream;
+use plimsoll_net::tls::Offer;
 use tokio::time::Instant;
 
-use super::{Probe, Probing};
+use super::{Probe, Probing, Way};
 
 /// Passes when the backend takes a connection.
 pub(super) struct Tcp;
 
 impl Probe for Tcp {
-    fn probe(&self, to: SocketAddr, _deadline: Instant) -> Probing<'_> {
-        Box::pin(async move {
-            TcpStream::connect(to).await?;
-            Ok(())
-        })
+    fn probe(&self, way: Way, _deadline: Instant) -> Probing<'_> {
+        Box::pin(async move { way.dial(Offer::Nothing).await.map(drop) })
     }
 }

@@ -60,7 +60,7 @@ impl Failure {
     pub const fn is_of_the_connection(self) -> bool {
         matches!(
             self.reason,
-            Reason::ConnectFailed | Reason::ConnectTimeout | Reason::BackendReset
+            Reason::ConnectFailed | Reason::ConnectTimeout | Reason::TlsFailed | Reason::BackendReset
         )
     }
 

@@ -108,7 +108,9 @@ impl Lease {
 impl Lease {
     /// Moves the load line, where it is learned.
     fn learn(&self, outcome: Outcome, latency: Duration, now: Now) {
-        let Some(bounds) = self.limits.bounds() else { return };
+        let Some(bounds) = self.limits.bounds(&self.backend) else {
+            return;
+        };
         let latency = match outcome {
             Outcome::Answered(429 | 503) => None,
             // A fault of its own, which comes fast or slow whatever the load.

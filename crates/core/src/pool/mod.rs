@@ -35,8 +35,10 @@ pub enum BackendProtocol {
     /// HTTP/1.1: a connection carries one request at a time.
     #[default]
     H1,
-    /// HTTP/2, by prior knowledge: a connection carries many at once.
+    /// HTTP/2: a connection carries many at once.
     H2,
+    /// What each backend chooses of the two; there is TLS to be asked by.
+    Auto,
 }
 
 impl BackendProtocol {
@@ -45,6 +47,7 @@ impl BackendProtocol {
         match self {
             BackendProtocol::H1 => "HTTP/1.1",
             BackendProtocol::H2 => "HTTP/2",
+            BackendProtocol::Auto => "HTTP/2 or HTTP/1.1",
         }
     }
 }
@@ -54,6 +57,8 @@ impl BackendProtocol {
 pub struct PoolSettings {
     /// What is spoken to them.
     pub protocol: BackendProtocol,
+    /// Whether it is spoken within TLS; with whom, and who vouches for them, stands beside the snapshot.
+    pub tls: bool,
     /// Time to make a connection.
     pub connect_timeout: Duration,
     /// How long an idle connection is kept for the next request.

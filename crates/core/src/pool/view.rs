@@ -120,6 +120,7 @@ mod tests {
     fn settings() -> PoolSettings {
         PoolSettings {
             protocol: BackendProtocol::H1,
+            tls: false,
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
             response_header_timeout: Duration::from_secs(1),

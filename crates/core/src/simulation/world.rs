@@ -115,6 +115,7 @@ impl World {
         let mut rng = Rng::seeded(setup.seed);
         let settings = PoolSettings {
             protocol: BackendProtocol::H1,
+            tls: false,
             connect_timeout: Duration::from_secs(3),
             idle_timeout: Duration::from_secs(55),
             response_header_timeout: Duration::from_secs(60),

@@ -30,7 +30,7 @@ def echo(socket):
 serve(echo, "127.0.0.1", int(sys.argv[1]), max_size=None).serve_forever()
 "#;
 
-const TALK: &str = r#"
+pub(crate) const TALK: &str = r#"
 import sys
 from websockets.sync.client import connect
 
@@ -42,7 +42,7 @@ print("all came back")
 "#;
 
 /// A server of WebSockets that sends back what it gets.
-fn echoing() -> Foreign {
+pub(crate) fn echoing() -> Foreign {
     Foreign::start(|port, _| {
         let mut command = Command::new(tools::python_with_packages());
         command.args(["-c", ECHO, &port.to_string()]);

@@ -23,12 +23,12 @@ pub struct Asking {
     pub websocket: Option<[u8; 28]>,
 }
 
-/// The request whose head, as HTTP/1.1 has it, is `head`. How its body is framed and what concerns its connection is
+/// The request whose head, as HTTP/1.1 has it, is `head`, on a connection that is `secure` or not. How its body is framed and what concerns its connection is
 /// left out: HTTP/2 has words of its own for them (RFC 9113 §8.2.2), or none.
 ///
 /// # Errors
 /// A target or field that HTTP/2 cannot carry.
-pub fn request(head: &[u8]) -> Result<Asking, HeadError> {
+pub fn request(head: &[u8], secure: bool) -> Result<Asking, HeadError> {
     // The values share one copy of the head.
     let shared = Bytes::copy_from_slice(head);
     let part = |part: &[u8]| {
@@ -39,7 +39,7 @@ pub fn request(head: &[u8]) -> Result<Asking, HeadError> {
     let mut first = lines.next().ok_or(HeadError)?.split(|byte| *byte == b' ');
     let (method, target) = (first.next().ok_or(HeadError)?, first.next().ok_or(HeadError)?);
     let mut uri = Parts::default();
-    uri.scheme = Some(Scheme::HTTP);
+    uri.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
     uri.path_and_query = Some(PathAndQuery::from_maybe_shared(part(target)).map_err(|_| HeadError)?);
     let mut fields = HeaderMap::with_capacity(memchr::memchr_iter(b'\n', head).count());
     let (mut upgrades, mut key) = (false, None);
@@ -136,7 +136,7 @@ mod tests {
         let head =
             b"POST /a?b=c HTTP/1.1\r\nX-One:1\r\nx-two:  2 \r\nhost: shop.example:81\r\ntransfer-encoding: chunked\r\n\
                      connection: te\r\nte: trailers\r\nx-one: 3\r\n\r\n";
-        let Asking { request, websocket } = request(head).unwrap();
+        let Asking { request, websocket } = request(head, false).unwrap();
         assert_eq!(websocket, None);
         assert_eq!(request.method(), Method::POST);
         assert_eq!(request.uri(), "http://shop.example:81/a?b=c");
@@ -154,12 +154,12 @@ mod tests {
                 ("te", b"trailers")
             ]
         );
-        let all = super::request(b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        let all = super::request(b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", true).unwrap();
         assert_eq!(all.request.uri().path(), "*");
         let upgrade =
             b"GET /chat HTTP/1.1\r\nhost: a\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nconnection: upgrade\r\n\
                         upgrade: websocket\r\n\r\n";
-        let asking = super::request(upgrade).unwrap();
+        let asking = super::request(upgrade, false).unwrap();
         assert_eq!(asking.request.method(), Method::CONNECT);
         assert_eq!(asking.request.headers().len(), 0);
         let accepted = asking.websocket.unwrap();
@@ -185,7 +185,7 @@ mod tests {
             b"GET / HTTP/1.1\r\n\r\n",
             b"",
         ] {
-            assert!(request(head).is_err(), "{}", head.escape_ascii());
+            assert!(request(head, false).is_err(), "{}", head.escape_ascii());
         }
     }
 

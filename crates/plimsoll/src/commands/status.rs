@@ -48,9 +48,27 @@ fn page(status: &Value, pools: &Value) -> String {
         };
         // Writing to a String cannot fail.
         let _ = writeln!(page, "pool {} ({}{panic})", text(&pool["name"]), text(&pool["policy"]));
+        page.push_str(&tls(&pool["tls"]));
         page.push_str(&table(list(&pool["backends"])));
     }
     page
+}
+
+/// What is not as it should be about TLS with a pool's backends.
+fn tls(tls: &Value) -> String {
+    let mut lines = String::new();
+    if tls["danger_accept_invalid_certs"] == true {
+        lines.push_str("  DANGER: whoever answers for a backend is believed (danger_accept_invalid_certs)\n");
+    }
+    if !tls["error"].is_null() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            lines,
+            "  TLS with backends cannot be set up anew: {}",
+            text(&tls["error"])
+        );
+    }
+    lines
 }
 
 fn summary(status: &Value) -> String {
@@ -178,6 +196,7 @@ mod tests {
         };
         let pools = json!([{
             "name": "api", "policy": "maglev", "panicking": true,
+            "tls": { "danger_accept_invalid_certs": true, "error": "me.pem: has expired" },
             "backends": [backend("a-long-name", "healthy", 0.4, json!(1.534)), backend("b", "draining", 0.0, json!(null))],
         }]);
         assert_eq!(
@@ -185,6 +204,8 @@ mod tests {
             "plimsoll 0.1.0, ready: generation 3, up 1h 2m, 2 workers, 17 connections\n\
              the last reload was refused at 2026-01-01T00:00:00.000Z:\n  line 3: no\n\n\
              pool api (maglev; too few are healthy, so health is ignored)\n  \
+             DANGER: whoever answers for a backend is believed (danger_accept_invalid_certs)\n  \
+             TLS with backends cannot be set up anew: me.pem: has expired\n  \
              BACKEND      ADDRESS        STATE     WEIGHT  IN FLIGHT  REQUESTS  ERRORS  LATENCY  CAUSE\n  \
              a-long-name  10.0.0.1:8080  healthy    0.4/2       4/16      1234       5   1.5 ms  checks[2J pass\n  \
              b            10.0.0.1:8080  draining       2       4/16      1234       5        -  checks[2J pass\n"

@@ -52,6 +52,8 @@ pub(crate) struct Exchange<'c, D> {
     pub(crate) limits: Limits<'c>,
     /// When to look whether a client is still there that is not read from.
     pub(crate) look_at: Option<Deadline>,
+    /// What a backend did not like of our TLS, in a word.
+    pub(crate) denied: Option<&'static str>,
 }
 
 /// The head of an answer, once it is written to [`Exchange::out`].

@@ -55,6 +55,8 @@ pub(crate) enum Fault {
     Stale,
     /// The backend takes nothing more on this connection, and says that it has done nothing of this.
     Unprocessed,
+    /// The backend has chosen the other version of HTTP; nothing was sent yet.
+    Turned,
 }
 
 impl Fault {
@@ -66,6 +68,7 @@ impl Fault {
             Fault::Backend(failure) => failure.reason,
             Fault::Cut => Reason::DrainDeadline,
             Fault::Stale | Fault::Unprocessed => Reason::BackendReset,
+            Fault::Turned => Reason::BackendProtocolError,
         }
     }
 }
@@ -115,8 +118,12 @@ impl<D: Downstream> Exchange<'_, D> {
 
     /// What it means that the backend's side is lost; a connection that was kept and has been `silent` since was closed
     /// before.
-    pub(super) fn lost(&self, lost: Lost, silent: bool) -> Fault {
+    pub(super) fn lost(&mut self, lost: Lost, silent: bool) -> Fault {
         match lost {
+            Lost::Denied(cause) => {
+                self.denied = Some(cause);
+                Fault::Backend(Failure::unsent(lost.reason()))
+            }
             Lost::Connection if silent => Fault::Stale,
             Lost::Unprocessed => Fault::Unprocessed,
             Lost::Refused => Fault::Backend(Failure::unsent(lost.reason())),

@@ -28,6 +28,9 @@ use crate::client::Client;
 use crate::log::{self, Attempt, Finished};
 use crate::worker::{Pinned, Worker};
 
+/// How often in a row a backend may choose another version of HTTP than it chose before.
+const CHOICES_MAX: usize = 3;
+
 /// A request that is being forwarded.
 pub(super) struct Forward<'f> {
     pub(super) worker: Rc<Worker>,
@@ -40,6 +43,8 @@ pub(super) struct Forward<'f> {
     tried: [BackendId; TRIES_MAX],
     tries: usize,
     retries: u32,
+    /// What was wrong with TLS in the attempt that is under way.
+    pub(super) cause: Option<&'static str>,
     pub(super) finished: Finished,
 }
 
@@ -68,7 +73,7 @@ pub(super) async fn forward<D: Downstream>(
     let limits = limits_of((service, pool, chosen), request, timer);
     pool.retry_budget.deposit(request.started);
     let goes = Goes::of(client, pinned, request);
-    let upload = Upload::new(head, request.framing, pool.settings.protocol)
+    let upload = Upload::new(head, request.framing)
         .at_most(request.body_max())
         .naming_backend(request.names_backend);
     let mut exchange = exchange((&worker, timer, downstream), limits, upload);
@@ -146,6 +151,7 @@ pub(super) fn exchange<'c, D>(
         limits,
         client,
         look_at: None,
+        denied: None,
     }
 }
 
@@ -170,6 +176,7 @@ impl<'f> Forward<'f> {
             tried: [BackendId(0); TRIES_MAX],
             tries: 0,
             retries: 0,
+            cause: None,
             finished: Finished::of_pool(pinned, pool.id),
         }
     }
@@ -221,13 +228,16 @@ impl<'f> Forward<'f> {
                 Err(fault) => fault,
             };
             // Whoever is to blame, this is where the request was.
+            let cause = self.cause.take().or(exchange.denied.take());
+            let took = self.worker.now().since(begun);
             self.finished
-                .attempted(|| Attempt::failed(&lease, fault.reason(), self.worker.now().since(begun)));
+                .attempted(|| Attempt::failed(&lease, fault.reason(), took).because(cause));
             let failure = match fault {
                 Fault::ClientGone | Fault::Cut => return self.end(exchange, fault.reason()),
                 Fault::Client(reason) => return Ended::Refused(reason),
                 Fault::Stale => Failure::sent(Reason::BackendReset),
                 Fault::Unprocessed => Failure::unsent(Reason::BackendReset),
+                Fault::Turned => Failure::unsent(Reason::BackendProtocolError),
                 Fault::Backend(failure) => failure,
             };
             let again = self.retry.covers_failure(failure, self.request.idempotent);
@@ -248,10 +258,22 @@ impl<'f> Forward<'f> {
         lease: &Lease,
         now: Now,
     ) -> Result<(Upstream, usize), Fault> {
-        match self.pool.settings.protocol {
-            BackendProtocol::H1 => self.attempt_alone(exchange, lease, now).await,
-            BackendProtocol::H2 => self.attempt_shared(exchange, lease).await,
+        for _ in 0..CHOICES_MAX {
+            let alone = match self.pool.settings.protocol {
+                BackendProtocol::H1 => true,
+                BackendProtocol::H2 => false,
+                BackendProtocol::Auto => lease.backend().spoken.is_h1(),
+            };
+            let attempted = if alone {
+                self.attempt_alone(exchange, lease, now).await
+            } else {
+                self.attempt_shared(exchange, lease).await
+            };
+            if !matches!(attempted, Err(Fault::Turned)) {
+                return attempted;
+            }
         }
+        Err(Fault::Turned)
     }
 
     /// A lease, unless somebody waits for one already.

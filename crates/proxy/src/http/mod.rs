@@ -27,7 +27,6 @@ mod watched;
 
 pub(crate) use multiplex::serve_multiplexed;
 pub(crate) use pieces::Pieces;
-pub(crate) use reach::connect_reason;
 pub(crate) use route::Request;
 pub(crate) use streams::Runners;
 pub(crate) use upstream::Trunks;

@@ -1,34 +1,31 @@
 //! Coming to a connection with a backend, while the client is watched: it may go away meanwhile.
 
 use std::future::{Future, poll_fn};
-use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use plimsoll_core::outcome::Reason;
-use plimsoll_net::{Deadline, Socket};
+use plimsoll_net::Deadline;
 
 use super::downstream::Downstream;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::upstream::{Opened, Opening};
+use crate::connect::{Reached, Unreached};
 use crate::line::Ticket;
 
 impl<D: Downstream> Exchange<'_, D> {
-    /// Connects to a backend.
+    /// Waits for a connection that is being made for this request.
     pub(crate) async fn connect(
         &mut self,
-        address: SocketAddr,
+        connecting: impl Future<Output = Result<Reached, Unreached>>,
         until: Deadline,
-    ) -> Result<Result<Socket, Reason>, Fault> {
-        let mut connecting = pin!(plimsoll_net::connect(address));
+    ) -> Result<Result<Reached, Unreached>, Fault> {
+        let mut connecting = pin!(connecting);
         poll_fn(|cx| {
-            match connecting.as_mut().poll(cx) {
-                Poll::Ready(Ok(socket)) => return Poll::Ready(Ok(Ok(socket))),
-                Poll::Ready(Err(error)) => return Poll::Ready(Ok(Err(connect_reason(&error)))),
-                Poll::Pending => {}
+            if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+                return Poll::Ready(Ok(connected));
             }
             if self.upload.is_read() {
                 self.poll_client(cx)?;
@@ -37,7 +34,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 if self.timer.is_expired() {
                     Err(Fault::Cut)
                 } else {
-                    Ok(Err(Reason::ConnectTimeout))
+                    Ok(Err(Reason::ConnectTimeout.into()))
                 }
             })
         })
@@ -49,9 +46,9 @@ impl<D: Downstream> Exchange<'_, D> {
         let mut opened = pin!(opening.wait_for(Option::is_some));
         poll_fn(|cx| {
             match opened.as_mut().poll(cx) {
-                Poll::Ready(Ok(opened)) => return Poll::Ready(Ok((*opened).unwrap_or(Err(Reason::Internal)))),
+                Poll::Ready(Ok(opened)) => return Poll::Ready(Ok((*opened).unwrap_or(Err(Reason::Internal.into())))),
                 // Whoever made it has gone: a bug, of which the log has more.
-                Poll::Ready(Err(_)) => return Poll::Ready(Ok(Err(Reason::Internal))),
+                Poll::Ready(Err(_)) => return Poll::Ready(Ok(Err(Reason::Internal.into()))),
                 Poll::Pending => {}
             }
             if self.upload.is_read() {
@@ -61,7 +58,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 if self.timer.is_expired() {
                     Err(Fault::Cut)
                 } else {
-                    Ok(Err(Reason::ConnectTimeout))
+                    Ok(Err(Reason::ConnectTimeout.into()))
                 }
             })
         })
@@ -84,15 +81,5 @@ impl<D: Downstream> Exchange<'_, D> {
             }
         })
         .await
-    }
-}
-
-/// What a failed connect is called. That we have no descriptor, memory or port left is no failure of the backend, and
-/// must not get it ejected.
-pub(crate) fn connect_reason(error: &io::Error) -> Reason {
-    if plimsoll_net::is_shortage(error) {
-        Reason::Overloaded
-    } else {
-        Reason::ConnectFailed
     }
 }

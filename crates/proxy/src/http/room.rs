@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use plimsoll_core::backend::Place;
 use plimsoll_core::outcome::{Failure, Reason};
-use plimsoll_core::pool::Lease;
+use plimsoll_core::pool::{BackendProtocol, Lease};
 use plimsoll_core::time::Now;
 use plimsoll_http::reuse::Upstream as Connection;
 use plimsoll_net::Deadline;
@@ -14,7 +14,8 @@ use super::downstream::Downstream;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::forward::Forward;
-use super::upstream::Upstream;
+use super::upstream::{Upstream, adopt};
+use crate::connect::{connect, offer};
 use crate::plane::Wanted;
 
 /// Pause between looks at whether a place among a backend's connections has become free.
@@ -41,6 +42,7 @@ impl Forward<'_> {
         lease: &Lease,
         now: Now,
     ) -> Result<(Upstream, usize), Fault> {
+        exchange.upload.speak(false);
         // Who waits already comes first.
         let kept = if self.worker.lines.is_empty(lease.backend().id) {
             self.take_kept(lease, now)
@@ -77,7 +79,7 @@ impl Forward<'_> {
     fn take_kept(&self, lease: &Lease, now: Now) -> Option<Connection> {
         let backend = lease.backend().id;
         let mut reuse = self.worker.reuse.borrow_mut();
-        let kept = reuse.take(backend, now, self.request.idempotent)?;
+        let kept = reuse.take(backend, self.worker.terms(self.pool), now, self.request.idempotent)?;
         self.worker.shard().backend_connection(self.pool.id, backend, true);
         Some(kept)
     }
@@ -90,20 +92,32 @@ impl Forward<'_> {
     ) -> Result<Upstream, Fault> {
         let begun = self.worker.now();
         let until = self.connect_until(exchange);
-        let backend = lease.backend();
-        let cut = self.worker.links.link(&self.pool.settings, backend.id);
-        match exchange.connect(backend.address, until).await? {
-            Ok(socket) => {
-                self.finished.connect = Some(self.worker.now().since(begun));
-                self.worker.shard().backend_connection(self.pool.id, backend.id, false);
-                let socket = socket.cut_by(cut);
-                Ok(Upstream::H1(Connection { socket, place }))
+        let (backend, pool) = (lease.backend(), self.pool);
+        let protocol = pool.settings.protocol;
+        let cut = self.worker.links.link(&pool.settings, backend.id);
+        let worker = self.worker.clone();
+        let connecting = connect(&worker, pool, backend, offer(protocol));
+        let reached = match exchange.connect(connecting, until).await? {
+            Ok(reached) => reached,
+            Err(unreached) => {
+                let late = self.lateness(exchange);
+                let late = late.filter(|_| unreached.reason == Reason::ConnectTimeout);
+                self.cause = unreached.cause;
+                return Err(late.unwrap_or(Fault::Backend(Failure::unsent(unreached.reason))));
             }
-            Err(reason) => {
-                let late = self.lateness(exchange).filter(|_| reason == Reason::ConnectTimeout);
-                Err(late.unwrap_or(Fault::Backend(Failure::unsent(reason))))
-            }
+        };
+        if protocol == BackendProtocol::Auto && reached.h2 {
+            backend.spoken.choose(true);
+            adopt(&worker, pool, reached, (place, cut));
+            return Err(Fault::Turned);
         }
+        self.finished.connect = Some(worker.now().since(begun));
+        worker.shard().backend_connection(pool.id, backend.id, false);
+        Ok(Upstream::H1(Connection {
+            socket: reached.socket.cut_by(cut),
+            place,
+            terms: reached.terms,
+        }))
     }
 
     /// Until when a connection has to be there.

@@ -2,7 +2,7 @@
 //! free.
 
 use plimsoll_core::outcome::{Failure, Reason};
-use plimsoll_core::pool::Lease;
+use plimsoll_core::pool::{BackendProtocol, Lease};
 use plimsoll_core::time::Now;
 
 use super::downstream::Downstream;
@@ -25,6 +25,7 @@ impl Forward<'_> {
         exchange: &mut Exchange<'_, D>,
         lease: &Lease,
     ) -> Result<(Upstream, usize), Fault> {
+        exchange.upload.speak(true);
         let mut resends = 0;
         loop {
             let stream = self.await_stream(exchange, lease).await?;
@@ -59,19 +60,26 @@ impl Forward<'_> {
                 None => self.worker.lines.is_empty(backend.id),
                 Some(ticket) => crate::line::Ticket::is_first(ticket),
             };
-            if first && let Some((way, requests)) = self.worker.trunks.take(backend.id) {
+            let terms = self.worker.terms(self.pool);
+            if first && let Some((way, requests)) = self.worker.trunks.take(backend.id, terms) {
                 self.count_stream(lease, opened_here, since);
                 return Ok(H2::new(way, requests));
             }
             if let Some(opening) = self.worker.trunks.opening(backend.id) {
                 match exchange.await_opening(opening, until).await? {
                     Ok(()) => continue,
-                    Err(reason) => return Err(self.unopened(exchange, reason)),
+                    Err(unreached) => {
+                        self.cause = unreached.cause;
+                        return Err(self.unopened(exchange, unreached.reason));
+                    }
                 }
+            }
+            if self.pool.settings.protocol == BackendProtocol::Auto && backend.spoken.is_h1() {
+                return Err(Fault::Turned);
             }
             let granted = ticket.as_ref().and_then(crate::line::Ticket::take_granted);
             if first && let Some(place) = granted.or_else(|| backend.place(most)) {
-                open(&self.worker, &self.pool.settings, place);
+                open(&self.worker, self.pool, place);
                 opened_here = true;
                 continue;
             }

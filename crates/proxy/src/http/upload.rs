@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use plimsoll_core::pool::BackendProtocol;
-use plimsoll_http::h1::{Framing, write_chunk_end, write_chunk_head, write_last_chunk};
+use plimsoll_http::h1::{BodyDecoder, Framing, Step, write_chunk_end, write_chunk_head, write_last_chunk};
 use plimsoll_net::{Deadline, Timer};
 
 use super::downstream::Downstream;
@@ -19,6 +18,9 @@ const BATCH: usize = 64 << 10;
 
 /// A request on its way.
 pub(crate) struct Upload {
+    /// Whether its body comes in chunks over HTTP/1.1.
+    in_chunks: bool,
+    /// Whether it is framed in chunks now.
     chunked: bool,
     sending: Vec<u8>,
     written: usize,
@@ -67,10 +69,11 @@ impl From<Deaf> for UploadFault {
 }
 
 impl Upload {
-    /// A request with this head, and a body framed so; one that goes over HTTP/2 is framed by its stream.
-    pub(crate) fn new(head: Vec<u8>, framing: Framing, protocol: BackendProtocol) -> Self {
+    /// A request with this head, and a body framed so.
+    pub(crate) fn new(head: Vec<u8>, framing: Framing) -> Self {
         Upload {
-            chunked: framing == Framing::Chunked && protocol == BackendProtocol::H1,
+            in_chunks: framing == Framing::Chunked,
+            chunked: framing == Framing::Chunked,
             complete: matches!(framing, Framing::None | Framing::Length(0)),
             head: head.len(),
             sending: head,
@@ -112,6 +115,48 @@ impl Upload {
         let host = address.to_string();
         self.head = self.head + host.len() - (end - start);
         self.sending.splice(start..end, host.into_bytes());
+    }
+
+    /// From now on it goes over HTTP/2, which frames a body by its stream, or over HTTP/1.1. What has been framed for the
+    /// other is framed anew: all of it is here, or nobody would send it again.
+    pub(crate) fn speak(&mut self, h2: bool) {
+        let chunked = self.in_chunks && !h2;
+        if std::mem::replace(&mut self.chunked, chunked) == chunked || !self.replayable {
+            return;
+        }
+        let framed = self.sending.split_off(self.head);
+        if !chunked {
+            return self.unframe(&framed);
+        }
+        if !framed.is_empty() {
+            write_chunk_head(&mut self.sending, framed.len());
+            self.sending.extend_from_slice(&framed);
+            write_chunk_end(&mut self.sending);
+        }
+        if self.complete {
+            write_last_chunk(&mut self.sending, &std::mem::take(&mut self.trailers));
+        }
+    }
+
+    /// Takes the body out of the chunks that we have put it into.
+    fn unframe(&mut self, mut framed: &[u8]) {
+        let mut decoder = BodyDecoder::new(Framing::Chunked);
+        while let Ok(step) = decoder.step(framed) {
+            let count = match step {
+                Step::Skip(count) => count,
+                Step::Data(count) => {
+                    self.sending.extend_from_slice(&framed[..count]);
+                    decoder.used(count);
+                    count
+                }
+                Step::End => {
+                    self.trailers = decoder.trailers().to_vec();
+                    return;
+                }
+                Step::More => return,
+            };
+            framed = &framed[count..];
+        }
     }
 
     /// The same once more, when all of it was kept.
@@ -264,5 +309,49 @@ impl Upload {
             self.written = 0;
             self.head = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(upload: &Upload) -> (&str, &str) {
+        let text = std::str::from_utf8(&upload.sending).expect("text");
+        (text, std::str::from_utf8(&upload.trailers).expect("text"))
+    }
+
+    #[test]
+    fn a_body_that_goes_over_another_version_is_framed_anew() {
+        let mut upload = Upload::new(b"HEAD\r\n\r\n".to_vec(), Framing::Chunked);
+        upload.speak(true);
+        upload.speak(false);
+        upload.add(b"hello ");
+        upload.add(b"world");
+        assert_eq!(sent(&upload).0, "HEAD\r\n\r\n6\r\nhello \r\n5\r\nworld\r\n");
+        upload.speak(true);
+        assert_eq!(sent(&upload), ("HEAD\r\n\r\nhello world", ""));
+        upload.end(b"a: b\r\n");
+        assert_eq!(sent(&upload), ("HEAD\r\n\r\nhello world", "a: b\r\n"));
+        upload.speak(false);
+        let framed = "HEAD\r\n\r\nb\r\nhello world\r\n0\r\na: b\r\n\r\n";
+        assert_eq!(sent(&upload), (framed, ""));
+        upload.speak(true);
+        assert_eq!(sent(&upload), ("HEAD\r\n\r\nhello world", "a: b\r\n"));
+    }
+
+    #[test]
+    fn an_empty_body_and_one_of_known_length_go_over_both() {
+        let mut empty = Upload::new(b"H".to_vec(), Framing::Chunked);
+        empty.end(b"");
+        assert_eq!(sent(&empty).0, "H0\r\n\r\n");
+        empty.speak(true);
+        assert_eq!(sent(&empty).0, "H");
+        empty.speak(false);
+        assert_eq!(sent(&empty).0, "H0\r\n\r\n");
+        let mut known = Upload::new(b"H".to_vec(), Framing::Length(3));
+        known.add(b"abc");
+        known.speak(true);
+        assert_eq!(sent(&known).0, "Habc");
     }
 }

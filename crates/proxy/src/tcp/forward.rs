@@ -11,10 +11,11 @@ use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::{AcquireCx, Alarm, Lease, Pool, Refusal, View};
 use plimsoll_core::priority::Class;
 use plimsoll_core::snapshot::{PoolIndex, TcpService};
-use plimsoll_net::{Buffer, Relayed, Socket, connect, relay};
+use plimsoll_net::tls::{self, Offer};
+use plimsoll_net::{Buffer, Relayed, Socket, relay};
 
 use crate::client::{Client, Connection};
-use crate::http::connect_reason;
+use crate::connect::{Unreached, connect};
 use crate::log::{Attempt, Finished};
 use crate::queue;
 use crate::worker::Pinned;
@@ -86,11 +87,13 @@ pub(super) async fn forward(
             // The backend must not take what it has for the whole.
             backend.abort();
         }
-        Relayed::SecondFailed(_) => {
-            finished.cut(Reason::BackendReset);
+        Relayed::SecondFailed(error) => {
+            let denied = tls::refusal(&error).filter(|_| finished.bytes_out == 0);
+            let reason = denied.map_or(Reason::BackendReset, |_| Reason::TlsFailed);
+            finished.cut(reason);
             // One that has said something works; how it ends its connections is its protocol's affair.
             if finished.bytes_out == 0 {
-                outcome = Outcome::Failed(Failure::last(Reason::BackendReset));
+                outcome = Outcome::Failed(Failure::last(reason));
             }
             // The client learns that its connection did not end well.
             connection.socket.abort();
@@ -132,11 +135,12 @@ async fn reach(
         };
         let begun = client.worker.now();
         finished.backend = Some(lease.backend().id);
-        let reason = if let Some(place) = lease.backend().place(lease.limits().connections) {
+        let Unreached { reason, cause } = if let Some(place) = lease.backend().place(lease.limits().connections) {
             let until = timer.after(pool.settings.connect_timeout);
             let cut = client.worker.links.link(&pool.settings, lease.backend().id);
-            match timer.within(until, connect(lease.backend().address)).await {
-                Ok(Ok(socket)) => {
+            let connecting = connect(&client.worker, pool, lease.backend(), Offer::Nothing);
+            match timer.within(until, connecting).await {
+                Ok(Ok(reached)) => {
                     let latency = client.worker.now().since(begun);
                     // What failed before has been made good.
                     finished.reason = None;
@@ -146,16 +150,16 @@ async fn reach(
                         .worker
                         .shard()
                         .backend_connection(pool.id, lease.backend().id, false);
-                    return Some((lease, (socket.cut_by(cut), place), latency));
+                    return Some((lease, (reached.socket.cut_by(cut), place), latency));
                 }
-                Ok(Err(error)) => connect_reason(&error),
-                Err(_) => Reason::ConnectTimeout,
+                Ok(Err(unreached)) => unreached,
+                Err(_) => Reason::ConnectTimeout.into(),
             }
         } else {
-            Reason::PoolFull
+            Reason::PoolFull.into()
         };
         let took = client.worker.now().since(begun);
-        finished.attempted(|| Attempt::failed(&lease, reason, took));
+        finished.attempted(|| Attempt::failed(&lease, reason, took).because(cause));
         finished.fail(reason);
         tried[tries] = lease.backend().id;
         conclude(client, pool, lease, Outcome::Failed(Failure::unsent(reason)), took);

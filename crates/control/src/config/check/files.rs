@@ -52,6 +52,7 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
     }
     check_programs(file, sources, faults);
     tls::check_files(file, sources, faults);
+    super::pool_tls::check_files(file, sources, faults);
     secrets(file, sources, faults)
 }
 

@@ -7,6 +7,7 @@ mod fallbacks;
 mod files;
 mod health;
 mod listeners;
+mod pool_tls;
 mod pools;
 mod routes;
 mod shadows;

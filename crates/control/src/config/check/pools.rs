@@ -7,7 +7,7 @@ use plimsoll_core::document::{Faults, Located};
 
 use super::super::compile::route_name;
 use super::super::file::{BackendAddress, BackendEntry, File, Item, Limit, Name, Outlier, Pool, Protocol};
-use super::{Seen, connections, fallbacks, health, sticky};
+use super::{Seen, connections, fallbacks, health, pool_tls, sticky};
 
 /// The most backends of one pool.
 const BACKENDS_MAX: usize = 10_000;
@@ -32,6 +32,7 @@ pub(super) fn check(file: &File, faults: &mut Faults) {
         if let Some(health) = &pool.health {
             health::check(health, faults);
         }
+        pool_tls::check(pool, faults);
     }
 }
 

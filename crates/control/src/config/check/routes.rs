@@ -7,7 +7,7 @@ use super::super::compile::route_name;
 use super::super::file::{
     ACTIONS, File, FilterUse, Item, Keyed, Match, Mirror, Part, Protocol, Respond, Route, ValueRule,
 };
-use super::{Known, Seen, check_reference, connections, fallbacks};
+use super::{Known, Seen, check_reference, connections};
 
 pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
     let spoken = connections::spoken(file);
@@ -44,7 +44,7 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
             check_split(split, known, faults);
         }
         if let Some(mirror) = &route.mirror {
-            check_mirror(file, route, mirror, known, faults);
+            check_mirror(route, mirror, known, faults);
         }
         for rule in route.r#match.iter() {
             check_match(rule, faults);
@@ -80,8 +80,8 @@ fn check_action(item: &Item<Route>, faults: &mut Faults) {
     }
 }
 
-/// A copy is what was sent to the route's own pool, and so is framed as that has it.
-fn check_mirror(file: &File, route: &Route, mirror: &Located<Mirror>, known: &Known<'_>, faults: &mut Faults) {
+/// A copy is what was sent to the route's own pool.
+fn check_mirror(route: &Route, mirror: &Located<Mirror>, known: &Known<'_>, faults: &mut Faults) {
     check_reference("pool", &mirror.pool, &known.pools, faults);
     let split = route
         .split
@@ -89,12 +89,6 @@ fn check_mirror(file: &File, route: &Route, mirror: &Located<Mirror>, known: &Kn
         .flat_map(|split| &split.value)
         .map(|part| &part.value.pool);
     let own: Vec<&Located<String>> = route.pool.iter().chain(split).collect();
-    let spoken_by = |name: &str| {
-        let mut pools = file.pools.read();
-        pools
-            .find(|(known, _, _)| *known == name)
-            .map(|(_, _, pool)| pool.protocol)
-    };
     if own.is_empty() {
         faults
             .error(
@@ -111,16 +105,6 @@ fn check_mirror(file: &File, route: &Route, mirror: &Located<Mirror>, known: &Kn
                     format!("`{}` gets the requests themselves", pool.value),
                 )
                 .help("name another pool");
-        } else if let Some(speaks) = spoken_by(&mirror.pool.value)
-            && let mut chain = fallbacks::chain(file, &pool.value)
-            && let Some(other) = chain.find(|name| spoken_by(name).is_some_and(|spoken| spoken != speaks))
-        {
-            faults
-                .error(
-                    mirror.pool.span,
-                    format!("`{}` speaks another protocol than `{other}`", mirror.pool.value),
-                )
-                .help("a mirror gets what the route's pool is sent, in the same version of HTTP");
         }
     }
 }

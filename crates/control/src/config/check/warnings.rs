@@ -151,6 +151,7 @@ fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mu
             )
             .help("`sni` is for routes of tls listeners; requests have `host`");
     }
+    super::pool_tls::warn(name, written, (span, used.by_name), faults);
     if pool.backends.len() == 1 && pool.fallback.is_none() {
         faults.warning(
             span,

@@ -14,20 +14,32 @@ use super::CHECK_INTERVAL;
 /// The longest that a check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a pool is checked whose `health` is `written`, and whose backends speak `protocol`; by TCP when nothing is.
-pub(super) fn check(written: Option<&Health>, protocol: BackendProtocol, sources: &Sources) -> Option<CheckPlan> {
+/// How a pool is checked whose `health` is `written`, and whose backends speak `protocol`, within TLS or not; by TCP when
+/// nothing is.
+pub(super) fn check(
+    written: Option<&Health>,
+    (protocol, tls): (BackendProtocol, bool),
+    sources: &Sources,
+) -> Option<CheckPlan> {
     match written {
-        None => Some(plan(&HealthTable::default(), protocol, sources)),
-        Some(Health::Check(table)) => Some(plan(table, protocol, sources)),
+        None => Some(plan(&HealthTable::default(), (protocol, tls), sources)),
+        Some(Health::Check(table)) => Some(plan(table, (protocol, tls), sources)),
         Some(Health::Off) => None,
     }
 }
 
-fn plan(table: &HealthTable, protocol: BackendProtocol, sources: &Sources) -> CheckPlan {
+fn plan(table: &HealthTable, (protocol, tls): (BackendProtocol, bool), sources: &Sources) -> CheckPlan {
+    let tls = table.tls.as_ref().map_or(tls, |own| own.value) && table.exec.is_none();
+    // Without TLS nobody is asked to choose.
+    let protocol = match protocol {
+        BackendProtocol::Auto if !tls => BackendProtocol::H1,
+        protocol => protocol,
+    };
     let interval = read(&table.interval).map_or(CHECK_INTERVAL, |interval| interval.value.0);
     let or_interval = |written: &Option<Located<Timeout>>| written.as_ref().map_or(interval, |span| span.value.0);
     CheckPlan {
         kind: kind(table, protocol, sources),
+        tls,
         port: table.port.and_then(|port| u16::try_from(port.0).ok()),
         interval,
         fast_interval: or_interval(&table.fast_interval),

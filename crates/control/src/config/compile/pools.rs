@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::document::Located;
+use plimsoll_core::filter::FileName;
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings, QueueSettings};
 use plimsoll_core::snapshot::PoolIndex;
 use plimsoll_core::sticky::{By, Cookie, Settings};
+use plimsoll_net::tls::Version;
 
 use super::super::file::{
-    Backend, Compared, File, Latency, Limit, OnUnhealthy, Outlier, Pool, SameSite, Sticky, SuccessRate,
-    UpstreamProtocol,
+    Backend, Compared, File, Latency, Limit, OnUnhealthy, Outlier, Pool, PoolTls, SameSite, Sticky, SuccessRate,
+    TlsVersion, UpstreamProtocol,
 };
-use super::super::plan::{BackendPlan, OutlierPlan, PoolPlan};
+use super::super::plan::{BackendPlan, OriginationPlan, OutlierPlan, PoolPlan};
 use super::super::source::Sources;
 use super::{DEFAULT_POLICY, backend_name, health};
 
@@ -41,9 +43,11 @@ pub(super) fn pools(file: &File, sources: &Sources, known: &BTreeMap<&str, PoolI
 fn plan(name: &str, pool: &Pool, sources: &Sources, known: &BTreeMap<&str, PoolIndex>) -> PoolPlan {
     let timeouts = &pool.timeouts;
     let outlier = outlier(&pool.outlier);
+    let tls = tls(pool, sources);
     let protocol = match pool.protocol {
-        UpstreamProtocol::H1 => BackendProtocol::H1,
         UpstreamProtocol::H2 => BackendProtocol::H2,
+        UpstreamProtocol::Auto if tls.is_some() => BackendProtocol::Auto,
+        UpstreamProtocol::H1 | UpstreamProtocol::Auto => BackendProtocol::H1,
     };
     PoolPlan {
         name: name.to_owned(),
@@ -53,6 +57,7 @@ fn plan(name: &str, pool: &Pool, sources: &Sources, known: &BTreeMap<&str, PoolI
         },
         settings: PoolSettings {
             protocol,
+            tls: tls.is_some(),
             connect_timeout: timeouts.connect.map_or(CONNECT, |timeout| timeout.0),
             idle_timeout: timeouts.idle.map_or(IDLE, |timeout| timeout.0),
             response_header_timeout: timeouts.response_header.map_or(RESPONSE_HEADER, |timeout| timeout.0),
@@ -71,7 +76,12 @@ fn plan(name: &str, pool: &Pool, sources: &Sources, known: &BTreeMap<&str, PoolI
             .iter()
             .map(|backend| backend_plan(&backend.value.0, pool))
             .collect(),
-        check: health::check(pool.health.as_ref().map(|health| &health.value), protocol, sources),
+        check: health::check(
+            pool.health.as_ref().map(|health| &health.value),
+            (protocol, tls.is_some()),
+            sources,
+        ),
+        tls,
         outlier,
         panic_threshold: percent(pool.panic_threshold.0),
         slow_start: pool
@@ -82,6 +92,28 @@ fn plan(name: &str, pool: &Pool, sources: &Sources, known: &BTreeMap<&str, PoolI
         sticky: pool.sticky.as_ref().and_then(|sticky| settings(&sticky.value)),
         fallback: (pool.fallback.as_ref()).and_then(|fallback| known.get(fallback.value.as_str()).copied()),
     }
+}
+
+fn tls(pool: &Pool, sources: &Sources) -> Option<OriginationPlan> {
+    let table = match &pool.tls.as_ref()?.value {
+        PoolTls::Off => return None,
+        PoolTls::On(table) => table,
+    };
+    let path = |file: &FileName| sources.resolve(file.span, &file.written);
+    Some(OriginationPlan {
+        ca: table.ca.as_ref().map(path),
+        name: table.server_name.as_ref().map(|name| name.value.0.clone()),
+        own: table
+            .cert
+            .as_ref()
+            .zip(table.key.as_ref())
+            .map(|(cert, key)| (path(cert), path(key))),
+        min_version: match table.min_version {
+            TlsVersion::Tls12 => Version::Tls12,
+            TlsVersion::Tls13 => Version::Tls13,
+        },
+        believes_anyone: table.believes_anyone(),
+    })
 }
 
 /// What ties clients to backends.

@@ -51,7 +51,7 @@ const ROUTE: Heir = Heir {
 const POOL: Heir = Heir {
     keys: Pool::KEYS,
     later: Pool::LATER,
-    own: &["backends", "discover", "fallback"],
+    own: &["backends", "discover", "fallback", "tls"],
     timeouts: PoolTimeouts::KEYS,
 };
 

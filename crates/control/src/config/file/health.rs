@@ -49,6 +49,8 @@ document! {
         pub(in super::super) host: Option<Located<CheckHost>>,
         /// Of http and grpc: header fields that are sent.
         pub(in super::super) headers: Option<Located<CheckFields>>,
+        /// Whether it is made over TLS: as connections to the backends are, unless set.
+        pub(in super::super) tls: Option<Located<bool>>,
         /// The port to check instead of the backend's own.
         pub(in super::super) port: Option<Within<1, 65_535>>,
         /// Between two checks: 2s unless set.

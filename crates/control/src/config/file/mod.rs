@@ -15,6 +15,7 @@ mod maintenance;
 mod matching;
 mod outlier;
 mod pool;
+mod pool_tls;
 mod route;
 mod server;
 mod sticky;
@@ -33,6 +34,7 @@ pub(super) use matching::{Match, ValueRule};
 pub(super) use outlier::{Compared, Latency, Outlier, OutlierTable, SuccessRate};
 pub(crate) use pool::WEIGHT_MAX;
 pub(super) use pool::{Backend, BackendEntry, OnUnhealthy, Pool, PoolTimeouts, UpstreamProtocol};
+pub(super) use pool_tls::{PoolTls, PoolTlsTable, TlsVersion};
 pub(crate) use route::Part;
 pub(super) use route::{ACTIONS, Mirror, Respond, RetryOn, RetryTable, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
@@ -93,6 +95,7 @@ default_is_the_empty_table!(
     limits::LearnedTable,
     limits::PoolLimits,
     PoolTimeouts,
+    PoolTlsTable,
     RetryTable,
     Server,
     SuccessRate,

@@ -9,6 +9,7 @@ use super::address::BackendAddress;
 use super::health::Health;
 use super::limits::PoolLimits;
 use super::outlier::{Outlier, OutlierTable};
+use super::pool_tls::PoolTls;
 use super::sticky::Sticky;
 use super::values::{Many, Name, Pause, Percent, Positive, Timeout, Within};
 
@@ -27,6 +28,8 @@ document! {
         pub(in super::super) backends: Many<BackendEntry> = Many::default(),
         /// What is spoken to the backends.
         pub(in super::super) protocol: UpstreamProtocol = UpstreamProtocol::H1,
+        /// Whether it is spoken within TLS: true, or how. Who the backends are is verified.
+        pub(in super::super) tls: Option<Located<PoolTls>>,
         /// How backends are checked: a TCP connection every 2s unless set; false for not at all.
         pub(in super::super) health: Option<Located<Health>>,
         /// What becomes of the connections to a backend that becomes unhealthy.
@@ -49,7 +52,7 @@ document! {
         pub(in super::super) zone_aware: bool = true,
         /// The pool that takes over while none of the backends here can serve.
         pub(in super::super) fallback: Option<Located<String>>,
-    } later { "discover", "drain_timeout", "mode", "quarantine", "send_proxy_protocol", "source", "tls" }
+    } later { "discover", "drain_timeout", "mode", "quarantine", "send_proxy_protocol", "source" }
 }
 
 words! {
@@ -67,9 +70,11 @@ words! {
     pub(in super::super) enum UpstreamProtocol {
         /// HTTP/1.1.
         H1 = "h1",
-        /// HTTP/2, by prior knowledge.
+        /// HTTP/2: within TLS by ALPN, without it by prior knowledge.
         H2 = "h2",
-    } later { "auto" }
+        /// What each backend chooses of the two within TLS (ALPN); HTTP/1.1 without it.
+        Auto = "auto",
+    }
 }
 
 document! {

@@ -67,7 +67,10 @@ fn each_alternative_of_the_contract_is_accepted_or_not_built_yet() {
             true,
         ),
         ("[pools.p]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"h2\"", true),
-        ("[pools.p]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"auto\"", false),
+        (
+            "[pools.p]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"auto\"\ntls = true",
+            true,
+        ),
         (
             "[pools.p]\nbackends = [\"10.0.0.1:80\"]\nlimits = { requests = \"auto\" }",
             true,

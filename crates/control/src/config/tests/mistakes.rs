@@ -34,7 +34,7 @@ fn unknown_keys_and_words_have_the_nearest_one_as_suggestion() {
         ),
         (
             "[pools.x]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"h3\"",
-            "error 3:12 «\"h3\"» unknown word \"h3\" (did you mean \"h1\"? Known here: \"h1\", \"h2\")",
+            "error 3:12 «\"h3\"» unknown word \"h3\" (did you mean \"h1\"? Known here: \"h1\", \"h2\", \"auto\")",
         ),
         (
             "[listeners.x]\nbind = \":1\"\nprotocol = \"utp\"",

@@ -47,14 +47,6 @@ fn what_a_pool_is_sent_its_fallbacks_are_sent_too() {
             "error 10:23 «\"auto\"» `b` has no latency to learn from: the listener `db` relays connections to it (write a number) [sent here: 4:8]",
         ],
     );
-    let text = "[[routes]]\npool = \"a\"\nmirror = { pool = \"m\" }\n[pools.a]\nbackends = [\"10.0.0.1:80\"]\nfallback = \"b\"\n\
-                [pools.b]\nbackends = [\"10.0.0.2:80\"]\nprotocol = \"h2\"\n[pools.m]\nbackends = [\"10.0.0.3:80\"]";
-    assert_told(
-        text,
-        &[
-            "error 3:19 «\"m\"» `m` speaks another protocol than `b` (a mirror gets what the route's pool is sent, in the same version of HTTP)",
-        ],
-    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod mistakes_of_closing;
 mod mistakes_of_tables;
 mod passthrough;
 mod plans;
+mod pool_tls;
 mod rendering;
 mod robust;
 mod schema;

@@ -56,6 +56,7 @@ impl Shop {
             closes_unhealthy: false,
             orca: false,
             protocol: crate::pool::BackendProtocol::H1,
+            tls: false,
             queue: crate::pool::QueueSettings::default(),
         };
         let policy = PolicyConfig::named("round-robin").unwrap();

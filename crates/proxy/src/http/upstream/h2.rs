@@ -109,7 +109,8 @@ impl H2 {
     }
 
     fn ask(&mut self, part: Outgoing<'_>) -> Result<usize, Deaf> {
-        let Asking { mut request, websocket } = request(&part.bytes[..part.head]).map_err(|_| Deaf::Unspeakable)?;
+        let Asking { mut request, websocket } =
+            request(&part.bytes[..part.head], self.way.is_secure()).map_err(|_| Deaf::Unspeakable)?;
         let Phase::Begun(requests) = &mut self.phase else {
             return Err(Deaf::Gone);
         };

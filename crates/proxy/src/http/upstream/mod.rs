@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 
 use plimsoll_core::outcome::Reason;
 use plimsoll_http::reuse::Upstream as Kept;
-use plimsoll_net::{Buffer, Cuttable, End};
+use plimsoll_net::{Buffer, Cuttable, End, tls};
 
 pub(crate) use h2::H2;
-pub(crate) use open::{Opened, Opening, open};
+pub(crate) use open::{Opened, Opening, adopt, open};
 pub(crate) use trunk::Trunks;
 
 /// The backend's side of one request and its answer.
@@ -37,13 +37,21 @@ pub(crate) enum Lost {
     Unprocessed,
     /// What it says is against the rules.
     Malformed,
+    /// It wants no TLS with us, for this cause, and has taken nothing of what we have said.
+    Denied(&'static str),
 }
 
 impl Lost {
+    /// What the error of a connection means.
+    fn of(error: &io::Error) -> Self {
+        tls::refusal(error).map_or(Lost::Connection, Lost::Denied)
+    }
+
     /// What it is called.
     pub(crate) fn reason(self) -> Reason {
         match self {
             Lost::Malformed => Reason::BackendProtocolError,
+            Lost::Denied(_) => Reason::TlsFailed,
             Lost::Connection | Lost::Reset | Lost::Refused | Lost::Unprocessed => Reason::BackendReset,
         }
     }
@@ -74,7 +82,7 @@ impl Upstream {
     /// must have room.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<usize, Lost>> {
         match self {
-            Upstream::H1(kept) => kept.socket.poll_fill(cx, buffer).map_err(|_| Lost::Connection),
+            Upstream::H1(kept) => kept.socket.poll_fill(cx, buffer).map_err(|error| Lost::of(&error)),
             Upstream::H2(stream) => stream.poll_fill(cx, buffer),
         }
     }

@@ -2,9 +2,9 @@
 //! ends, fails, or has been idle for too long.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,15 +13,16 @@ use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
 use plimsoll_core::backend::Place;
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::pool::PoolSettings;
+use plimsoll_core::pool::{BackendProtocol, Pool};
+use plimsoll_http::reuse;
 use plimsoll_net::{Cut, Deadline, Timer};
 use tokio::sync::watch;
 
 use super::Lost;
-use super::h2::lost;
+use super::h2::lost as meaning;
 use super::trunk::{STREAMS_MAX, Trunk};
 use super::wire::{Heard, Wire};
-use crate::http::connect_reason;
+use crate::connect::{Reached, Unreached, connect, offer};
 use crate::worker::Worker;
 
 /// What a backend may send ahead of us on one stream, and on all together: as much as all streams may, so that clients
@@ -55,38 +56,117 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_REST: Duration = Duration::from_secs(310);
 
 /// How making a connection went.
-pub(crate) type Opened = Result<(), Reason>;
+pub(crate) type Opened = Result<(), Unreached>;
 
 /// A connection that is being made: what becomes of it.
 pub(crate) type Opening = watch::Receiver<Option<Opened>>;
 
-/// Begins to open a trunk in `place`.
-pub(crate) fn open(worker: &Rc<Worker>, settings: &PoolSettings, place: Place) {
-    let backend = place.backend().clone();
-    let (done, opening) = watch::channel(None);
-    worker.trunks.open(backend.id, opening);
-    let cut = worker.links.link(settings, backend.id);
-    let (worker, connect, idle) = (worker.clone(), settings.connect_timeout, settings.idle_timeout);
+/// Begins to open a trunk in `place`, or, where the backend chooses that, a connection of HTTP/1.1 to be kept.
+pub(crate) fn open(worker: &Rc<Worker>, pool: &Arc<Pool>, place: Place) {
+    let cut = worker.links.link(&pool.settings, place.backend().id);
+    let opening = Begun::new(worker, pool, cut, &place);
     tokio::task::spawn_local(async move {
-        let heard = Rc::new(Heard::default());
-        let timer = worker.timers.timer();
-        let until = timer.after(connect);
-        let made = match timer.within(until, make(&worker, backend.address, &heard)).await {
-            Ok(Ok(made)) => greet(&timer, until, made).await,
-            Ok(Err(reason)) => Err(reason),
-            Err(_) => Err(Reason::ConnectTimeout),
+        let Begun { worker, pool, .. } = &opening;
+        let connecting = connect(worker, pool, place.backend(), offer(pool.settings.protocol));
+        let reached = match opening.timer.within(opening.until, connecting).await {
+            Ok(reached) => reached,
+            Err(_) => Err(Reason::ConnectTimeout.into()),
         };
-        let (mut connection, requests) = match made {
-            Ok(made) => made,
-            Err(reason) => {
-                drop(place);
-                worker.trunks.opened(backend.id, None);
-                // Nobody may wait any more.
-                let _ = done.send(Some(Err(reason)));
-                return worker.lines.call(backend.id);
+        match reached {
+            Ok(reached) if pool.settings.protocol == BackendProtocol::Auto => {
+                place.backend().spoken.choose(reached.h2);
+                if reached.h2 {
+                    opening.serve(reached, place).await;
+                } else {
+                    opening.keep(reached, place);
+                }
             }
+            Ok(reached) => opening.serve(reached, place).await,
+            Err(unreached) => opening.fail(place, unreached),
+        }
+    });
+}
+
+/// Begins to make a trunk of a connection that was made for one request, and on which the backend has chosen HTTP/2.
+pub(crate) fn adopt(worker: &Rc<Worker>, pool: &Arc<Pool>, reached: Reached, (place, cut): (Place, Option<Rc<Cut>>)) {
+    let opening = Begun::new(worker, pool, cut, &place);
+    tokio::task::spawn_local(opening.serve(reached, place));
+}
+
+/// A trunk that is being opened, and who is to be told what becomes of it.
+struct Begun {
+    worker: Rc<Worker>,
+    pool: Arc<Pool>,
+    cut: Option<Rc<Cut>>,
+    timer: Timer,
+    /// When it has to be there.
+    until: Deadline,
+    done: watch::Sender<Option<Opened>>,
+}
+
+impl Begun {
+    fn new(worker: &Rc<Worker>, pool: &Arc<Pool>, cut: Option<Rc<Cut>>, place: &Place) -> Self {
+        let (done, opening) = watch::channel(None);
+        worker.trunks.open(place.backend().id, opening);
+        let timer = worker.timers.timer();
+        Begun {
+            worker: worker.clone(),
+            pool: pool.clone(),
+            cut,
+            until: timer.after(pool.settings.connect_timeout),
+            timer,
+            done,
+        }
+    }
+
+    /// There is none.
+    fn fail(self, place: Place, unreached: Unreached) {
+        let backend = place.backend().id;
+        drop(place);
+        self.worker.trunks.opened(backend, None);
+        // Nobody may wait any more.
+        let _ = self.done.send(Some(Err(unreached)));
+        self.worker.lines.call(backend);
+    }
+
+    /// There is a connection of HTTP/1.1, which is kept for the first who comes for it.
+    fn keep(self, reached: Reached, place: Place) {
+        let (worker, backend) = (&self.worker, place.backend().id);
+        let kept = reuse::Upstream {
+            socket: reached.socket.cut_by(self.cut),
+            place,
+            terms: reached.terms,
         };
-        let trunk = Trunk::new(requests, place);
+        let idle = self.pool.settings.idle_timeout;
+        let owed = worker.reuse.borrow_mut().put(kept, worker.now(), idle);
+        if let Some((other, place)) = owed {
+            worker.grant(other, place);
+        }
+        worker.trunks.opened(backend, None);
+        let _ = self.done.send(Some(Ok(())));
+        worker.lines.call(backend);
+    }
+
+    /// Greets the backend, and drives the trunk to its end.
+    async fn serve(self, reached: Reached, place: Place) {
+        let heard = Rc::new(Heard::default());
+        let terms = reached.terms;
+        let wire = Wire::new(reached.socket, self.worker.clone(), heard.clone());
+        let greeted = self.timer.within(self.until, greet(wire, &heard)).await;
+        let (mut connection, requests) = match greeted.unwrap_or(Err(Reason::ConnectTimeout.into())) {
+            Ok(made) => made,
+            Err(unreached) => return self.fail(place, unreached),
+        };
+        let Begun {
+            worker,
+            pool,
+            cut,
+            timer,
+            done,
+            ..
+        } = self;
+        let backend = place.backend().id;
+        let trunk = Trunk::new(requests, place, terms);
         let pings = connection.ping_pong();
         let mut driven = Driven {
             connection,
@@ -94,38 +174,29 @@ pub(crate) fn open(worker: &Rc<Worker>, settings: &PoolSettings, place: Place) {
             heard,
             timer,
             cut,
-            idle,
+            idle: pool.settings.idle_timeout,
             was_idle: false,
             until: None,
             asked: None,
             rests_until: None,
         };
+        drop(pool);
         driven.look(&trunk);
-        worker.trunks.opened(backend.id, Some(trunk.clone()));
+        worker.trunks.opened(backend, Some(trunk.clone()));
         let _ = done.send(Some(Ok(())));
-        worker.lines.call(backend.id);
+        worker.lines.call(backend);
         poll_fn(|cx| driven.poll(cx, &trunk)).await;
         // Its streams are told before anybody looks for another.
         drop(driven);
-        worker.trunks.ended(backend.id, &trunk);
+        worker.trunks.ended(backend, &trunk);
         if let (Some(place), Some(other)) = trunk.leave() {
             worker.grant(other, place);
         }
-        worker.lines.call(backend.id);
-    });
+        worker.lines.call(backend);
+    }
 }
 
 type Made = (Connection<Wire, Bytes>, SendRequest<Bytes>);
-
-async fn make(worker: &Rc<Worker>, address: SocketAddr, heard: &Rc<Heard>) -> Result<Made, Reason> {
-    let socket = plimsoll_net::connect(address)
-        .await
-        .map_err(|error| connect_reason(&error))?;
-    let wire = Wire::new(socket, worker.clone(), heard.clone());
-    let made = builder().handshake(wire).await;
-    made.map(|(requests, connection)| (connection, requests))
-        .map_err(|_| Reason::BackendReset)
-}
 
 fn builder() -> Builder {
     let mut builder = Builder::new();
@@ -144,23 +215,27 @@ fn builder() -> Builder {
     builder
 }
 
-/// Waits for the backend's settings: who sends none speaks no HTTP/2.
-async fn greet(timer: &Timer, until: Deadline, (mut connection, requests): Made) -> Result<Made, Reason> {
-    let greeted = timer.within(
-        until,
-        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-            Poll::Ready(Err(error)) if lost(&error) == Lost::Malformed => {
-                Poll::Ready(Err(Reason::BackendProtocolError))
-            }
-            Poll::Ready(_) => Poll::Ready(Err(Reason::BackendReset)),
-            Poll::Pending if connection.max_concurrent_send_streams() > 0 => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
-        }),
-    );
-    match greeted.await {
-        Ok(greeted) => greeted.map(|()| (connection, requests)),
-        Err(_) => Err(Reason::ConnectTimeout),
-    }
+/// Begins to speak, and waits for the backend's settings: who sends none speaks no HTTP/2.
+async fn greet(wire: Wire, heard: &Heard) -> Result<Made, Unreached> {
+    let lost = |lost: Lost| match heard.denial.get() {
+        Some(cause) => Unreached {
+            reason: Reason::TlsFailed,
+            cause: Some(cause),
+        },
+        None => lost.reason().into(),
+    };
+    let made = builder().handshake(wire).await;
+    let (requests, mut connection) = made.map_err(|_| lost(Lost::Connection))?;
+    let greeted = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(Err(match meaning(&error) {
+            Lost::Malformed => lost(Lost::Malformed),
+            _ => lost(Lost::Connection),
+        })),
+        Poll::Ready(Ok(())) => Poll::Ready(Err(lost(Lost::Connection))),
+        Poll::Pending if connection.max_concurrent_send_streams() > 0 => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    });
+    greeted.await.map(|()| (connection, requests))
 }
 
 /// A connection that is driven.

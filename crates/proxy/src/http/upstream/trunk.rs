@@ -10,6 +10,7 @@ use h2::client::SendRequest;
 use plimsoll_core::backend::Place;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::rng::IdState;
+use plimsoll_net::tls::Terms;
 
 use super::open::Opening;
 
@@ -36,6 +37,8 @@ pub(super) struct Trunk {
     streams: Cell<usize>,
     pub(super) most: Cell<usize>,
     place: RefCell<Option<Place>>,
+    /// Under what it was made.
+    terms: Terms,
     /// The worker that waits for its place.
     owed: Cell<Option<usize>>,
     /// Whether a stream was ever opened.
@@ -43,12 +46,13 @@ pub(super) struct Trunk {
 }
 
 impl Trunk {
-    pub(super) fn new(requests: SendRequest<Bytes>, place: Place) -> Rc<Self> {
+    pub(super) fn new(requests: SendRequest<Bytes>, place: Place, terms: Terms) -> Rc<Self> {
         Rc::new(Trunk {
             requests: RefCell::new(Some(requests)),
             streams: Cell::new(0),
             most: Cell::new(0),
             place: RefCell::new(Some(place)),
+            terms,
             owed: Cell::new(None),
             used: Cell::new(false),
         })
@@ -99,6 +103,13 @@ pub(crate) struct Way {
     pub(super) was_idle: bool,
 }
 
+impl Way {
+    /// Whether TLS is spoken there.
+    pub(super) fn is_secure(&self) -> bool {
+        self.trunk.terms != Terms::PLAIN
+    }
+}
+
 impl Drop for Way {
     fn drop(&mut self) {
         self.trunk.streams.set(self.trunk.streams.get() - 1);
@@ -111,11 +122,18 @@ impl Trunks {
         self.0.borrow().contains_key(&backend)
     }
 
-    /// A way to the backend on a trunk that has room for another stream, and what it is asked with.
-    pub(crate) fn take(&self, backend: BackendId) -> Option<(Way, SendRequest<Bytes>)> {
+    /// A way to the backend on a trunk that was made under these terms and has room for another stream, and what it is
+    /// asked with. Trunks that were made under others end once they have served what they carry.
+    pub(crate) fn take(&self, backend: BackendId, terms: Terms) -> Option<(Way, SendRequest<Bytes>)> {
         let known = self.0.borrow();
         let trunks = &known.get(&backend)?.trunks;
-        trunks.iter().find_map(Trunk::enter)
+        trunks.iter().find_map(|trunk| {
+            if trunk.terms != terms {
+                trunk.retire();
+                return None;
+            }
+            trunk.enter()
+        })
     }
 
     /// The connection that is being made to the backend.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use plimsoll_http::h2::Guard;
-use plimsoll_net::Socket;
+use plimsoll_net::{Socket, tls};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::worker::Worker;
@@ -19,6 +19,8 @@ pub(super) struct Heard {
     pub(super) anything: Cell<bool>,
     /// A head or data has come.
     pub(super) speech: Cell<bool>,
+    /// It wants no TLS with us, for this cause.
+    pub(super) denial: Cell<Option<&'static str>>,
 }
 
 /// A connection that is watched. What there is too much of ends it, as an error of kind `InvalidData`.
@@ -43,12 +45,28 @@ impl Wire {
     fn stream(&mut self) -> Pin<&mut Socket> {
         Pin::new(&mut self.stream)
     }
+
+    /// Passes on how a write went. One that failed before anything was heard may have been refused, with a word that is
+    /// here by now and that nobody would read any more.
+    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Err(_))) && !self.heard.anything.get() {
+            self.heard.denial.set(self.stream.refusal_now());
+        }
+        written
+    }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
-        ready!(self.stream().poll_read(cx, into))?;
+        if let Err(error) = ready!(self.stream().poll_read(cx, into)) {
+            self.heard.denial.set(tls::refusal(&error));
+            // Of what is against TLS's rules HTTP/2 knows nothing: for it the connection is lost.
+            return Poll::Ready(Err(match error.kind() {
+                io::ErrorKind::InvalidData => io::ErrorKind::ConnectionAborted.into(),
+                _ => error,
+            }));
+        }
         let now_ms = self.worker.now().millis();
         if let Err(breach) = self.guard.see(&into.filled()[before..], now_ms) {
             tracing::warn!(backend = ?self.stream.peer().ok(), %breach, "an HTTP/2 connection to a backend is ended");
@@ -64,7 +82,8 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
+        let written = self.stream().poll_write(cx, bytes);
+        self.written(written)
     }
 
     fn poll_write_vectored(
@@ -72,7 +91,8 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, parts)
+        let written = self.stream().poll_write_vectored(cx, parts);
+        self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
