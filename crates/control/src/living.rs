@@ -193,7 +193,7 @@ impl LivingPool {
                 let pool = Pool::new(id, name, plan.policy.clone(), plan.settings.clone(), view);
                 let pool = pool.sticking(sticky);
                 Arc::new(match kept {
-                    Some(before) => pool.queueing_as(&before),
+                    Some(before) => pool.continuing(&before),
                     None => pool,
                 })
             }
@@ -263,7 +263,7 @@ impl LivingPool {
         self.panicking = view.panicking;
         self.published = self.membership.revision();
         let pool = Pool::new(was.id, was.name.clone(), policy, was.settings.clone(), view);
-        self.pool = Arc::new(pool.sticking(was.sticky().cloned()).queueing_as(was));
+        self.pool = Arc::new(pool.sticking(was.sticky().cloned()).continuing(was));
     }
 
     /// The view that its membership asks for now.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use plimsoll_core::balance::PolicyConfig;
+use plimsoll_core::hedge::Hedge;
 use plimsoll_core::maintenance::Maintenance;
 use plimsoll_core::membership::{Event, Transition};
 use plimsoll_core::name::{BackendId, NameId};
@@ -479,6 +480,7 @@ impl State {
             action: plan.action.clone(),
             timeout: plan.timeout,
             retry: plan.retry.clone(),
+            hedge: plan.hedge.map(Hedge::new).map(Arc::new),
             upgrade_websocket: plan.upgrade_websocket,
             mirror: plan.mirror,
             priority: plan.priority.clone(),

@@ -24,6 +24,7 @@ fn another_policy_is_one_swap_over_the_same_living_backends() {
         .plan;
     let control = Control::new(&plan, || Now::START, 1);
     let before = control.snapshot().load_full();
+    while before.pools[0].spend_retry(Now::START) {}
     let backend = |snapshot: &plimsoll_core::snapshot::Snapshot| {
         let view = snapshot.pools[0].view();
         view.tiers[0].members[0].backend.clone()
@@ -37,6 +38,10 @@ fn another_policy_is_one_swap_over_the_same_living_backends() {
     );
     assert!(std::sync::Arc::ptr_eq(&backend(&before), &backend(&after)));
     assert!(std::sync::Arc::ptr_eq(&before.pools[1], &after.pools[1]));
+    assert!(
+        !after.pools[0].spend_retry(Now::START),
+        "what was spent on retries stays spent"
+    );
     assert_eq!(control.pool("a").unwrap().policy, "maglev");
     assert_eq!(control.plan().pools[0].policy.name(), "maglev");
     assert!(!control.set_policy("nobody", PolicyConfig::default()));

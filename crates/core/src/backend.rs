@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use crate::budget::Grace;
 use crate::curve::Curve;
 use crate::load::Load;
 use crate::load_line::LoadLine;
 use crate::name::BackendId;
 use crate::orca::Report;
-use crate::retry::Grace;
 use crate::sticky::Seen;
 
 /// One address of one pool. Its identity is (pool, address, port): two pools that name one address share nothing.
@@ -31,6 +31,8 @@ pub struct Backend {
     pub line: LoadLine,
     /// Retries that are not charged to the pool's budget.
     pub grace: Grace,
+    /// Likewise what is sent once more because a kept connection turned out to be closed.
+    pub resend_grace: Grace,
     /// The sticky sessions that came of late, where a cookie of ours tells them apart.
     pub seen: Seen,
     /// What it chose to speak, where it has the choice.
@@ -82,6 +84,7 @@ impl Backend {
             report: Report::default(),
             line: LoadLine::default(),
             grace: Grace::default(),
+            resend_grace: Grace::default(),
             seen: Seen::default(),
             spoken: Spoken::default(),
         }

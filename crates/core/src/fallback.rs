@@ -147,6 +147,8 @@ mod tests {
             consecutive_errors: 0,
             compares_latency: false,
             closes_unhealthy: false,
+            measured: false,
+            retry_budget: crate::budget::BudgetRules::default(),
             queue: QueueSettings::default(),
             orca: false,
         };

@@ -4,7 +4,9 @@
 //! health are pure functions, which the data plane, `explain`, `check` and the simulations all call.
 
 pub mod backend;
+pub mod backoff;
 pub mod balance;
+pub mod budget;
 pub mod curve;
 pub mod decision;
 pub mod document;
@@ -13,6 +15,8 @@ pub mod fallback;
 pub mod filter;
 pub mod grpc;
 pub mod health;
+pub mod hedge;
+pub mod latencies;
 pub mod limit;
 pub mod load;
 pub mod load_line;

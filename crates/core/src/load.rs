@@ -317,6 +317,11 @@ impl Load {
         self.logs.fetch_add(units, Relaxed);
     }
 
+    /// Takes in that an answer would have taken longer than `latency`: of a request that was cancelled for that.
+    pub fn outlasted(&self, latency: Duration, now: Now) {
+        self.observe_latency(latency, now);
+    }
+
     /// Peak EWMA: a sample above the estimate replaces it, one below it pulls it down by its age. Finagle's
     /// `PeakEwma`, Eureka 2014.
     fn observe_latency(&self, sample: Duration, now: Now) {

@@ -1,11 +1,11 @@
-//! Retries: what a route allows, and the budget that keeps them from multiplying an outage.
+//! Retries: what a route allows.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::grpc::Code;
 use crate::outcome::{Failure, Reason, Retry};
-use crate::time::Now;
+use crate::route::Fields;
 
 /// What a route says about retries.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,36 @@ pub struct RetryPolicy {
     pub on_grpc: Vec<Code>,
     /// The longest that one try may take, from the request's end to the head of its answer.
     pub per_try_timeout: Option<Duration>,
+    /// Which requests may be sent again though their method is not idempotent.
+    pub non_idempotent: NonIdempotent,
+    /// How long a retry waits.
+    pub backoff: Backoff,
+}
+
+/// Which requests may be sent again though their method is not idempotent: the route's word, and nobody else's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonIdempotent {
+    /// None.
+    #[default]
+    Never,
+    /// Those with an `Idempotency-Key`, by which the backend can tell that it has seen them.
+    Keyed,
+    /// All.
+    All,
+}
+
+/// By which a backend can tell a request that is sent again (draft-ietf-httpapi-idempotency-key-header).
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Whether a request with these fields has an `Idempotency-Key`: one, and not an empty one.
+pub fn is_keyed(fields: &dyn Fields) -> bool {
+    let (mut count, mut filled) = (0, 0);
+    fields.each(IDEMPOTENCY_KEY, &mut |value| {
+        count += 1;
+        filled += u32::from(!value.trim_ascii().is_empty());
+        true
+    });
+    (count, filled) == (1, 1)
 }
 
 impl Default for RetryPolicy {
@@ -40,6 +70,8 @@ impl Default for RetryPolicy {
             on_status: Vec::new(),
             on_grpc: Vec::new(),
             per_try_timeout: None,
+            non_idempotent: NonIdempotent::Never,
+            backoff: Backoff::DEFAULT,
         }
     }
 }
@@ -55,10 +87,22 @@ impl RetryPolicy {
         on_grpc: Vec::new(),
         on_status: Vec::new(),
         per_try_timeout: None,
+        non_idempotent: NonIdempotent::Never,
+        backoff: Backoff::DEFAULT,
     };
 
-    /// Whether a failure of an attempt may be followed by another one.
-    pub fn covers_failure(&self, failure: Failure, idempotent: bool) -> bool {
+    /// Whether a request may be sent again after a backend may have acted on it: by its method, or by the route's word.
+    pub fn may_repeat(&self, method: &str, fields: &dyn Fields) -> bool {
+        is_idempotent(method)
+            || match self.non_idempotent {
+                NonIdempotent::Never => false,
+                NonIdempotent::Keyed => is_keyed(fields),
+                NonIdempotent::All => true,
+            }
+    }
+
+    /// Whether a failure of an attempt may be followed by another one, of a request that is `repeatable` or not.
+    pub fn covers_failure(&self, failure: Failure, repeatable: bool) -> bool {
         let wanted = match failure.reason {
             Reason::ConnectFailed | Reason::ConnectTimeout | Reason::TlsFailed => self.on_connect,
             Reason::BackendReset | Reason::BackendProtocolError => self.on_reset,
@@ -69,13 +113,13 @@ impl RetryPolicy {
             && match failure.retry {
                 Retry::No => false,
                 Retry::NothingSent => true,
-                Retry::IfIdempotent => idempotent,
+                Retry::IfRepeatable => repeatable,
             }
     }
 
     /// Whether an answer with `status` may be thrown away for another attempt.
-    pub fn covers_status(&self, status: u16, idempotent: bool) -> bool {
-        idempotent && ((self.on_5xx && status >= 500) || self.on_status.contains(&status))
+    pub fn covers_status(&self, status: u16, repeatable: bool) -> bool {
+        repeatable && ((self.on_5xx && status >= 500) || self.on_status.contains(&status))
     }
 
     /// Whether an answer that says no more than this status of gRPC may be thrown away for another attempt. Every call is
@@ -90,141 +134,9 @@ pub fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
 }
 
-/// What is granted when a backend begins to fail: the requests that are under way there are tried elsewhere without
-/// charge to the [`Budget`], since a death that strikes thousands at once is what retries are for. It multiplies nothing:
-/// what begins later is charged, and the next grant comes [`WINDOW_MS`] later, so that it adds no more than what a
-/// backend carries at once, every ten seconds.
-#[derive(Debug, Default)]
-pub struct Grace {
-    /// When it was granted last, in milliseconds; 0 is never.
-    granted_ms: AtomicU64,
-}
-
-impl Grace {
-    /// Whether a request that began on the backend at `begun`, and found it failing `now`, is tried again without charge.
-    pub fn covers(&self, begun: Now, now: Now) -> bool {
-        let granted = self.granted_ms.load(Relaxed);
-        if granted == 0 || now.millis().saturating_sub(granted) >= WINDOW_MS {
-            self.granted_ms.store(now.millis().max(1), Relaxed);
-            return true;
-        }
-        begun.millis() <= granted
-    }
-}
-
-/// Share of requests that may be retried: Finagle's and tower's 20 %.
-const PERCENT: u64 = 20;
-/// Retries a second that are always allowed: Finagle's and tower's 10.
-const MIN_PER_SECOND: u64 = 10;
-/// How long a deposit can be spent: Finagle's and tower's 10 s.
-const WINDOW_MS: u64 = 10_000;
-/// The cost of a retry, so that a request's deposit is a whole number.
-const COST: u64 = 100;
-
-/// A token bucket for retries: every request deposits a fifth of a retry, and ten a second come for free. What is not
-/// spent leaks away over ten seconds.
-#[derive(Debug)]
-pub struct Budget {
-    /// Tokens in the high half, the time of the last change in milliseconds in the low half.
-    state: AtomicU64,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        // A pool that was never used may retry at once.
-        Budget {
-            state: AtomicU64::new((MIN_PER_SECOND * COST * (WINDOW_MS / 1000)) << 32),
-        }
-    }
-}
-
-impl Budget {
-    /// Counts a first attempt.
-    pub fn deposit(&self, now: Now) {
-        let (tokens, then) = self.at(now);
-        self.store(tokens + PERCENT * COST / 100, then);
-    }
-
-    /// Takes one retry out, if there is one.
-    pub fn withdraw(&self, now: Now) -> bool {
-        let (tokens, then) = self.at(now);
-        if tokens < COST {
-            self.store(tokens, then);
-            return false;
-        }
-        self.store(tokens - COST, then);
-        true
-    }
-
-    /// The tokens now: the leak and the free ones applied for each whole tenth of a second that has passed.
-    fn at(&self, now: Now) -> (u64, u64) {
-        const STEP_MS: u64 = 100;
-        let state = self.state.load(Relaxed);
-        let (tokens, then) = (state >> 32, state & u64::from(u32::MAX));
-        let wrapped = now.millis() & u64::from(u32::MAX);
-        let passed = wrapped.wrapping_sub(then) & u64::from(u32::MAX);
-        // A clock that another worker read a moment later.
-        if passed > u64::from(u32::MAX / 2) || passed < STEP_MS {
-            return (tokens, then);
-        }
-        let floor = MIN_PER_SECOND * COST * (WINDOW_MS / 1000);
-        let leaked = if passed >= WINDOW_MS {
-            tokens
-        } else {
-            tokens * passed / WINDOW_MS
-        };
-        let gained = MIN_PER_SECOND * COST * passed.min(WINDOW_MS) / 1000;
-        ((tokens - leaked + gained).max(gained).min(floor.max(tokens)), wrapped)
-    }
-
-    fn store(&self, tokens: u64, then: u64) {
-        self.state
-            .store((tokens.min(u64::from(u32::MAX)) << 32) | then, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_under_way_when_a_backend_began_to_fail_is_retried_without_charge() {
-        let (grace, at) = (Grace::default(), Now::from_millis);
-        assert!(grace.covers(at(4_000), at(5_000)), "the first to fail");
-        assert!(grace.covers(at(4_990), at(5_001)));
-        assert!(!grace.covers(at(5_001), at(5_002)), "sent after it began to fail");
-        assert!(!grace.covers(at(14_998), at(14_999)), "once in ten seconds");
-        assert!(grace.covers(at(14_999), at(15_000)));
-    }
-
-    #[test]
-    fn a_fifth_of_the_requests_and_ten_a_second_may_be_retried() {
-        let budget = Budget::default();
-        let mut spent = 0u32;
-        // 1,000 requests a second for 20 s, each of which wants a retry.
-        for tick in 0..20_000u64 {
-            let now = Now::from_millis(tick);
-            budget.deposit(now);
-            if tick >= 10_000 && budget.withdraw(now) {
-                spent += 1;
-            }
-            if tick < 10_000 {
-                budget.withdraw(now);
-            }
-        }
-        assert!(
-            (1_900..=2_300).contains(&spent),
-            "20 % and 10/s of 10,000 requests: {spent}"
-        );
-    }
-
-    #[test]
-    fn an_unused_budget_allows_the_free_retries_and_no_hoard() {
-        let budget = Budget::default();
-        let now = Now::from_millis(3_600_000);
-        let spent = (0..1_000).filter(|_| budget.withdraw(now)).count();
-        assert!((1..=100).contains(&spent), "ten seconds' worth at the most: {spent}");
-    }
 
     #[test]
     fn what_may_have_reached_the_backend_is_repeated_only_when_idempotent() {
@@ -237,5 +149,42 @@ mod tests {
             !policy.covers_failure(Failure::sent(Reason::ResponseTimeout), true),
             "not by default"
         );
+    }
+
+    /// Lines of `Idempotency-Key`.
+    struct Keys(&'static [&'static str]);
+
+    impl Fields for Keys {
+        fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8]) -> bool) {
+            let lines = self.0.iter().filter(|_| name == IDEMPOTENCY_KEY);
+            let _ = lines.map(|line| visit(line.as_bytes())).find(|go_on| !go_on);
+        }
+    }
+
+    #[test]
+    fn only_the_routes_word_makes_an_unsafe_request_repeatable() {
+        let (none, one, key) = (Keys(&[]), Keys(&["\"8e03978e\""]), NonIdempotent::Keyed);
+        let (empty, two) = (Keys(&[" "]), Keys(&["a", "b"]));
+        for (word, method, fields, repeatable) in [
+            (NonIdempotent::Never, "PUT", &none, true),
+            (NonIdempotent::Never, "POST", &one, false),
+            (key, "POST", &one, true),
+            (key, "PATCH", &none, false),
+            (key, "POST", &empty, false),
+            (key, "POST", &two, false),
+            (key, "DELETE", &none, true),
+            (NonIdempotent::All, "POST", &none, true),
+        ] {
+            let policy = RetryPolicy {
+                non_idempotent: word,
+                ..RetryPolicy::default()
+            };
+            assert_eq!(
+                policy.may_repeat(method, fields),
+                repeatable,
+                "{word:?} {method} {:?}",
+                fields.0
+            );
+        }
     }
 }

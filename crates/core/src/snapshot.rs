@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error_page::ErrorPages;
 use crate::filter::Chain;
+use crate::hedge::Hedge;
 use crate::maintenance::Maintenance;
 use crate::name::NameId;
 use crate::network::Network;
@@ -251,6 +252,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// What may be retried.
     pub retry: RetryPolicy,
+    /// When a request is sent to a second backend though the first has not failed.
+    pub hedge: Option<Arc<Hedge>>,
     /// Whether a connection may be upgraded to a WebSocket.
     pub upgrade_websocket: bool,
     /// Who else gets a copy.
@@ -292,6 +295,17 @@ pub enum Action {
     Redirect(Redirect),
     /// Answer ourselves.
     Respond(Respond),
+}
+
+impl Action {
+    /// The pools that get its requests.
+    pub fn pools(&self) -> Vec<PoolIndex> {
+        match self {
+            Action::Pool(pool) => vec![*pool],
+            Action::Split(split) => split.shares().iter().map(|share| share.pool).collect(),
+            Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -106,6 +106,43 @@ pub enum RetryResult {
     BudgetSpent,
 }
 
+/// What became of the second attempt of a request that waited for its answer for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hedged {
+    /// It was answered first.
+    Won,
+    /// The first attempt was, and this one was cancelled.
+    Lost,
+    /// It failed, or was answered by a 5xx, while the first attempt went on.
+    Failed,
+    /// It was not made, since the route's share of hedges was spent.
+    BudgetSpent,
+    /// It was not made, since there was no other backend with room.
+    NoBackend,
+}
+
+impl Hedged {
+    /// All of them.
+    pub const ALL: [Hedged; 5] = [
+        Hedged::Won,
+        Hedged::Lost,
+        Hedged::Failed,
+        Hedged::BudgetSpent,
+        Hedged::NoBackend,
+    ];
+
+    /// The word for it in metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Hedged::Won => "won",
+            Hedged::Lost => "lost",
+            Hedged::Failed => "failed",
+            Hedged::BudgetSpent => "budget_spent",
+            Hedged::NoBackend => "no_backend",
+        }
+    }
+}
+
 /// What became of a copy of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mirrored {
@@ -211,6 +248,8 @@ pub struct Shard {
     pub backend_connections: HashMap<(NameId, BackendId), [u64; 2], IdState>,
     /// Retries.
     pub retries: HashMap<(NameId, RetryResult), u64, IdState>,
+    /// Second attempts of hedged requests.
+    pub hedged: HashMap<(NameId, Hedged), u64, IdState>,
     /// Copies of requests, by the pool that they went to.
     pub mirrored: HashMap<(NameId, Mirrored), u64, IdState>,
     /// Those that found their pool full.
@@ -270,6 +309,11 @@ impl Shard {
         if result == RetryResult::BudgetSpent {
             self.retry_budget_spent += 1;
         }
+    }
+
+    /// Counts a second attempt.
+    pub fn hedged(&mut self, pool: NameId, result: Hedged) {
+        *self.hedged.entry((pool, result)).or_default() += 1;
     }
 
     /// Counts a copy of a request.
@@ -339,6 +383,9 @@ impl Shard {
         }
         for (key, theirs) in other.retries {
             *self.retries.entry(key).or_default() += theirs;
+        }
+        for (key, theirs) in other.hedged {
+            *self.hedged.entry(key).or_default() += theirs;
         }
         for (key, theirs) in other.mirrored {
             *self.mirrored.entry(key).or_default() += theirs;

@@ -61,28 +61,38 @@ impl RequestLog {
 /// One attempt on one backend.
 pub(crate) struct Attempt {
     backend: Arc<str>,
-    result: Result<u16, Reason>,
+    /// The status, or what it failed of.
+    result: Result<u16, &'static str>,
     /// What was wrong with TLS.
     cause: Option<&'static str>,
     took: Duration,
+    is_hedge: bool,
 }
+
+/// What an attempt ends with when another one was answered first.
+const OVERTAKEN: &str = "overtaken";
 
 impl Attempt {
     pub(crate) fn answered(lease: &Lease, status: u16, took: Duration) -> Self {
-        Attempt {
-            backend: lease.name().clone(),
-            result: Ok(status),
-            cause: None,
-            took,
-        }
+        Attempt::new(lease.name(), Ok(status), took)
     }
 
     pub(crate) fn failed(lease: &Lease, reason: Reason, took: Duration) -> Self {
+        Attempt::new(lease.name(), Err(reason.word()), took)
+    }
+
+    /// One on the backend of this name, which was cancelled since another one was answered first.
+    pub(crate) fn overtaken(backend: &Arc<str>, took: Duration) -> Self {
+        Attempt::new(backend, Err(OVERTAKEN), took)
+    }
+
+    fn new(backend: &Arc<str>, result: Result<u16, &'static str>, took: Duration) -> Self {
         Attempt {
-            backend: lease.name().clone(),
-            result: Err(reason),
+            backend: backend.clone(),
+            result,
             cause: None,
             took,
+            is_hedge: false,
         }
     }
 
@@ -91,15 +101,23 @@ impl Attempt {
         Attempt { cause, ..self }
     }
 
+    /// The same as the second one of a hedged request.
+    pub(crate) fn second(self) -> Self {
+        Attempt { is_hedge: true, ..self }
+    }
+
     fn json(&self) -> Value {
         let mut object = Map::new();
         object.insert("backend".into(), (*self.backend).into());
         match self.result {
             Ok(status) => object.insert("status".into(), status.into()),
-            Err(reason) => object.insert("error".into(), reason.word().into()),
+            Err(word) => object.insert("error".into(), word.into()),
         };
         if let Some(cause) = self.cause {
             object.insert("cause".into(), cause.into());
+        }
+        if self.is_hedge {
+            object.insert("hedge".into(), true.into());
         }
         object.insert("ms".into(), millis(self.took));
         Value::Object(object)

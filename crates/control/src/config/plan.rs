@@ -12,6 +12,7 @@ use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::error_page::{For, Media};
 use plimsoll_core::filter::{FileName, FilterEntry};
 use plimsoll_core::health::{Latency, SuccessRate};
+use plimsoll_core::hedge::HedgePolicy;
 use plimsoll_core::maintenance::Notice;
 use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings};
@@ -230,6 +231,8 @@ pub struct RoutePlan {
     pub timeout: Option<Duration>,
     /// What may be retried.
     pub retry: RetryPolicy,
+    /// When a request is sent to a second backend though the first has not failed.
+    pub hedge: Option<HedgePolicy>,
     /// Whether a connection may be upgraded to a WebSocket.
     pub upgrade_websocket: bool,
     /// Who else gets a copy of the requests.

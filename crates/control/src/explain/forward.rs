@@ -3,12 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use plimsoll_core::budget::BudgetRules;
+use plimsoll_core::hedge::{After, Hedge, HedgePolicy};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::Pool;
-use plimsoll_core::retry::{RetryPolicy, is_idempotent};
+use plimsoll_core::retry::{NonIdempotent, RetryPolicy, is_idempotent};
 use plimsoll_core::reversal::HostSent;
-use plimsoll_core::route::Asked;
+use plimsoll_core::route::{Asked, Fields};
 use plimsoll_core::snapshot::{HttpService, PassthroughService, Route};
+use plimsoll_core::time::Now;
 use plimsoll_http::h1::{RequestHead, RequestOut, write_request_head};
 
 use super::question::redacted_query;
@@ -130,8 +133,8 @@ pub(super) fn passed_timeouts(service: &PassthroughService, pool: &Pool) -> Stri
     format!("ClientHello {hello}, {}", tcp_timeouts(service.idle_timeout, pool))
 }
 
-/// What is retried, and how often.
-pub(super) fn retries(policy: &RetryPolicy, method: &str) -> String {
+/// What is retried, and how often, of a request with these `fields`.
+pub(super) fn retries(policy: &RetryPolicy, method: &str, fields: &dyn Fields) -> String {
     if policy.attempts == 0 {
         return "none".into();
     }
@@ -150,20 +153,65 @@ pub(super) fn retries(policy: &RetryPolicy, method: &str) -> String {
     if on.is_empty() {
         return "none: nothing is named that would be retried".into();
     }
-    let safe = if is_idempotent(method) {
-        format!("{method} may be sent again")
-    } else {
-        format!("{method} may not be sent again once any of it was sent")
+    let repeatable = policy.may_repeat(method, fields);
+    let safe = match policy.non_idempotent {
+        _ if is_idempotent(method) => format!("{method} may be sent again"),
+        NonIdempotent::Keyed if repeatable => {
+            format!("this {method} may be sent again, since it has an Idempotency-Key")
+        }
+        NonIdempotent::All => format!("{method} may be sent again, since the route says so"),
+        NonIdempotent::Keyed => {
+            format!("{method} may not be sent again once any of it was sent, without an Idempotency-Key")
+        }
+        NonIdempotent::Never => format!("{method} may not be sent again once any of it was sent"),
     };
-    let safe = if policy.on_grpc.is_empty() || is_idempotent(method) {
+    let safe = if policy.on_grpc.is_empty() || repeatable {
         safe
     } else {
         format!("{safe}, unless gRPC answers with such a status and nothing else")
     };
     let attempts = policy.attempts;
     format!(
-        "{attempts}, on {}, on another backend if there is one; {safe}",
-        on.join(", ")
+        "{attempts}, on {}, on another backend if there is one{}; {safe}",
+        on.join(", "),
+        waits(policy)
+    )
+}
+
+/// How long retries wait, when they do.
+fn waits(policy: &RetryPolicy) -> String {
+    let (backoff, attempts) = (policy.backoff, policy.attempts);
+    let (first, last) = (backoff.limit(1), backoff.limit(attempts));
+    match (first.is_zero(), attempts) {
+        (_, 1) if first.is_zero() => String::new(),
+        (true, _) => format!(", the first at once, further ones after up to {}", words(last)),
+        (false, _) if first == last => format!(", after up to {}", words(last)),
+        (false, _) => format!(", after up to {}, in the end {}", words(first), words(last)),
+    }
+}
+
+/// What may be spent on retries in a pool.
+pub(super) fn retry_budget(pool: &Pool) -> String {
+    let BudgetRules { percent, per_second } = pool.settings.retry_budget;
+    format!("{percent} % of the pool's requests and {per_second} a second are retried at the most")
+}
+
+/// Whether a request is sent to a second backend though the first has not failed.
+pub(super) fn hedging(hedge: &Hedge, pool: &Pool, (method, is_upgrade): (&str, bool), now: Now) -> String {
+    if !is_idempotent(method) {
+        return format!("never: {method} is not sent twice");
+    }
+    if is_upgrade {
+        return "never: a connection is upgraded once".into();
+    }
+    let HedgePolicy { after, max_percent } = hedge.policy;
+    let when = match (after, after.of(pool, now)) {
+        (After::Fixed(span), _) => format!("after {}", words(span)),
+        (_, Some(span)) => format!("after {after}, now {span:?}"),
+        (_, None) => format!("after {after}, of which too few answers tell yet"),
+    };
+    format!(
+        "{when}, to another backend, {max_percent} % of the requests at the most; the answer that begins first counts"
     )
 }
 

@@ -208,6 +208,10 @@ impl Explanation<'_> {
     ) {
         let peer = self.question.peer().ip();
         let trusted = self.snapshot.node.trusts(peer);
+        let fields = Edited {
+            fields: head,
+            edits: &changes.request,
+        };
         let back = Reversal::of(self.scheme(), asked.authority.as_ref(), &route.host, &changes.rewritten);
         let changes = forward::changes((head, asked), changes, route, (peer, trusted, self.scheme(), backend));
         self.action("speaks", Verdict::Taken, self.spoken(pool));
@@ -231,8 +235,16 @@ impl Explanation<'_> {
             );
             self.action("mirror", Verdict::Taken, why);
         }
-        let retries = forward::retries(&route.retry, asked.method);
+        let retries = forward::retries(&route.retry, asked.method, &fields);
         self.action("retries", Verdict::Taken, retries);
+        if route.retry.attempts > 0 {
+            self.action("budget", Verdict::Taken, forward::retry_budget(pool));
+        }
+        if let Some(hedge) = &route.hedge {
+            let is_upgrade = head.upgrade_websocket && route.upgrade_websocket;
+            let hedging = forward::hedging(hedge, pool, (asked.method, is_upgrade), self.control.now());
+            self.action("hedges", Verdict::Taken, hedging);
+        }
     }
 
     /// What is spoken to the backends of `pool`.

@@ -7,7 +7,7 @@ use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::priority::Class;
 use plimsoll_core::snapshot::Snapshot;
-use plimsoll_core::telemetry::{Histogram, ListenerCounts, Mirrored, Queued, RequestKey, RetryResult, Shard};
+use plimsoll_core::telemetry::{Hedged, Histogram, ListenerCounts, Mirrored, Queued, RequestKey, RetryResult, Shard};
 
 use super::series::{Label, OTHER, Series};
 
@@ -34,6 +34,8 @@ pub(super) struct Totals {
     pub(super) backend_connections: Series<2, 2, [u64; 2]>,
     /// By pool and result.
     pub(super) retries: Series<2, 1, u64>,
+    /// By pool and result.
+    pub(super) hedged: Series<2, 1, u64>,
     /// By pool and result.
     pub(super) mirrored: Series<2, 1, u64>,
     /// Those that found their pool full, by pool, class and what became of them.
@@ -91,6 +93,9 @@ impl Totals {
         for ((pool, result), count) in shard.retries {
             *self.retries.of([names.name(pool), retry_word(result).into()]) += count;
         }
+        for ((pool, result), count) in shard.hedged {
+            *self.hedged.of([names.name(pool), result.word().into()]) += count;
+        }
         for ((pool, result), count) in shard.mirrored {
             *self.mirrored.of([names.name(pool), result.word().into()]) += count;
         }
@@ -131,6 +136,14 @@ impl Totals {
     pub(super) fn expect(&mut self, snapshot: &Snapshot) {
         for listener in &snapshot.listeners {
             self.listeners.of([listener.name.clone()]);
+        }
+        for route in snapshot.routes.iter().filter(|route| route.hedge.is_some()) {
+            for pool in route.action.pools() {
+                for result in Hedged::ALL {
+                    let name = snapshot.pools[pool].name.clone();
+                    self.hedged.of([name, result.word().into()]);
+                }
+            }
         }
         for mirror in snapshot.routes.iter().filter_map(|route| route.mirror) {
             for result in Mirrored::ALL {

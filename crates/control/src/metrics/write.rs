@@ -55,12 +55,27 @@ pub(super) fn work(out: &mut Exposition, totals: &Totals) {
             out.sample(&[("pool", pool), ("backend", backend), ("reused", reused)], count);
         }
     }
+    further_attempts(out, totals);
+    queues(out, totals);
+    failures(out, totals);
+}
+
+/// What was sent more than once.
+fn further_attempts(out: &mut Exposition, totals: &Totals) {
     out.metric(
         "plimsoll_retries_total",
         Kind::Counter,
         "Requests that were tried again, by how that went, and those whose retry the budget refused.",
     );
     for ([pool, result], count) in totals.retries.iter() {
+        out.sample(&[("pool", pool), ("result", result)], count);
+    }
+    out.metric(
+        "plimsoll_hedges_total",
+        Kind::Counter,
+        "Second attempts of requests that waited for their answer for too long, by what became of them.",
+    );
+    for ([pool, result], count) in totals.hedged.iter() {
         out.sample(&[("pool", pool), ("result", result)], count);
     }
     out.metric(
@@ -79,8 +94,6 @@ pub(super) fn work(out: &mut Exposition, totals: &Totals) {
     for ([pool, to, reason], count) in totals.fallbacks.iter() {
         out.sample(&[("pool", pool), ("to", to), ("reason", reason)], count);
     }
-    queues(out, totals);
-    failures(out, totals);
 }
 
 fn queues(out: &mut Exposition, totals: &Totals) {

@@ -27,7 +27,7 @@ pub enum Retry {
     /// Always: the backend cannot have seen any of it.
     NothingSent,
     /// Only when the method is idempotent, or the route says so: the backend may have acted on it.
-    IfIdempotent,
+    IfRepeatable,
 }
 
 /// How an attempt to be served by a backend failed.
@@ -68,7 +68,7 @@ impl Failure {
     pub const fn sent(reason: Reason) -> Self {
         Failure {
             reason,
-            retry: Retry::IfIdempotent,
+            retry: Retry::IfRepeatable,
         }
     }
 }

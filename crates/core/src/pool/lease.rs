@@ -79,7 +79,7 @@ impl Lease {
         self.learn(outcome, latency, now);
         let load = &self.backend.load;
         if sign == Sign::Success {
-            self.pool.observe_slow_tail(latency);
+            self.pool.observe(latency, now);
             if self.pool.settings.compares_latency {
                 load.observe_time(latency);
             }
@@ -106,6 +106,14 @@ impl Lease {
 }
 
 impl Lease {
+    /// Ends it as a cancellation, of an attempt that another one has overtaken: no failure, and yet its backend would
+    /// have taken longer than `latency`, which a policy that looks at latencies would otherwise never learn.
+    pub fn overtaken(self, latency: Duration, now: Now) {
+        self.backend.load.outlasted(latency, now);
+        self.backend.curve.record(self.found, latency, now);
+        self.pool.observe(latency, now);
+    }
+
     /// Moves the load line, where it is learned.
     fn learn(&self, outcome: Outcome, latency: Duration, now: Now) {
         let Some(bounds) = self.limits.bounds(&self.backend) else {

@@ -17,11 +17,12 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::balance::{HashKey, PickCx, Policy, PolicyConfig};
+use crate::budget::{Budget, BudgetRules};
 use crate::decision::{Record, Stage, Verdict, note};
+use crate::latencies::Latencies;
 use crate::members::{Member, Members};
 use crate::name::{BackendId, NameId};
 use crate::outcome::Reason;
-use crate::retry::Budget;
 use crate::rng::Rng;
 use crate::sticky::{Sticky, Tie};
 use crate::time::Now;
@@ -75,6 +76,10 @@ pub struct PoolSettings {
     pub queue: QueueSettings,
     /// Whether backends' reports of their own load ([`orca`](crate::orca)) are believed.
     pub orca: bool,
+    /// How much may be spent on retries here.
+    pub retry_budget: BudgetRules,
+    /// Whether quantiles of the latency are wanted ([`Pool::latencies`]).
+    pub measured: bool,
 }
 
 /// A named group of backends with one policy.
@@ -87,8 +92,8 @@ pub struct Pool {
     pub policy: PolicyConfig,
     /// Timeouts and thresholds.
     pub settings: PoolSettings,
-    /// What retries may be spent here.
-    pub retry_budget: Budget,
+    retry_budget: Arc<Budget>,
+    latencies: Option<Arc<Latencies>>,
     queue: Arc<Queue>,
     sticky: Option<Arc<Sticky>>,
     view: ArcSwap<View>,
@@ -149,8 +154,9 @@ impl Pool {
             id,
             name: name.into(),
             policy,
+            retry_budget: Arc::new(Budget::new(settings.retry_budget)),
+            latencies: settings.measured.then(Arc::default),
             settings,
-            retry_budget: Budget::default(),
             queue: Arc::default(),
             sticky: None,
             view: ArcSwap::from_pointee(view),
@@ -158,13 +164,36 @@ impl Pool {
         }
     }
 
-    /// The same pool with the queue of `before`: who waits goes on waiting through a reload.
+    /// The same pool with what `before` had: who waits goes on waiting through a reload, and what was spent on retries
+    /// stays spent.
     #[must_use]
-    pub fn queueing_as(self, before: &Pool) -> Self {
+    pub fn continuing(self, before: &Pool) -> Self {
         Pool {
             queue: before.queue.clone(),
+            retry_budget: before.retry_budget.clone(),
+            latencies: self.latencies.map(|own| before.latencies.clone().unwrap_or(own)),
             ..self
         }
+    }
+
+    /// How long its backends took to begin their answers of late, where somebody wants to know.
+    pub fn latencies(&self) -> Option<&Latencies> {
+        self.latencies.as_deref()
+    }
+
+    /// Counts a request, which earns a part of a retry.
+    pub fn earn_retry(&self, now: Now) {
+        self.retry_budget.deposit(self.settings.retry_budget, now);
+    }
+
+    /// Charges a retry to the budget, unless that is spent.
+    pub fn spend_retry(&self, now: Now) -> bool {
+        self.retry_budget.withdraw(self.settings.retry_budget, now)
+    }
+
+    /// A retry that was charged and not made.
+    pub fn unspend_retry(&self, now: Now) {
+        self.retry_budget.give_back(self.settings.retry_budget, now);
     }
 
     /// Who waits for a place on one of its backends.
@@ -202,6 +231,14 @@ impl Pool {
     /// The least latency that a failure counts as.
     pub fn slow_tail(&self) -> Duration {
         Duration::from_micros(self.slow_tail.load(Relaxed))
+    }
+
+    /// Takes in what an answer took to begin.
+    fn observe(&self, latency: Duration, now: Now) {
+        self.observe_slow_tail(latency);
+        if let Some(latencies) = &self.latencies {
+            latencies.observe(latency, now);
+        }
     }
 
     /// Moves the slow tail towards the 95th percentile of the samples: up by a nineteenth of what a sample below

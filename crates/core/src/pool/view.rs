@@ -112,6 +112,7 @@ mod tests {
     use super::*;
     use crate::backend::Backend;
     use crate::balance::{Policy, PolicyConfig};
+    use crate::budget::BudgetRules;
     use crate::members::{Limits, Member};
     use crate::name::{BackendId, NameId};
     use crate::pool::{BackendProtocol, PoolSettings, QueueSettings};
@@ -129,6 +130,8 @@ mod tests {
             closes_unhealthy: false,
             queue: QueueSettings::default(),
             orca: false,
+            measured: false,
+            retry_budget: BudgetRules::default(),
         }
     }
 

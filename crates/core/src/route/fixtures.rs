@@ -64,6 +64,7 @@ pub(super) fn route(id: u32) -> Arc<Route> {
         action: Action::Pool(0),
         timeout: None,
         retry: RetryPolicy::default(),
+        hedge: None,
         upgrade_websocket: true,
         mirror: None,
         host: Default::default(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::backends::{Behaviour, Model, Server};
 use crate::backend::Backend;
 use crate::balance::{Policy, PolicyConfig};
+use crate::budget::BudgetRules;
 use crate::health::State;
 use crate::members::Limits;
 use crate::membership::{Event, Membership, Rules, Spec, Transition};
@@ -128,6 +129,8 @@ impl World {
             closes_unhealthy: false,
             queue: QueueSettings::default(),
             orca: false,
+            measured: false,
+            retry_budget: BudgetRules::default(),
         };
         let config = PolicyConfig::named("round-robin").unwrap();
         let pool = Arc::new(Pool::new(NameId(0), "p", config, settings, View::default()));

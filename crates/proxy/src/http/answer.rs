@@ -107,8 +107,11 @@ impl Forward<'_> {
     ) -> Ended {
         let latency = self.worker.now().since(begun);
         self.finished.answered(answer.status, latency);
-        self.finished
-            .attempted(|| Attempt::answered(&lease, answer.status, latency));
+        let is_second = self.is_second;
+        self.finished.attempted(|| {
+            let attempt = Attempt::answered(&lease, answer.status, latency);
+            if is_second { attempt.second() } else { attempt }
+        });
         if answer.status == 101 {
             return self.upgraded(exchange, lease, upstream, latency).await;
         }

@@ -19,6 +19,7 @@ use super::accept::sooner;
 use super::compress::{self, Coder};
 use super::downstream::Downstream;
 use super::fault::{Fault, Limits, malformed};
+use super::hedge::Hedging;
 use super::upload::{Upload, UploadFault};
 use super::upstream::{Lost, Upstream};
 
@@ -50,6 +51,8 @@ pub(crate) struct Exchange<'c, D> {
     /// What compresses it, once its head has said that it is worth it.
     pub(crate) coder: Option<Box<Coder>>,
     pub(crate) limits: Limits<'c>,
+    /// The second attempt beside this one, while its route wants one.
+    pub(crate) hedging: Option<Box<Hedging<'c>>>,
     /// When to look whether a client is still there that is not read from.
     pub(crate) look_at: Option<Deadline>,
     /// What a backend did not like of our TLS, in a word.
@@ -68,6 +71,8 @@ pub(crate) struct Answer {
     pub(crate) reusable: bool,
     /// Bytes of its head that are not in [`Exchange::out`]: HTTP/2 writes it otherwise.
     pub(crate) head_bytes: usize,
+    /// The backend asks to be left alone for a while (RFC 9110 §10.2.3).
+    pub(crate) retry_after: bool,
 }
 
 impl<D: Downstream> Exchange<'_, D> {
@@ -169,8 +174,13 @@ impl<D: Downstream> Exchange<'_, D> {
         Ok(())
     }
 
-    /// Sees whether the client, whose request was read, is still there.
+    /// Sees whether the client, whose request was read, is still there, and nobody has answered it before this backend.
     pub(super) fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        if let Some(hedging) = &mut self.hedging
+            && hedging.poll(cx, &self.upload).is_ready()
+        {
+            return Err(Fault::Overtaken);
+        }
         match self.client.poll_gone(cx) {
             Poll::Pending => Ok(()),
             Poll::Ready(()) => Err(Fault::ClientGone),
@@ -272,6 +282,7 @@ impl<D: Downstream> Exchange<'_, D> {
             framing_out,
             reusable: head.keep_alive,
             head_bytes: if self.out.len() == before { length } else { 0 },
+            retry_after: head.status >= 400 && head.first("retry-after").is_some_and(|value| value != b"0"),
         })
     }
 
@@ -324,7 +335,7 @@ pub(super) fn number<N: FromStr>(value: &[u8]) -> Option<N> {
 }
 
 /// The status of a head whose first line may be anything.
-fn status_of(head: &[u8]) -> u16 {
+pub(super) fn status_of(head: &[u8]) -> u16 {
     match head.get(9..12) {
         Some(digits) if digits.iter().all(u8::is_ascii_digit) => digits
             .iter()

@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     Unprocessed,
     /// The backend has chosen the other version of HTTP; nothing was sent yet.
     Turned,
+    /// None: the second attempt was answered first.
+    Overtaken,
 }
 
 impl Fault {
@@ -69,6 +71,18 @@ impl Fault {
             Fault::Cut => Reason::DrainDeadline,
             Fault::Stale | Fault::Unprocessed => Reason::BackendReset,
             Fault::Turned => Reason::BackendProtocolError,
+            Fault::Overtaken => Reason::Internal,
+        }
+    }
+
+    /// The backend's failure, if it is one, with what it means for a retry.
+    pub(super) fn failure(self) -> Option<Failure> {
+        match self {
+            Fault::Backend(failure) => Some(failure),
+            Fault::Stale => Some(Failure::sent(Reason::BackendReset)),
+            Fault::Unprocessed => Some(Failure::unsent(Reason::BackendReset)),
+            Fault::Turned => Some(Failure::unsent(Reason::BackendProtocolError)),
+            Fault::ClientGone | Fault::Client(_) | Fault::Cut | Fault::Overtaken => None,
         }
     }
 }

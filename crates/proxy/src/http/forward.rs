@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_core::grpc::Code;
+use plimsoll_core::hedge::Hedge;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::{Failure, Outcome, Reason};
 use plimsoll_core::pool::{AcquireCx, Alarm, BackendProtocol, Lease, Pool, Refusal, TRIES_MAX};
 use plimsoll_core::reply::Reply;
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::snapshot::{HttpService, PoolIndex, Route};
-use plimsoll_core::telemetry::RetryResult;
 use plimsoll_core::time::Now;
 use plimsoll_net::{Deadline, Timer};
 
@@ -25,7 +25,7 @@ use super::route::{self, Request};
 use super::upload::Upload;
 use super::upstream::Upstream;
 use crate::client::Client;
-use crate::log::{self, Attempt, Finished};
+use crate::log::{self, Finished};
 use crate::worker::{Pinned, Worker};
 
 /// How often in a row a backend may choose another version of HTTP than it chose before.
@@ -37,14 +37,18 @@ pub(super) struct Forward<'f> {
     pub(super) pinned: &'f Rc<Pinned>,
     pub(super) request: &'f Request,
     pub(super) pool: &'f Arc<Pool>,
-    pool_at: PoolIndex,
-    retry: &'f RetryPolicy,
+    pub(super) pool_at: PoolIndex,
+    pub(super) retry: &'f RetryPolicy,
+    /// Its route's hedging, when it may be hedged.
+    pub(super) hedge: Option<&'f Hedge>,
+    /// The attempt that counts is the second one of a hedged request.
+    pub(super) is_second: bool,
     pub(super) deadline: Option<Deadline>,
-    tried: [BackendId; TRIES_MAX],
-    tries: usize,
-    retries: u32,
     /// What was wrong with TLS in the attempt that is under way.
     pub(super) cause: Option<&'static str>,
+    pub(super) tried: [BackendId; TRIES_MAX],
+    pub(super) tries: usize,
+    pub(super) retries: u32,
     pub(super) finished: Finished,
 }
 
@@ -71,7 +75,7 @@ pub(super) async fn forward<D: Downstream>(
     };
     let retry = &chosen.retry;
     let limits = limits_of((service, pool, chosen), request, timer);
-    pool.retry_budget.deposit(request.started);
+    pool.earn_retry(request.started);
     let goes = Goes::of(client, pinned, request);
     let upload = Upload::new(head, request.framing)
         .at_most(request.body_max())
@@ -86,6 +90,9 @@ pub(super) async fn forward<D: Downstream>(
     let deadline = limits.deadline.into_iter().chain(limits.call).min();
     let mut forward = Forward::new(&worker, pinned, request, (pool_at, retry), deadline);
     forward.finished.instead_of = request.instead_of;
+    // What may be sent twice though nothing has failed is up to the method alone.
+    forward.hedge = (chosen.hedge.as_deref()).filter(|_| request.idempotent && !request.upgrade);
+    forward.hedge.into_iter().for_each(Hedge::earn);
     let ended = forward.run(&mut exchange, goes).await;
     forward.finished.bytes_in = exchange.upload.body_bytes + request.head_bytes as u64;
     forward.finished.bytes_out = exchange.bytes_out;
@@ -149,6 +156,7 @@ pub(super) fn exchange<'c, D>(
         compression: None,
         coder: None,
         limits,
+        hedging: None,
         client,
         look_at: None,
         denied: None,
@@ -172,6 +180,8 @@ impl<'f> Forward<'f> {
             pool,
             pool_at,
             retry,
+            hedge: None,
+            is_second: false,
             deadline,
             tried: [BackendId(0); TRIES_MAX],
             tries: 0,
@@ -182,12 +192,13 @@ impl<'f> Forward<'f> {
     }
 
     /// Tries backend after backend, as far as that is safe, until one has answered.
-    pub(super) async fn run<D: Downstream>(&mut self, exchange: &mut Exchange<'_, D>, goes: Goes) -> Ended {
+    pub(super) async fn run<D: Downstream>(&mut self, exchange: &mut Exchange<'f, D>, goes: Goes) -> Ended {
         let mut begun = self.request.started;
+        let mut next = None;
         // A retry that finds no backend is answered with what came before it: that is what went wrong.
         let mut failed = None;
         loop {
-            let lease = match self.acquire(begun) {
+            let lease = match next.take().map_or_else(|| self.acquire(begun), Ok) {
                 Ok(lease) => lease,
                 Err(refusal) => match self.wait(exchange, refusal).await {
                     Ok(lease) => {
@@ -200,7 +211,9 @@ impl<'f> Forward<'f> {
             };
             self.finished.backend = Some(lease.backend().id);
             exchange.upload.go_to(lease.backend().address);
-            let attempted = match self.attempt(exchange, &lease, begun).await {
+            let (lease, began, attempted) = self.attempt_hedged(exchange, lease, begun).await;
+            begun = began;
+            let attempted = match attempted {
                 Ok((upstream, length)) => self
                     .read_head(exchange, (&upstream, length), (&lease, goes))
                     .map(|(answer, keep_alive)| (upstream, answer, keep_alive)),
@@ -208,51 +221,34 @@ impl<'f> Forward<'f> {
             };
             let fault = match attempted {
                 Ok((upstream, answer, keep_alive)) => {
-                    let status = answer.status;
-                    let code = exchange.grpc.and_then(Code::numbered);
-                    let again = self.retry.covers_status(status, self.request.idempotent)
-                        || code.is_some_and(|code| self.retry.covers_code(code));
-                    if !(again && self.may_retry(exchange, &lease, (begun, false))) {
-                        self.count_retries(!again);
-                        return self
-                            .answer(exchange, lease, (upstream, answer), keep_alive, begun)
-                            .await;
+                    match self.instead(exchange, &lease, (&answer, begun)).await {
+                        Ok(None) => {
+                            return self
+                                .answer(exchange, lease, (upstream, answer), keep_alive, begun)
+                                .await;
+                        }
+                        Ok(Some(other)) => next = Some(other),
+                        Err(fault) => return self.leave(exchange, fault),
                     }
-                    self.finished
-                        .attempted(|| Attempt::answered(&lease, status, self.worker.now().since(begun)));
-                    let status = code.map_or(status, Code::http_status);
+                    let status = (exchange.grpc.and_then(Code::numbered)).map_or(answer.status, Code::http_status);
+                    self.conclude(lease, Outcome::Answered(status), begun);
                     exchange.forget_answer();
-                    begun = self.conclude(lease, Outcome::Answered(status), begun);
+                    exchange.upload.restart();
+                    begun = self.worker.now();
                     continue;
                 }
                 Err(fault) => fault,
             };
-            // Whoever is to blame, this is where the request was.
-            let cause = self.cause.take().or(exchange.denied.take());
-            let took = self.worker.now().since(begun);
-            self.finished
-                .attempted(|| Attempt::failed(&lease, fault.reason(), took).because(cause));
-            let failure = match fault {
-                Fault::ClientGone | Fault::Cut => return self.end(exchange, fault.reason()),
-                Fault::Client(reason) => return Ended::Refused(reason),
-                Fault::Stale => Failure::sent(Reason::BackendReset),
-                Fault::Unprocessed => Failure::unsent(Reason::BackendReset),
-                Fault::Turned => Failure::unsent(Reason::BackendProtocolError),
-                Fault::Backend(failure) => failure,
-            };
-            let again = self.retry.covers_failure(failure, self.request.idempotent);
-            let again = again && self.may_retry(exchange, &lease, (begun, failure.is_of_the_connection()));
-            begun = self.conclude(lease, Outcome::Failed(failure), begun);
-            if !again {
-                return self.give_up(failure.reason);
+            match self.again(exchange, lease, (fault, begun)).await {
+                Ok(reason) => failed = Some(reason),
+                Err(ended) => return ended,
             }
-            failed = Some(failure.reason);
-            exchange.forget_answer();
+            begun = self.worker.now();
         }
     }
 
     /// One attempt on the leased backend, in the version of HTTP that is spoken to it.
-    async fn attempt<D: Downstream>(
+    pub(super) async fn attempt<D: Downstream>(
         &mut self,
         exchange: &mut Exchange<'_, D>,
         lease: &Lease,
@@ -267,7 +263,7 @@ impl<'f> Forward<'f> {
             let attempted = if alone {
                 self.attempt_alone(exchange, lease, now).await
             } else {
-                self.attempt_shared(exchange, lease).await
+                self.attempt_shared(exchange, lease, now).await
             };
             if !matches!(attempted, Err(Fault::Turned)) {
                 return attempted;
@@ -286,9 +282,21 @@ impl<'f> Forward<'f> {
     }
 
     pub(super) fn pick(&self, now: Now) -> Result<Lease, Refusal> {
+        match self.pick_but(now, &self.tried[..self.tries]) {
+            // Another try on a backend that was tried is better than none, when there is no other.
+            Err(_) if self.tries > 0 => self.pick_but(now, &[]),
+            picked => picked,
+        }
+    }
+
+    /// A lease on a backend that was not tried.
+    pub(super) fn pick_untried(&self, now: Now) -> Result<Lease, Refusal> {
+        self.pick_but(now, &self.tried[..self.tries])
+    }
+
+    fn pick_but(&self, now: Now, tried: &[BackendId]) -> Result<Lease, Refusal> {
         let mut rng = self.worker.rng.borrow_mut();
         let key = self.request.key.unwrap_or_else(|| rng.bits());
-        let tried = &self.tried[..self.tries];
         let mut cx = AcquireCx {
             now,
             rng: &mut rng,
@@ -297,42 +305,7 @@ impl<'f> Forward<'f> {
             tie: self.request.tie(),
             record: None,
         };
-        match self.pinned.acquire(self.pool_at, &mut cx) {
-            // Another try on a backend that was tried is better than none, when there is no other.
-            Err(_) if self.tries > 0 => {
-                cx.tried = &[];
-                self.pinned.acquire(self.pool_at, &mut cx)
-            }
-            picked => picked,
-        }
-    }
-
-    /// Whether another attempt is allowed after one that began at `begun` and perhaps `died` with its connection: by the
-    /// route's count, the deadline, the budget, and what can be sent again.
-    fn may_retry<D: Downstream>(
-        &mut self,
-        exchange: &mut Exchange<'_, D>,
-        lease: &Lease,
-        (begun, died): (Now, bool),
-    ) -> bool {
-        if self.retries >= self.retry.attempts || self.is_late(exchange.timer) {
-            return false;
-        }
-        if !exchange.upload.is_replayable() {
-            return false;
-        }
-        let granted = died && lease.backend().grace.covers(begun, self.worker.now());
-        if !granted && !self.pool.retry_budget.withdraw(begun) {
-            self.worker.shard().retry(self.pool.id, RetryResult::BudgetSpent);
-            return false;
-        }
-        exchange.upload.restart();
-        self.retries += 1;
-        if self.tries < TRIES_MAX {
-            self.tried[self.tries] = lease.backend().id;
-            self.tries += 1;
-        }
-        true
+        self.pinned.acquire(self.pool_at, &mut cx)
     }
 
     /// The fault of a request that has had its time, or whose client or node has.
@@ -346,13 +319,12 @@ impl<'f> Forward<'f> {
         self.deadline.is_some_and(|deadline| timer.is_past(deadline))
     }
 
-    /// Records how an attempt ended that began at `begun`; the time now.
-    fn conclude(&self, lease: Lease, outcome: Outcome, begun: Now) -> Now {
+    /// Records how an attempt ended that began at `begun`.
+    pub(super) fn conclude(&self, lease: Lease, outcome: Outcome, begun: Now) {
         let now = self.worker.now();
         let backend = lease.backend().id;
         self.conclude_after(lease, outcome, now.since(begun), now);
         self.worker.lines.call(backend);
-        now
     }
 
     /// Records how an attempt ended, after the backend took `latency` to begin its answer, and tells control when the
@@ -364,7 +336,15 @@ impl<'f> Forward<'f> {
         }
     }
 
-    fn give_up(&mut self, reason: Reason) -> Ended {
+    /// Ends it for a reason that lies with no backend.
+    pub(super) fn leave<D: Downstream>(&mut self, exchange: &mut Exchange<'_, D>, fault: Fault) -> Ended {
+        match fault {
+            Fault::ClientGone | Fault::Cut => self.end(exchange, fault.reason()),
+            _ => Ended::Refused(fault.reason()),
+        }
+    }
+
+    pub(super) fn give_up(&mut self, reason: Reason) -> Ended {
         self.count_retries(false);
         Ended::Refused(reason)
     }
@@ -374,16 +354,5 @@ impl<'f> Forward<'f> {
         exchange.out.clear();
         self.finished.fail(reason);
         Ended::Answered(Next::Abort)
-    }
-
-    fn count_retries(&self, success: bool) {
-        if self.retries > 0 {
-            let result = if success {
-                RetryResult::Success
-            } else {
-                RetryResult::Failure
-            };
-            self.worker.shard().retry(self.pool.id, result);
-        }
     }
 }

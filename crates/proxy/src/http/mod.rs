@@ -1,6 +1,7 @@
 //! HTTP: accept → route → forward → respond, a file each.
 
 pub(crate) mod accept;
+mod again;
 mod answer;
 mod back;
 mod compress;
@@ -11,6 +12,7 @@ mod errand;
 mod exchange;
 mod fault;
 mod forward;
+mod hedge;
 mod mirror;
 mod multiplex;
 mod pieces;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use plimsoll_core::outcome::Reason;
 use plimsoll_net::Deadline;
 
+use super::accept::sooner;
 use super::downstream::Downstream;
 use super::exchange::Exchange;
 use super::fault::Fault;
@@ -61,6 +62,28 @@ impl<D: Downstream> Exchange<'_, D> {
                     Ok(Err(Reason::ConnectTimeout.into()))
                 }
             })
+        })
+        .await
+    }
+
+    /// Rests before another attempt, while the client is watched. Not by the timer, which is too coarse: it would have
+    /// what failed together come back together.
+    pub(crate) async fn rest(&mut self, span: Duration) -> Result<(), Fault> {
+        if span.is_zero() {
+            return Ok(());
+        }
+        let mut resting = pin!(tokio::time::sleep(span));
+        let end = self.timer.after(Duration::MAX);
+        poll_fn(|cx| {
+            if self.upload.is_read() {
+                self.poll_client(cx)?;
+            }
+            if resting.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            // Clients that are not read from are looked for now and then.
+            self.poll_late(cx, sooner(end, self.limits.call))
+                .map(|gone| Err(gone.unwrap_or_else(|| self.late(Reason::ResponseTimeout))))
         })
         .await
     }

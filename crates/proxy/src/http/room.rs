@@ -58,7 +58,7 @@ impl Forward<'_> {
             Room::Kept(kept) => {
                 let mut upstream = Upstream::H1(kept);
                 match exchange.send(&mut upstream, true, self.request.minor).await {
-                    Err(Fault::Stale) if self.request.idempotent && exchange.upload.restart() => {}
+                    Err(Fault::Stale) if self.may_resend(lease, now) && exchange.upload.restart() => {}
                     other => return other.map(|length| (upstream, length)),
                 }
                 drop(upstream);
@@ -79,7 +79,7 @@ impl Forward<'_> {
     fn take_kept(&self, lease: &Lease, now: Now) -> Option<Connection> {
         let backend = lease.backend().id;
         let mut reuse = self.worker.reuse.borrow_mut();
-        let kept = reuse.take(backend, self.worker.terms(self.pool), now, self.request.idempotent)?;
+        let kept = reuse.take(backend, self.worker.terms(self.pool), now, self.request.repeatable)?;
         self.worker.shard().backend_connection(self.pool.id, backend, true);
         Some(kept)
     }

@@ -42,6 +42,8 @@ pub(crate) struct Request {
     pub(crate) framing: Framing,
     pub(crate) is_head: bool,
     pub(crate) idempotent: bool,
+    /// It may be sent again after a backend may have acted on it: by its method, or by its route's word.
+    pub(crate) repeatable: bool,
     pub(crate) expect_continue: bool,
     pub(crate) upgrade: bool,
     /// It asks to become one on a stream of HTTP/2 (RFC 8441).
@@ -191,6 +193,7 @@ impl Request {
             framing: Framing::None,
             is_head: false,
             idempotent: false,
+            repeatable: false,
             expect_continue: false,
             upgrade: false,
             tunnel: false,
@@ -231,6 +234,7 @@ impl Request {
             framing: self.framing,
             is_head: self.is_head,
             idempotent: self.idempotent,
+            repeatable: self.repeatable,
             key: self.key,
             ..Request::unread(self.head_bytes, now)
         }
@@ -294,19 +298,15 @@ fn decide(
     if request.tunnel && !request.upgrade {
         return Ok(Routed::Reply(Reply::reason(Reason::Denied)));
     }
-    request.class = route.map_or(Class::Normal, |route| {
-        route.priority.class(&Edited {
-            fields: head,
-            edits: &progress.changes.request,
-        })
-    });
-    let host = route.map_or(&HostSent::Keep, |route| &route.host);
-    request.names_backend = *host == HostSent::Backend;
-    prepare_upstream(arrived, head, (&asked, visitor, host), &progress.changes, request, out);
     let fields = Edited {
         fields: head,
         edits: &progress.changes.request,
     };
+    request.class = route.map_or(Class::Normal, |route| route.priority.class(&fields));
+    request.repeatable = route.is_some_and(|route| route.retry.may_repeat(head.method, &fields));
+    let host = route.map_or(&HostSent::Keep, |route| &route.host);
+    request.names_backend = *host == HostSent::Backend;
+    prepare_upstream(arrived, head, (&asked, visitor, host), &progress.changes, request, out);
     let turned = (host, &progress.changes.rewritten);
     request.back = Back::of(arrived, (head, &fields), (&asked, visitor), turned, pool);
     if let Some(key) = pinned.snapshot.pools[pool].key() {

@@ -24,6 +24,7 @@ impl Forward<'_> {
         &mut self,
         exchange: &mut Exchange<'_, D>,
         lease: &Lease,
+        now: Now,
     ) -> Result<(Upstream, usize), Fault> {
         exchange.upload.speak(true);
         let mut resends = 0;
@@ -33,7 +34,7 @@ impl Forward<'_> {
             let mut upstream = Upstream::H2(Box::new(stream));
             let again = match exchange.send(&mut upstream, was_idle, self.request.minor).await {
                 Err(Fault::Unprocessed) => true,
-                Err(Fault::Stale) => self.request.idempotent && resends == 0,
+                Err(Fault::Stale) => resends == 0 && self.may_resend(lease, now),
                 other => return other.map(|length| (upstream, length)),
             };
             resends += 1;

@@ -17,6 +17,7 @@ pub(crate) const REPLAY_MAX: usize = 64 << 10;
 const BATCH: usize = 64 << 10;
 
 /// A request on its way.
+#[derive(Clone)]
 pub(crate) struct Upload {
     /// Whether its body comes in chunks over HTTP/1.1.
     in_chunks: bool,
@@ -162,6 +163,15 @@ impl Upload {
     /// The same once more, when all of it was kept.
     pub(crate) fn again(mut self) -> Option<Self> {
         (self.complete && self.restart()).then_some(self)
+    }
+
+    /// The same for a second backend beside the first one, when all of it has come and was kept.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        (self.complete && self.replayable).then(|| {
+            let mut copy = self.clone();
+            copy.restart();
+            copy
+        })
     }
 
     /// The same with a body of so many bytes at the most.

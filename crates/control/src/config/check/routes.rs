@@ -2,10 +2,12 @@
 
 use plimsoll_core::document::{Faults, Located};
 use plimsoll_core::filter::{Redirect, is_token};
+use plimsoll_core::hedge::After;
 
 use super::super::compile::route_name;
 use super::super::file::{
-    ACTIONS, File, FilterUse, Item, Keyed, Match, Mirror, Part, Protocol, Respond, Route, ValueRule,
+    ACTIONS, BACKOFF_MAX, BackoffTable, File, FilterUse, Item, Keyed, Match, Mirror, Part, Protocol, Respond, Route,
+    Timeout, ValueRule,
 };
 use super::{Known, Seen, check_reference, connections};
 
@@ -152,12 +154,49 @@ fn check_names(kind: &str, values: &Keyed<ValueRule>, faults: &mut Faults) {
 }
 
 fn check_timeouts(route: &Route, faults: &mut Faults) {
+    if let Some(backoff) = &route.retry.backoff {
+        check_backoff(backoff, faults);
+    }
+    if let (Some(whole), Some(hedge)) = (&route.timeout, &route.hedge)
+        && let After::Fixed(after) = hedge.value.after.value.0
+        && after >= whole.value.0
+    {
+        faults
+            .error(hedge.value.after.span, "nothing is hedged: the request is over by then")
+            .also(whole.span, "the whole request");
+    }
     if let (Some(whole), Some(attempt)) = (&route.timeout, &route.retry.per_try_timeout)
         && attempt.value.0 > whole.value.0
     {
         faults
             .error(attempt.span, "one attempt may take longer than the whole request")
             .also(whole.span, "the whole request");
+    }
+}
+
+fn check_backoff(written: &Located<BackoffTable>, faults: &mut Faults) {
+    let backoff = written.value.backoff();
+    let place = |key: &Option<Located<Timeout>>| key.as_ref().map_or(written.span, |key| key.span);
+    if backoff.max < backoff.base {
+        faults
+            .error(
+                place(&written.value.max),
+                "the limit shrinks: `max` is less than `base`",
+            )
+            .help("write a `max` of several times the `base`, or leave it out for ten times");
+    }
+    if backoff.base.max(backoff.max) > BACKOFF_MAX {
+        let span = if backoff.base > BACKOFF_MAX {
+            &written.value.base
+        } else {
+            &written.value.max
+        };
+        faults
+            .error(
+                place(span),
+                format!("no client waits so long: at most {}s", BACKOFF_MAX.as_secs()),
+            )
+            .help("250ms is usual");
     }
 }
 

@@ -189,6 +189,7 @@ fn route((position, plan): (usize, &RoutePlan)) -> Arc<Route> {
         action: plan.action.clone(),
         timeout: plan.timeout,
         retry: plan.retry.clone(),
+        hedge: None,
         upgrade_websocket: plan.upgrade_websocket,
         mirror: None,
         priority: plan.priority.clone(),

@@ -5,10 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use plimsoll_core::balance::{HashKey, Policy};
 use plimsoll_core::document::{Faults, Span};
-use plimsoll_core::snapshot::Action;
 
 use super::super::file::{File, Item, Outlier, Pool};
-use super::super::plan::{CheckKind, CheckPlan, Plan, PoolPlan, RouteIndex, ServicePlan};
+use super::super::plan::{CheckKind, CheckPlan, Plan, PoolPlan, RouteIndex, RoutePlan, ServicePlan};
 use crate::probe;
 
 /// Who sends to a pool.
@@ -69,10 +68,8 @@ fn uses(plan: &Plan) -> Vec<Use> {
             true => |used| used.by_name = true,
             false => |used| used.by_http = true,
         };
-        match &route.action {
-            Action::Pool(pool) => mark(*pool, by),
-            Action::Split(split) => split.shares().iter().for_each(|share| mark(share.pool, by)),
-            Action::Redirect(_) | Action::Respond(_) => {}
+        for pool in route.action.pools() {
+            mark(pool, by);
         }
         if let Some(mirror) = route.mirror {
             mark(mirror.pool, |used| used.by_http = true);
@@ -273,6 +270,23 @@ fn warn_listeners(file: &File, plan: &Plan, faults: &mut Faults) {
     }
 }
 
+/// A second backend that there is not.
+fn warn_hedge(span: Span, route: &RoutePlan, plan: &Plan, faults: &mut Faults) {
+    let pools = route.action.pools();
+    if let Some(alone) = pools
+        .iter()
+        .map(|at| &plan.pools[*at])
+        .find(|pool| pool.backends.len() == 1)
+    {
+        faults
+            .warning(
+                span,
+                format!("nothing is hedged: `{}` has no second backend", alone.name),
+            )
+            .help("add one, or take `hedge` out");
+    }
+}
+
 /// Routes that no request can reach.
 fn warn_routes(file: &File, plan: &Plan, faults: &mut Faults) {
     let mut reached = passed_through(plan);
@@ -293,6 +307,12 @@ fn warn_routes(file: &File, plan: &Plan, faults: &mut Faults) {
                     )
                     .help("take it out");
             }
+        }
+        if let (Some(hedge), Some(route)) = (
+            item.value.as_ref().and_then(|route| route.hedge.as_ref()),
+            plan.routes.get(position),
+        ) {
+            warn_hedge(hedge.span, route, plan, faults);
         }
         if !reached.contains(&position)
             && let Some(route) = plan.routes.get(position)

@@ -10,10 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use plimsoll_core::document::Located;
+use plimsoll_core::hedge::After;
 use plimsoll_core::snapshot::{AccessFormat, HttpLimits, HttpTimeouts, NodeSettings, PoolIndex, TcpService};
 
 use super::file::{AccessTarget, Backend, File, Listener, LogFormat, Protocol, Route, Timeout};
-use super::plan::{AccessLog, AdminPlan, HttpPlan, ListenerPlan, LogPlan, Plan, Secrets, ServicePlan};
+use super::plan::{
+    AccessLog, AdminPlan, HttpPlan, ListenerPlan, LogPlan, Plan, PoolPlan, RoutePlan, Secrets, ServicePlan,
+};
 use super::source::Sources;
 
 /// The policy of a pool that names none.
@@ -36,6 +39,8 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
     let drain_timeout = file.server.drain_timeout.map_or(DRAIN_TIMEOUT, |pause| pause.0);
     let mut routes = routes::routes(file, sources, &pools);
     let listeners = listeners(file, sources, &pools, &mut routes);
+    let mut pool_plans = pools::pools(file, sources, &pools);
+    measure(&routes, &mut pool_plans);
     Plan {
         workers: file.server.workers.0.map(|number| number as usize),
         zone: file.server.zone.clone(),
@@ -79,7 +84,24 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
         },
         listeners,
         routes,
-        pools: pools::pools(file, sources, &pools),
+        pools: pool_plans,
+    }
+}
+
+/// Has the latencies of those pools measured whose quantiles a route's hedging asks for.
+fn measure(routes: &[RoutePlan], pools: &mut [PoolPlan]) {
+    let asks = |route: &&RoutePlan| {
+        let after = route.hedge.map(|hedge| hedge.after);
+        matches!(after, Some(After::Quantile(_)))
+    };
+    for route in routes.iter().filter(asks) {
+        for pool in route.action.pools() {
+            let mut at = Some(pool);
+            while let Some(pool) = at.map(|at| &mut pools[at]).filter(|pool| !pool.settings.measured) {
+                pool.settings.measured = true;
+                at = pool.fallback;
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use plimsoll_core::balance::PolicyConfig;
+use plimsoll_core::budget::BudgetRules;
 use plimsoll_core::document::Located;
 use plimsoll_core::filter::FileName;
 use plimsoll_core::members::Limits;
@@ -66,6 +67,12 @@ fn plan(name: &str, pool: &Pool, sources: &Sources, known: &BTreeMap<&str, PoolI
             compares_latency: outlier.as_ref().is_some_and(|outlier| outlier.latency.is_some()),
             closes_unhealthy: pool.on_unhealthy == OnUnhealthy::Close,
             orca: pool.orca,
+            retry_budget: BudgetRules {
+                percent: pool.retry_budget.percent.0,
+                per_second: pool.retry_budget.per_second.0,
+            },
+            // The routes know.
+            measured: false,
             queue: QueueSettings {
                 most: pool.limits.queue.0,
                 timeout: pool.limits.queue_timeout.0,

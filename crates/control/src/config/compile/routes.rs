@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use plimsoll_core::backoff::Backoff;
 use plimsoll_core::document::{Located, Span};
 use plimsoll_core::error_page::For;
 use plimsoll_core::filter::{FieldMap, FieldName, FileName, FilterEntry};
+use plimsoll_core::hedge::HedgePolicy;
 use plimsoll_core::maintenance::Notice;
 use plimsoll_core::priority::Priority;
 use plimsoll_core::reply::Respond;
@@ -38,6 +40,10 @@ pub(super) fn routes(file: &File, sources: &Sources, pools: &BTreeMap<&str, Pool
                 action: action(route, pools)?,
                 timeout: route.timeout.as_ref().map(|timeout| timeout.value.0),
                 retry: retry(&route.retry),
+                hedge: route.hedge.as_ref().map(|hedge| HedgePolicy {
+                    after: hedge.value.after.value.0,
+                    max_percent: hedge.value.max_percent.0,
+                }),
                 upgrade_websocket: route
                     .upgrade
                     .as_ref()
@@ -66,6 +72,7 @@ pub(super) fn catch_all(listener: &str, pool: PoolIndex) -> RoutePlan {
         action: Action::Pool(pool),
         timeout: None,
         retry: RetryPolicy::default(),
+        hedge: None,
         upgrade_websocket: true,
         mirror: None,
         priority: Priority::default(),
@@ -251,6 +258,8 @@ fn retry(written: &RetryTable) -> RetryPolicy {
     let mut policy = RetryPolicy {
         attempts: written.attempts.0,
         per_try_timeout: written.per_try_timeout.as_ref().map(|timeout| timeout.value.0),
+        non_idempotent: written.non_idempotent.0,
+        backoff: (written.backoff.as_ref()).map_or(Backoff::DEFAULT, |written| written.value.backoff()),
         ..RetryPolicy::default()
     };
     let Some(on) = &written.on else {

@@ -59,7 +59,7 @@ const POOL: Heir = Heir {
 const LAYER_4: [(&str, &[&str]); 2] = [("tcp", &["idle"]), ("tls", &["idle", "request_header"])];
 
 /// Tables of which a default fills in what is missing, instead of standing for the whole.
-const FILLED: [&str; 4] = ["limits", "outlier", "retry", "timeouts"];
+const FILLED: [&str; 6] = ["hedge", "limits", "outlier", "retry", "retry_budget", "timeouts"];
 
 impl Heir {
     fn inherits(&self, key: &str) -> bool {

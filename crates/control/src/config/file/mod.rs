@@ -16,6 +16,7 @@ mod matching;
 mod outlier;
 mod pool;
 mod pool_tls;
+mod retry;
 mod route;
 mod server;
 mod sticky;
@@ -35,8 +36,9 @@ pub(super) use outlier::{Compared, Latency, Outlier, OutlierTable, SuccessRate};
 pub(crate) use pool::WEIGHT_MAX;
 pub(super) use pool::{Backend, BackendEntry, OnUnhealthy, Pool, PoolTimeouts, UpstreamProtocol};
 pub(super) use pool_tls::{PoolTls, PoolTlsTable, TlsVersion};
+pub(super) use retry::{BACKOFF_MAX, BackoffTable, RetryBudget, RetryOn, RetryTable};
 pub(crate) use route::Part;
-pub(super) use route::{ACTIONS, Mirror, Respond, RetryOn, RetryTable, Route, Upgrade};
+pub(super) use route::{ACTIONS, Mirror, Respond, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
 pub(super) use sticky::{SameSite, Sticky};
 pub(super) use tls::{CertificateFiles, ClientAuth, Tls};
@@ -96,6 +98,7 @@ default_is_the_empty_table!(
     limits::PoolLimits,
     PoolTimeouts,
     PoolTlsTable,
+    RetryBudget,
     RetryTable,
     Server,
     SuccessRate,

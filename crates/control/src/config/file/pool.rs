@@ -10,6 +10,7 @@ use super::health::Health;
 use super::limits::PoolLimits;
 use super::outlier::{Outlier, OutlierTable};
 use super::pool_tls::PoolTls;
+use super::retry::RetryBudget;
 use super::sticky::Sticky;
 use super::values::{Many, Name, Pause, Percent, Positive, Timeout, Within};
 
@@ -44,6 +45,8 @@ document! {
         pub(in super::super) orca: bool = false,
         /// What ties a client to the backend that served it before.
         pub(in super::super) sticky: Option<Located<Sticky>>,
+        /// How much may be spent on retries: 20 for a hundred requests, and 10 a second, unless set.
+        pub(in super::super) retry_budget: RetryBudget = RetryBudget::default(),
         /// How much each backend may carry.
         pub(in super::super) limits: PoolLimits = PoolLimits::default(),
         /// How long each phase may take.

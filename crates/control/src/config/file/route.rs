@@ -1,8 +1,7 @@
 //! `[[routes]]`.
 
-use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text, expect_word};
+use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text};
 use plimsoll_core::filter::{FieldMap, Redirect};
-use plimsoll_core::grpc::Code;
 use plimsoll_core::reversal::HostSent;
 use plimsoll_core::route::host::normalise;
 use plimsoll_core::split::WEIGHT_MAX;
@@ -15,10 +14,8 @@ use super::filter::FilterUse;
 use super::limits::Priority;
 use super::maintenance::MaintenanceEntry;
 use super::matching::{Match, is_hostname};
+use super::retry::{HedgeTable, RetryTable};
 use super::values::{Many, Name, Timeout, Within};
-
-/// The most retries of one request. Each may wait for a timeout, and the client waits for all.
-const RETRIES_MAX: u32 = 10;
 
 /// The longest body of an answer of our own. We serve no files.
 const BODY_BYTES_MAX: usize = 256 << 10;
@@ -36,6 +33,8 @@ document! {
         pub(in super::super) timeout: Option<Located<Timeout>>,
         /// What may be retried.
         pub(in super::super) retry: RetryTable = RetryTable::default(),
+        /// When a request is sent to a second backend though the first has not failed; never unless set.
+        pub(in super::super) hedge: Option<Located<HedgeTable>>,
         /// What is done with a request before the action, in this order; a name stands for the chain of that name.
         pub(in super::super) filters: Vec<Located<FilterUse>>,
         /// Send to this pool. One of pool, split, redirect and respond is needed.
@@ -59,7 +58,7 @@ document! {
         pub(in super::super) maintenance: Option<MaintenanceEntry>,
         /// Bodies for the replies that we make ourselves.
         pub(in super::super) error_pages: ErrorPages,
-    } later { "dry_run", "hedge" }
+    } later { "dry_run" }
 }
 
 /// The Host that is sent upstream.
@@ -156,85 +155,6 @@ impl Decode for Upgrades {
 
     fn schema() -> Json {
         json!({ "anyOf": [Upgrade::schema(), { "type": "array", "items": Upgrade::schema() }] })
-    }
-}
-
-document! {
-    /// What may be sent again, to another backend when there is one.
-    pub(in super::super) struct RetryTable {
-        /// Retries after the first attempt: 1 unless set, 0 for none.
-        pub(in super::super) attempts: Within<0, RETRIES_MAX> = Within(1),
-        /// Failures that are retried: ["connect", "reset"] unless set.
-        pub(in super::super) on: Option<Many<RetryOn>>,
-        /// The longest that one attempt may take, from the request's end to the head of its answer.
-        pub(in super::super) per_try_timeout: Option<Located<Timeout>>,
-    } later { "backoff", "budget", "methods", "non_idempotent" }
-}
-
-/// A failure that is retried.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in super::super) enum RetryOn {
-    /// A failed or refused connection.
-    Connect,
-    /// A connection that ended before the answer.
-    Reset,
-    /// An attempt that took too long.
-    Timeout,
-    /// Any status of 500 or above.
-    ServerError,
-    /// This status.
-    Status(u16),
-    /// An answer that says no more than this status of gRPC.
-    Grpc(Code),
-}
-
-const RETRY_WORDS: [&str; 4] = ["connect", "reset", "timeout", "5xx"];
-
-impl Decode for RetryOn {
-    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        if node.integer().is_some() {
-            return Within::<400, 599>::decode(node, faults)
-                .and_then(|Within(code)| u16::try_from(code).ok())
-                .map(RetryOn::Status);
-        }
-        let text = expect_text(node, "a failure, like \"connect\" or \"503\"", faults)?;
-        if let Some(name) = text.strip_prefix("grpc:") {
-            if let Some(code) = Code::named(name) {
-                return Some(RetryOn::Grpc(code));
-            }
-            expect_word(node, Code::RETRY_WORDS, &[], faults)?;
-            return None;
-        }
-        if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            let code = text.parse().ok().filter(|code| (400..=599).contains(code));
-            if code.is_none() {
-                faults.error(node.span, format!("{text} is no failure: 400 to 599 are"));
-            }
-            return code.map(RetryOn::Status);
-        }
-        Some(match expect_word(node, &RETRY_WORDS, &[], faults)? {
-            "connect" => RetryOn::Connect,
-            "reset" => RetryOn::Reset,
-            "timeout" => RetryOn::Timeout,
-            _ => RetryOn::ServerError,
-        })
-    }
-
-    fn schema() -> Json {
-        // In either case, and with hyphens or underscores.
-        let either = |byte: char| match byte {
-            '-' => "[-_]".to_owned(),
-            letter => format!("[{letter}{}]", letter.to_ascii_uppercase()),
-        };
-        let name = |word: &&str| word["grpc:".len()..].chars().map(either).collect::<String>();
-        let names: Vec<String> = Code::RETRY_WORDS.iter().map(name).collect();
-        let grpc = format!("^grpc:({})$", names.join("|"));
-        json!({ "anyOf": [
-            { "type": "string", "enum": RETRY_WORDS },
-            { "type": "string", "pattern": grpc },
-            { "type": "string", "pattern": "^[45][0-9][0-9]$" },
-            { "type": "integer", "minimum": 400, "maximum": 599 },
-        ] })
     }
 }
 

@@ -30,7 +30,7 @@ fn unknown_keys_and_words_have_the_nearest_one_as_suggestion() {
         ),
         (
             "[[routes]]\npool = \"api\"\nhegde = {}",
-            "error 3:1 «hegde» unknown key `hegde` (`hedge` is the nearest, and is not built yet; known here: name, listeners, match, timeout, retry, filters, pool, split, redirect, respond, mirror, upgrade, priority, host, maintenance, error_pages)",
+            "error 3:1 «hegde» unknown key `hegde` (did you mean `hedge`?)",
         ),
         (
             "[pools.x]\nbackends = [\"10.0.0.1:80\"]\nprotocol = \"h3\"",

@@ -16,6 +16,7 @@ mod passthrough;
 mod plans;
 mod pool_tls;
 mod rendering;
+mod retries;
 mod robust;
 mod schema;
 mod warnings;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::budget::BudgetRules;
 use crate::pool::{AcquireCx, PoolSettings, Refusal};
 use crate::sticky::{By, Cookie, Seal, Settings, Sticky, Tie};
 
@@ -55,6 +56,8 @@ impl Shop {
             compares_latency: false,
             closes_unhealthy: false,
             orca: false,
+            measured: false,
+            retry_budget: BudgetRules::default(),
             protocol: crate::pool::BackendProtocol::H1,
             tls: false,
             queue: crate::pool::QueueSettings::default(),
