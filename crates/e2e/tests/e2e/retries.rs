@@ -15,7 +15,7 @@ const PAIR: &str = r#"backends = [
     outlier = false
     timeouts = { connect = "500ms", response_header = "5s" }"#;
 
-fn pair(bad: Script, route: &str) -> (Backend, Backend, Stage) {
+pub(crate) fn pair(bad: Script, route: &str) -> (Backend, Backend, Stage) {
     let bad = Backend::named("bad", bad);
     let good = Backend::named("good", Script::Echo);
     let stage = Site::new()
