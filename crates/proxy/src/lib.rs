@@ -3,8 +3,8 @@
 mod ask;
 mod client;
 mod clock;
-mod handshake;
 mod connect;
+mod handshake;
 mod http;
 mod line;
 mod links;

@@ -200,12 +200,12 @@ impl Finished {
         }
     }
 
-    /// The pool that was asked, for the access log, when another took over.
-    fn fallback_json(&self, pinned: &Pinned) -> Value {
-        self.instead_of.map_or(
-            Value::Null,
-            |(asked, why)| json!({ "from": &*pinned.snapshot.pools[asked].name, "reason": why.reason().word() }),
-        )
+    /// Tells the access log of the pool that was asked, when another took over.
+    fn tell_fallback(&self, pinned: &Pinned, value: &mut Value) {
+        if let Some((asked, why)) = self.instead_of {
+            let from = &*pinned.snapshot.pools[asked].name;
+            value["fallback"] = json!({ "from": from, "reason": why.reason().word() });
+        }
     }
 
     /// How much came of the body of `request`.
@@ -311,7 +311,6 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "reason": finished.reason.map(Reason::word),
         "route": name(request.route),
         "pool": pool.map(|pool| &*pool.name),
-        "fallback": finished.fallback_json(pinned),
         "backend": finished.attempts.last().map(|attempt| &*attempt.backend),
         "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
         "bytes_in": finished.bytes_in.max(request.head_bytes as u64),
@@ -326,6 +325,7 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "tls": tls(client),
         "user_agent": log.and_then(|log| log.user_agent.as_deref()),
     });
+    finished.tell_fallback(pinned, &mut value);
     let rehearsed = request
         .changes
         .as_ref()
@@ -366,7 +366,7 @@ fn connection_value(client: &Client, pinned: &Pinned, log: &ConnectionLog, finis
     let pool = finished
         .pool
         .and_then(|id| pinned.snapshot.pools.iter().find(|pool| pool.id == id));
-    json!({
+    let mut value = json!({
         "time": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         "listener": pinned.listener(client.listener).map(|listener| &*listener.name),
         "protocol": log.protocol,
@@ -374,7 +374,6 @@ fn connection_value(client: &Client, pinned: &Pinned, log: &ConnectionLog, finis
         "reason": finished.reason.map(Reason::word),
         "route": route.map(|route| &*route.name),
         "pool": pool.map(|pool| &*pool.name),
-        "fallback": finished.fallback_json(pinned),
         "backend": finished.attempts.last().map(|attempt| &*attempt.backend),
         "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
         "bytes_in": finished.bytes_in,
@@ -385,7 +384,9 @@ fn connection_value(client: &Client, pinned: &Pinned, log: &ConnectionLog, finis
         "tls_ms": tls_ms(client),
         "closed_by": finished.closed_by(),
         "tls": tls(client).or_else(|| passed(log)),
-    })
+    });
+    finished.tell_fallback(pinned, &mut value);
+    value
 }
 
 /// Counts a connection whose handshake failed for this cause, and writes it to the access log when there is one.
