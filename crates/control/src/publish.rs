@@ -531,6 +531,7 @@ impl State {
             tls: plan.tls.as_ref().map(|tls| TlsTerms {
                 handshake_timeout: tls.handshake_timeout,
             }),
+            proxy_protocol: plan.proxy_protocol.clone(),
             service,
         }
     }

@@ -140,6 +140,7 @@ mod tests {
     fn chain(stand: &[Stands]) -> Snapshot {
         let settings = PoolSettings {
             protocol: BackendProtocol::H1,
+            send_proxy: None,
             tls: false,
             connect_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,

@@ -120,8 +120,29 @@ pub struct Listener {
     pub max_connections_per_client: Option<u32>,
     /// Set where TLS ends.
     pub tls: Option<TlsTerms>,
+    /// Whether connections begin with a header of the PROXY protocol, and whose is believed.
+    pub proxy_protocol: Option<ProxyTrust>,
     /// What is spoken, within TLS where that ends here.
     pub service: Service,
+}
+
+/// Whose headers of the PROXY protocol are believed; those of others are read, and mean nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyTrust {
+    /// Whoever can connect.
+    Everybody,
+    /// Peers in these networks.
+    Networks(Vec<Network>),
+}
+
+impl ProxyTrust {
+    /// Whether the header of `peer` is believed.
+    pub fn believes(&self, peer: IpAddr) -> bool {
+        match self {
+            ProxyTrust::Everybody => true,
+            ProxyTrust::Networks(networks) => networks.iter().any(|network| network.contains(peer)),
+        }
+    }
 }
 
 /// TLS on a listener, as far as it is configured once and for all: certificates come and go beside the snapshot.

@@ -25,6 +25,8 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) peer: SocketAddr,
+    /// Where it connected to, when a proxy in front says so.
+    pub(crate) reached: Option<SocketAddr>,
     pub(crate) listener: NameId,
     pub(crate) born: Now,
     /// What is known of its TLS, when it speaks it with us.
@@ -34,7 +36,7 @@ pub(crate) struct Client {
     /// All workers together carried as many connections as they may when it came.
     one_too_many: bool,
     /// Its place among the connections of its client, where those are counted.
-    _held: Option<Held>,
+    held: Option<Held>,
 }
 
 /// A client's connection.
@@ -51,12 +53,13 @@ impl Client {
         worker.shard().listener(listener).opened += 1;
         Client {
             peer,
+            reached: None,
             listener,
             born: worker.now(),
             tls: None,
             requests: Cell::new(0),
             one_too_many: before >= most,
-            _held: held,
+            held,
             worker,
         }
     }
@@ -64,6 +67,11 @@ impl Client {
     /// What a URL of what it asks for begins with.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// It has this place among the connections of its client, who was not known before.
+    pub(crate) fn hold(&mut self, held: Option<Held>) {
+        self.held = held;
     }
 
     /// Counts one more request.

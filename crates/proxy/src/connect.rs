@@ -14,6 +14,7 @@ use plimsoll_core::time::Now;
 use plimsoll_net::Socket;
 use plimsoll_net::tls::{Offer, Terms};
 
+use crate::introduction::{self, Introduction};
 use crate::worker::Worker;
 
 /// How often a worker says of a backend that there is no TLS with it.
@@ -53,14 +54,14 @@ pub(crate) fn offer(protocol: BackendProtocol) -> Offer {
     }
 }
 
-/// Connects to `backend`, of `pool`. The caller has a timer.
+/// Connects to `backend`, of `pool`, which is told for whom when it wants to know. The caller has a timer.
 pub(crate) async fn connect(
     worker: &Worker,
     pool: &Pool,
-    backend: &Backend,
-    offer: Offer,
+    (backend, offer): (&Backend, Offer),
+    introduction: Option<&Introduction>,
 ) -> Result<Reached, Unreached> {
-    let socket = plimsoll_net::connect(backend.address)
+    let socket = introduction::connect(backend.address, pool.settings.send_proxy, introduction)
         .await
         .map_err(|error| connect_reason(&error))?;
     if pool.settings.tls {

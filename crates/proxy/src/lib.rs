@@ -6,6 +6,7 @@ mod clock;
 mod connect;
 mod handshake;
 mod http;
+mod introduction;
 mod line;
 mod links;
 mod log;

@@ -146,6 +146,8 @@ pub(crate) struct Finished {
     pub(crate) bytes_out: u64,
     /// When it ended, if somebody has looked at the clock since.
     pub(crate) ended: Option<Now>,
+    /// What a backend was told that a connection is called.
+    pub(crate) unique_id: Option<Box<u128>>,
 }
 
 impl Finished {
@@ -165,6 +167,7 @@ impl Finished {
             bytes_in: 0,
             bytes_out: 0,
             ended: None,
+            unique_id: None,
         }
     }
 
@@ -356,6 +359,11 @@ impl Default for ConnectionLog {
     }
 }
 
+/// An id as it is told and written.
+pub(crate) fn unique_id(id: u128) -> String {
+    format!("{id:032x}")
+}
+
 /// The line of a layer 4 connection.
 pub(crate) fn connection_line(client: &Client, pinned: &Pinned, log: &ConnectionLog, finished: &Finished) -> Vec<u8> {
     line_of(&connection_value(client, pinned, log, finished))
@@ -368,6 +376,7 @@ fn connection_value(client: &Client, pinned: &Pinned, log: &ConnectionLog, finis
         .and_then(|id| pinned.snapshot.pools.iter().find(|pool| pool.id == id));
     let mut value = json!({
         "time": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        "request_id": finished.unique_id.as_ref().map(|id| unique_id(**id)),
         "listener": pinned.listener(client.listener).map(|listener| &*listener.name),
         "protocol": log.protocol,
         "client": client.peer.ip().to_canonical().to_string(),

@@ -35,7 +35,7 @@ use crate::line::Lines;
 use crate::links::Links;
 use crate::passwords::Remembered;
 use crate::plane::{Message, Shared, Wanted};
-use crate::{handshake, http, tcp};
+use crate::{handshake, http, introduction, tcp};
 
 /// How often idle connections to backends are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -296,15 +296,27 @@ impl Worker {
         if self.shared.connections.load(Relaxed) >= most.saturating_add(REFUSED_MAX) {
             return self.shard().failure(Reason::Overloaded);
         }
+        if found.proxy_protocol.is_some() {
+            let connection = Connection::new(self.clone(), stream, (peer, None), listener, most);
+            tokio::task::spawn_local(introduction::serve(connection));
+            return;
+        }
         let Ok(held) = self.hold_place(&pinned, found, peer) else {
             return self.shard().failure(Reason::ConcurrencyLimited);
         };
-        let connection = Connection::new(self.clone(), stream, (peer, held), listener, most);
-        if let Some(terms) = found.tls {
+        self.begin(
+            Connection::new(self.clone(), stream, (peer, held), listener, most),
+            found,
+        );
+    }
+
+    /// Serves a connection whose client is known.
+    pub(crate) fn begin(&self, connection: Connection, listener: &Listener) {
+        if let Some(terms) = listener.tls {
             tokio::task::spawn_local(handshake::serve(connection, terms));
             return;
         }
-        match found.service {
+        match listener.service {
             Service::Http(_) => {
                 tokio::task::spawn_local(http::accept::serve(connection));
             }
@@ -316,7 +328,12 @@ impl Worker {
 
     /// A place among the connections of `peer` at a listener that limits them; an error when it has as many as it may.
     /// Whoever has too many is not told so: that would cost more than a connection costs him.
-    fn hold_place(&self, pinned: &Pinned, listener: &Listener, peer: SocketAddr) -> Result<Option<Held>, ()> {
+    pub(crate) fn hold_place(
+        &self,
+        pinned: &Pinned,
+        listener: &Listener,
+        peer: SocketAddr,
+    ) -> Result<Option<Held>, ()> {
         let Some(most) = listener.max_connections_per_client else {
             return Ok(None);
         };

@@ -15,13 +15,13 @@ use plimsoll_core::health::{Latency, SuccessRate};
 use plimsoll_core::hedge::HedgePolicy;
 use plimsoll_core::maintenance::Notice;
 use plimsoll_core::members::Limits;
-use plimsoll_core::pool::{BackendProtocol, PoolSettings};
+use plimsoll_core::pool::{BackendProtocol, PoolSettings, ProxyVersion};
 use plimsoll_core::priority::Priority;
 use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::reversal::HostSent;
 use plimsoll_core::route::{ConnectionRule, Rule};
 use plimsoll_core::snapshot::{
-    AccessFormat, Action, HttpLimits, HttpTimeouts, Mirror, NodeSettings, PoolIndex, TcpService,
+    AccessFormat, Action, HttpLimits, HttpTimeouts, Mirror, NodeSettings, PoolIndex, ProxyTrust, TcpService,
 };
 use plimsoll_core::sticky::Settings;
 use plimsoll_net::tls::{Manners, Version};
@@ -116,6 +116,8 @@ pub struct ListenerPlan {
     pub max_connections_per_client: Option<u32>,
     /// TLS that ends here.
     pub tls: Option<TlsPlan>,
+    /// Whether connections begin with a header of the PROXY protocol, and whose is believed.
+    pub proxy_protocol: Option<ProxyTrust>,
     /// What is spoken.
     pub service: ServicePlan,
 }
@@ -351,6 +353,8 @@ pub struct CheckPlan {
     pub rise: u32,
     /// Whether a backend is used before its first check.
     pub initially_healthy: bool,
+    /// Whether its connections begin with a header of the PROXY protocol, which speaks for nobody.
+    pub send_proxy: Option<ProxyVersion>,
 }
 
 /// What a check asks.

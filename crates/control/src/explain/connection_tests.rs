@@ -36,6 +36,7 @@ backends = ["10.0.0.1:443", "10.0.0.2:443"]
 
 [pools.db]
 policy = { kind = "maglev", key = "sni" }
+send_proxy_protocol = "v2"
 backends = ["10.0.0.3:443", "10.0.0.4:443", "10.0.0.5:443"]
 "#;
 
@@ -81,6 +82,13 @@ fn a_connection_goes_where_its_name_says() {
     assert_eq!(
         of(Stage::Action, "timeouts"),
         [(Verdict::Taken, "ClientHello 5s, connect 3s, idle 1h".into())]
+    );
+    assert_eq!(
+        of(Stage::Action, "introduces"),
+        [(
+            Verdict::Taken,
+            "begins with a PROXY header of version 2, which names the client".into()
+        )]
     );
     assert!(decision.backend.is_some());
     let again = ask("tls://a.DB.example.com.:9443", Some("192.0.2.1"), &["h2"]).unwrap();

@@ -176,7 +176,9 @@ fn describe(listener: &Listener) -> String {
     let binds: Vec<String> = listener.bind.iter().map(ToString::to_string).collect();
     let each = listener.max_connections_per_client;
     let each = each.map(|most| format!(", {most} connections a client at the most"));
-    format!("{protocol} on {}{}", binds.join(", "), each.unwrap_or_default())
+    let begins = listener.proxy_protocol.as_ref();
+    let begins = begins.map_or("", |_| ", begun by a PROXY header");
+    format!("{protocol} on {}{begins}{}", binds.join(", "), each.unwrap_or_default())
 }
 
 fn unknown(name: &str, listeners: &[Arc<Listener>]) -> Unanswerable {

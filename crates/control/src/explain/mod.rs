@@ -195,6 +195,13 @@ impl<'e> Explanation<'e> {
                 self.decision.backend = Some(lease.name().to_string());
                 let address = lease.backend().address;
                 self.action(lease.name(), Verdict::Taken, format!("sent to {address}"));
+                if let Some(version) = pool.settings.send_proxy {
+                    let why = format!(
+                        "begins with a PROXY header of version {}, which names the client",
+                        version.number()
+                    );
+                    self.action("introduces", Verdict::Taken, why);
+                }
                 Some(address)
             }
             Err(Refusal::Full) if pool.queue().waiting() < pool.settings.queue.most => {

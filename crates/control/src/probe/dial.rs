@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use plimsoll_core::pool::ProxyVersion;
 use plimsoll_net::tls::{Offer, Origination};
-use tokio::io::{AsyncRead, AsyncWrite};
+use plimsoll_net::{Vouched, write_proxy_v1, write_proxy_v2};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -17,6 +19,8 @@ pub(crate) struct Way {
     pub(crate) to: SocketAddr,
     /// Set where it is over TLS.
     pub(crate) tls: Option<Arc<Origination>>,
+    /// The version of the PROXY protocol that is wanted there, before anything else.
+    pub(crate) send_proxy: Option<ProxyVersion>,
 }
 
 /// What bytes are exchanged over.
@@ -32,6 +36,17 @@ pub(super) struct Dialled {
 }
 
 impl Way {
+    /// What it begins with: that it speaks for nobody, where somebody wants to know.
+    fn header(&self) -> Vec<u8> {
+        let mut header = Vec::new();
+        match self.send_proxy {
+            None => {}
+            Some(ProxyVersion::V1) => write_proxy_v1(&mut header, None),
+            Some(ProxyVersion::V2) => write_proxy_v2(&mut header, None, Vouched::default()),
+        }
+        header
+    }
+
     /// Where the URL of a request begins.
     pub(super) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
@@ -40,9 +55,10 @@ impl Way {
     /// Connects, and speaks TLS where that is wanted. Nothing of an earlier connection is taken up: a certificate that has
     /// expired since is to be found out.
     pub(super) async fn dial(&self, offer: Offer) -> Result<Dialled, ProbeError> {
-        let stream = TcpStream::connect(self.to).await?;
+        let mut stream = TcpStream::connect(self.to).await?;
         // Or a message would wait until the one before it is acknowledged.
         let _ = stream.set_nodelay(true);
+        stream.write_all(&self.header()).await?;
         let Some(tls) = &self.tls else {
             return Ok(Dialled {
                 stream: Box::new(stream),

@@ -226,6 +226,7 @@ async fn run(control: &Control, target: &Target, probe: &dyn Probe) -> Result<()
     let way = Way {
         to: target.address,
         tls,
+        send_proxy: target.check.send_proxy,
     };
     match tokio::time::timeout_at(deadline, probe.probe(way, deadline)).await {
         Ok(result) => result,

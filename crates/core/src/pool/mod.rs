@@ -53,6 +53,25 @@ impl BackendProtocol {
     }
 }
 
+/// How backends are told whom a connection is for: by which version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary, with what else there is to say.
+    V2,
+}
+
+impl ProxyVersion {
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        match self {
+            ProxyVersion::V1 => 1,
+            ProxyVersion::V2 => 2,
+        }
+    }
+}
+
 /// How the data plane shall treat a pool's backends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolSettings {
@@ -80,6 +99,9 @@ pub struct PoolSettings {
     pub retry_budget: BudgetRules,
     /// Whether quantiles of the latency are wanted ([`Pool::latencies`]).
     pub measured: bool,
+    /// Whether each connection begins with a header of the PROXY protocol. Such a connection is one client's, and is kept
+    /// for nobody else.
+    pub send_proxy: Option<ProxyVersion>,
 }
 
 /// A named group of backends with one policy.

@@ -132,6 +132,7 @@ mod tests {
             orca: false,
             measured: false,
             retry_budget: BudgetRules::default(),
+            send_proxy: None,
         }
     }
 

@@ -131,6 +131,7 @@ impl World {
             orca: false,
             measured: false,
             retry_budget: BudgetRules::default(),
+            send_proxy: None,
         };
         let config = PolicyConfig::named("round-robin").unwrap();
         let pool = Arc::new(Pool::new(NameId(0), "p", config, settings, View::default()));

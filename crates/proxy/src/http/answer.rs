@@ -146,6 +146,7 @@ impl Forward<'_> {
         if let Upstream::H1(kept) = upstream
             && clean
             && answer.reusable
+            && self.pool.settings.send_proxy.is_none()
             && exchange.upload.is_sent()
         {
             let keep = self.pool.settings.idle_timeout;

@@ -77,6 +77,10 @@ impl Forward<'_> {
 
     /// A connection that is kept for the backend and fit for this request.
     fn take_kept(&self, lease: &Lease, now: Now) -> Option<Connection> {
+        // One client's connection is nobody else's.
+        if self.pool.settings.send_proxy.is_some() {
+            return None;
+        }
         let backend = lease.backend().id;
         let mut reuse = self.worker.reuse.borrow_mut();
         let kept = reuse.take(backend, self.worker.terms(self.pool), now, self.request.repeatable)?;
@@ -96,7 +100,12 @@ impl Forward<'_> {
         let protocol = pool.settings.protocol;
         let cut = self.worker.links.link(&pool.settings, backend.id);
         let worker = self.worker.clone();
-        let connecting = connect(&worker, pool, backend, offer(protocol));
+        let connecting = connect(
+            &worker,
+            pool,
+            (backend, offer(protocol)),
+            self.request.introduction.as_deref(),
+        );
         let reached = match exchange.connect(connecting, until).await? {
             Ok(reached) => reached,
             Err(unreached) => {

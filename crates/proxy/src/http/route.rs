@@ -22,6 +22,7 @@ use plimsoll_http::h1::{FieldRoom, Framing, RequestHead, RequestOut, parse_reque
 use super::back::{Back, wall};
 use super::respond;
 use crate::client::Client;
+use crate::introduction::Introduction;
 use crate::log::RequestLog;
 use crate::worker::Pinned;
 
@@ -67,6 +68,8 @@ pub(crate) struct Request {
     pub(crate) page: Option<Box<PageWish>>,
     /// What its answer needs to know of it, when it does.
     pub(crate) back: Option<Box<Back>>,
+    /// What its backend is told of the client before the request, when it wants to know.
+    pub(crate) introduction: Option<Box<Introduction>>,
 }
 
 /// What an error page tells of a request, and the kind of page that its client likes.
@@ -177,7 +180,15 @@ fn route(
         Err(reply) => return request.refused(reply),
     }
     request.route = progress.route;
+    request.introduction = introduction(arrived, &request.action, &id);
     request
+}
+
+/// What a backend is told of the client, when it wants to know.
+fn introduction(arrived: &Arrived<'_>, action: &Routed, id: &str) -> Option<Box<Introduction>> {
+    let Routed::Pool(pool) = action else { return None };
+    let pool = &arrived.pinned.snapshot.pools[*pool];
+    Introduction::wanted(pool, arrived.client, arrived.local, || id.to_owned()).map(Box::new)
 }
 
 impl Request {
@@ -207,6 +218,7 @@ impl Request {
             changes: None,
             page: None,
             back: None,
+            introduction: None,
         }
     }
 

@@ -16,7 +16,8 @@ use plimsoll_net::{Buffer, Relayed, Socket, relay};
 
 use crate::client::{Client, Connection};
 use crate::connect::{Unreached, connect};
-use crate::log::{Attempt, Finished};
+use crate::introduction::Introduction;
+use crate::log::{Attempt, Finished, unique_id};
 use crate::queue;
 use crate::worker::Pinned;
 
@@ -28,8 +29,9 @@ const CONNECT_TRIES_MAX: usize = 3;
 pub(super) struct Way<'w> {
     pub(super) pool: PoolIndex,
     pub(super) idle_timeout: Duration,
-    /// The name that its client asks for, when it speaks TLS.
+    /// The name that its client asks for, when it speaks TLS, and the protocols that it offers.
     pub(super) sni: Option<&'w str>,
+    pub(super) alpn: &'w [Vec<u8>],
 }
 
 impl Way<'_> {
@@ -39,6 +41,7 @@ impl Way<'_> {
             pool: service.pool,
             idle_timeout: service.idle_timeout,
             sni: None,
+            alpn: &[],
         }
     }
 }
@@ -124,6 +127,9 @@ async fn reach(
 ) -> Option<(Lease, (Socket, Place), Duration)> {
     let (client, timer) = (&connection.client, &connection.timer);
     let mut tried = [BackendId(0); CONNECT_TRIES_MAX];
+    let id = u128::from_be_bytes(client.worker.random());
+    let introduction = introduction(connection, way, pool, id);
+    finished.unique_id = introduction.as_ref().map(|_| Box::new(id));
     for tries in 0..CONNECT_TRIES_MAX {
         let lease = match lease(connection, pinned, way, &tried[..tries], finished).await {
             Ok(lease) => lease,
@@ -138,7 +144,12 @@ async fn reach(
         let Unreached { reason, cause } = if let Some(place) = lease.backend().place(lease.limits().connections) {
             let until = timer.after(pool.settings.connect_timeout);
             let cut = client.worker.links.link(&pool.settings, lease.backend().id);
-            let connecting = connect(&client.worker, pool, lease.backend(), Offer::Nothing);
+            let connecting = connect(
+                &client.worker,
+                pool,
+                (lease.backend(), Offer::Nothing),
+                introduction.as_ref(),
+            );
             match timer.within(until, connecting).await {
                 Ok(Ok(reached)) => {
                     let latency = client.worker.now().since(begun);
@@ -165,6 +176,20 @@ async fn reach(
         conclude(client, pool, lease, Outcome::Failed(Failure::unsent(reason)), took);
     }
     None
+}
+
+/// What backends are told of the client. Which of several protocols it will speak is for them to say.
+fn introduction(connection: &Connection, way: Way<'_>, pool: &Pool, id: u128) -> Option<Introduction> {
+    let local = || connection.socket.local().ok();
+    let introduction = Introduction::wanted(pool, &connection.client, local, || unique_id(id))?;
+    Some(Introduction {
+        alpn: match way.alpn {
+            [only] => Some(only.clone()),
+            _ => None,
+        },
+        sni: way.sni.map(str::to_owned),
+        ..introduction
+    })
 }
 
 /// A lease, in the order of the pool's queue when all are full.

@@ -46,7 +46,8 @@ pub(super) async fn pass(
     };
     let destination = destination(connection, pinned, service, &hello);
     log.route = destination.route;
-    log.sni = hello.sni;
+    let Hello { sni, alpn } = hello;
+    log.sni = sni;
     let pool = match destination.pool {
         Ok(pool) => pool,
         Err(reason) => {
@@ -60,6 +61,7 @@ pub(super) async fn pass(
         pool,
         idle_timeout: service.idle_timeout,
         sni: log.sni.as_deref(),
+        alpn: &alpn,
     };
     forward(connection, pinned, (way, input), finished).await;
 }

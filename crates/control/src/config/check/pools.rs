@@ -6,7 +6,9 @@ use std::time::Duration;
 use plimsoll_core::document::{Faults, Located};
 
 use super::super::compile::route_name;
-use super::super::file::{BackendAddress, BackendEntry, File, Item, Limit, Name, Outlier, Pool, Protocol};
+use super::super::file::{
+    BackendAddress, BackendEntry, File, Item, Limit, Name, Outlier, Pool, Protocol, UpstreamProtocol,
+};
 use super::{Seen, connections, fallbacks, health, pool_tls, sticky};
 
 /// The most backends of one pool.
@@ -19,6 +21,7 @@ pub(super) fn check(file: &File, faults: &mut Faults) {
     for (name, item, pool) in file.pools.read() {
         check_learned(file, name, pool, faults);
         check_backends(name, item, pool, faults);
+        check_introduction(pool, faults);
         if let Some(sticky) = &pool.sticky {
             sticky::check(sticky, faults);
         }
@@ -84,6 +87,19 @@ fn check_backend_names(name: &str, pool: &Pool, addresses: &Seen<SocketAddr>, fa
                 .help("choose another name, or leave it out")
                 .also(place, "its address");
         }
+    }
+}
+
+/// A connection of HTTP/2 carries the requests of many clients.
+fn check_introduction(pool: &Pool, faults: &mut Faults) {
+    let shared = pool.protocol != UpstreamProtocol::H1;
+    if let Some(written) = pool.send_proxy_protocol.as_ref().filter(|_| shared) {
+        faults
+            .error(
+                written.span,
+                "connections of HTTP/2 are shared by clients, and this names one",
+            )
+            .help("take the key out, or set protocol = \"h1\"");
     }
 }
 

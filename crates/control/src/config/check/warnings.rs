@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use plimsoll_core::balance::{HashKey, Policy};
 use plimsoll_core::document::{Faults, Span};
 
-use super::super::file::{File, Item, Outlier, Pool};
+use super::super::file::{File, Item, Outlier, Pool, ProxyProtocol};
 use super::super::plan::{CheckKind, CheckPlan, Plan, PoolPlan, RouteIndex, RoutePlan, ServicePlan};
 use crate::probe;
 
@@ -44,6 +44,7 @@ pub(in super::super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
         }
     }
     warn_listeners(file, plan, faults);
+    warn_introductions(file, faults);
     warn_routes(file, plan, faults);
     super::shadows::warn(file, plan, faults);
     super::sticky::warn(file, plan, faults);
@@ -284,6 +285,22 @@ fn warn_hedge(span: Span, route: &RoutePlan, plan: &Plan, faults: &mut Faults) {
                 format!("nothing is hedged: `{}` has no second backend", alone.name),
             )
             .help("add one, or take `hedge` out");
+    }
+}
+
+/// Headers of the PROXY protocol that anybody could send.
+fn warn_introductions(file: &File, faults: &mut Faults) {
+    for (name, _, listener) in file.listeners.read() {
+        let mut binds = listener.bind.iter().map(|bind| bind.value.0.ip().to_canonical());
+        let written = &listener.proxy_protocol;
+        if written.value == ProxyProtocol::Everybody && !binds.all(|ip| ip.is_loopback()) {
+            faults
+                .warning(
+                    written.span,
+                    format!("whoever can connect to `{name}` may say that it is somebody else"),
+                )
+                .help("name the proxies in front: proxy_protocol = { trusted = [\"10.0.0.0/8\"] }");
+        }
     }
 }
 

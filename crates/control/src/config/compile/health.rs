@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plimsoll_core::document::Located;
-use plimsoll_core::pool::BackendProtocol;
+use plimsoll_core::pool::{BackendProtocol, ProxyVersion};
 
 use super::super::file::{BodyPattern, Health, HealthTable, Initial, Many, Timeout, Tried};
 use super::super::plan::{BodyCheck, CheckKind, CheckPlan, ExecCheck, GrpcCheck, HttpCheck};
@@ -14,21 +14,19 @@ use super::CHECK_INTERVAL;
 /// The longest that a check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a pool is checked whose `health` is `written`, and whose backends speak `protocol`, within TLS or not; by TCP when
-/// nothing is.
-pub(super) fn check(
-    written: Option<&Health>,
-    (protocol, tls): (BackendProtocol, bool),
-    sources: &Sources,
-) -> Option<CheckPlan> {
+/// What a pool's backends speak, whether within TLS, and which header they want before it.
+pub(super) type Spoken = (BackendProtocol, bool, Option<ProxyVersion>);
+
+/// How a pool is checked whose `health` is `written`, and whose backends speak so; by TCP when nothing is written.
+pub(super) fn check(written: Option<&Health>, spoken: Spoken, sources: &Sources) -> Option<CheckPlan> {
     match written {
-        None => Some(plan(&HealthTable::default(), (protocol, tls), sources)),
-        Some(Health::Check(table)) => Some(plan(table, (protocol, tls), sources)),
+        None => Some(plan(&HealthTable::default(), spoken, sources)),
+        Some(Health::Check(table)) => Some(plan(table, spoken, sources)),
         Some(Health::Off) => None,
     }
 }
 
-fn plan(table: &HealthTable, (protocol, tls): (BackendProtocol, bool), sources: &Sources) -> CheckPlan {
+fn plan(table: &HealthTable, (protocol, tls, send_proxy): Spoken, sources: &Sources) -> CheckPlan {
     let tls = table.tls.as_ref().map_or(tls, |own| own.value) && table.exec.is_none();
     // Without TLS nobody is asked to choose.
     let protocol = match protocol {
@@ -51,6 +49,7 @@ fn plan(table: &HealthTable, (protocol, tls): (BackendProtocol, bool), sources: 
         fall: table.fall.0,
         rise: table.rise.0,
         initially_healthy: table.initial == Initial::Healthy,
+        send_proxy: send_proxy.filter(|_| table.port.is_none()),
     }
 }
 

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use plimsoll_core::document::Located;
 use plimsoll_core::hedge::After;
-use plimsoll_core::snapshot::{AccessFormat, HttpLimits, HttpTimeouts, NodeSettings, PoolIndex, TcpService};
+use plimsoll_core::snapshot::{
+    AccessFormat, HttpLimits, HttpTimeouts, NodeSettings, PoolIndex, ProxyTrust, TcpService,
+};
 
-use super::file::{AccessTarget, Backend, File, Listener, LogFormat, Protocol, Route, Timeout};
+use super::file::{AccessTarget, Backend, File, Listener, LogFormat, Protocol, ProxyProtocol, Route, Timeout};
 use super::plan::{
     AccessLog, AdminPlan, HttpPlan, ListenerPlan, LogPlan, Plan, PoolPlan, RoutePlan, Secrets, ServicePlan,
 };
@@ -181,6 +183,14 @@ fn listeners(
             bind: listener.bind.iter().map(|bind| bind.value.0).collect(),
             max_connections_per_client: listener.max_connections_per_client.map(|number| number.0),
             tls: tls::plan(listener, sources),
+            proxy_protocol: match &listener.proxy_protocol.value {
+                ProxyProtocol::Off => None,
+                ProxyProtocol::Everybody => Some(ProxyTrust::Everybody),
+                ProxyProtocol::Trusted(table) => {
+                    let networks = table.trusted.iter().map(|network| network.value);
+                    Some(ProxyTrust::Networks(networks.collect()))
+                }
+            },
             service,
         });
     }

@@ -8,14 +8,14 @@ use plimsoll_core::budget::BudgetRules;
 use plimsoll_core::document::Located;
 use plimsoll_core::filter::FileName;
 use plimsoll_core::members::Limits;
-use plimsoll_core::pool::{BackendProtocol, PoolSettings, QueueSettings};
+use plimsoll_core::pool::{BackendProtocol, PoolSettings, ProxyVersion, QueueSettings};
 use plimsoll_core::snapshot::PoolIndex;
 use plimsoll_core::sticky::{By, Cookie, Settings};
 use plimsoll_net::tls::Version;
 
 use super::super::file::{
-    Backend, Compared, File, Latency, Limit, OnUnhealthy, Outlier, Pool, PoolTls, SameSite, Sticky, SuccessRate,
-    TlsVersion, UpstreamProtocol,
+    Backend, Compared, File, Latency, Limit, OnUnhealthy, Outlier, Pool, PoolTls, SameSite, SendProxy, Sticky,
+    SuccessRate, TlsVersion, UpstreamProtocol,
 };
 use super::super::plan::{BackendPlan, OriginationPlan, OutlierPlan, PoolPlan};
 use super::super::source::Sources;
@@ -73,6 +73,7 @@ fn plan(name: &str, pool: &Pool, sources: &Sources, known: &BTreeMap<&str, PoolI
             },
             // The routes know.
             measured: false,
+            send_proxy: send_proxy(pool),
             queue: QueueSettings {
                 most: pool.limits.queue.0,
                 timeout: pool.limits.queue_timeout.0,
@@ -85,7 +86,7 @@ fn plan(name: &str, pool: &Pool, sources: &Sources, known: &BTreeMap<&str, PoolI
             .collect(),
         check: health::check(
             pool.health.as_ref().map(|health| &health.value),
-            (protocol, tls.is_some()),
+            (protocol, tls.is_some(), send_proxy(pool)),
             sources,
         ),
         tls,
@@ -120,6 +121,14 @@ fn tls(pool: &Pool, sources: &Sources) -> Option<OriginationPlan> {
             TlsVersion::Tls13 => Version::Tls13,
         },
         believes_anyone: table.believes_anyone(),
+    })
+}
+
+fn send_proxy(pool: &Pool) -> Option<ProxyVersion> {
+    let written = pool.send_proxy_protocol.as_ref()?;
+    Some(match written.value {
+        SendProxy::V1 => ProxyVersion::V1,
+        SendProxy::V2 => ProxyVersion::V2,
     })
 }
 

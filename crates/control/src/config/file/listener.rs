@@ -1,6 +1,7 @@
 //! `[listeners.NAME]`.
 
-use plimsoll_core::document::Located;
+use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value};
+use plimsoll_core::network::Network;
 use plimsoll_core::{document, words};
 
 use super::address::BindAddress;
@@ -28,6 +29,9 @@ document! {
         /// Connections that one client may have open here, IPv6 by its /64; as many as it likes unless set. Trusted
         /// proxies, who speak for many, are not counted.
         pub(in super::super) max_connections_per_client: Option<Positive>,
+        /// Whether connections begin with a header of the PROXY protocol, of either version, which names the client: true, or
+        /// whose headers are believed. It is required then. false unless set.
+        pub(in super::super) proxy_protocol: Located<ProxyProtocol>,
         /// Of http: filters before any route is asked; a name stands for the chain of that name.
         pub(in super::super) filters: Vec<Located<FilterUse>>,
         /// How long each phase may take.
@@ -42,7 +46,48 @@ document! {
         pub(in super::super) redirect_to_https: bool = false,
         /// Of http with tls: how long browsers shall ask for nothing but https (RFC 6797); answers do not say so unless set.
         pub(in super::super) hsts: Option<Located<HstsAge>>,
-    } later { "http3", "proxy_protocol" }
+    } later { "http3" }
+}
+
+/// Whether connections begin with a header of the PROXY protocol.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) enum ProxyProtocol {
+    /// They do not.
+    Off,
+    /// They do, and everybody's is believed.
+    Everybody,
+    /// They do, and those of some are believed.
+    Trusted(Trusted),
+}
+
+document! {
+    /// Whose headers are believed.
+    pub(in super::super) struct Trusted {
+        /// Networks of the proxies in front.
+        pub(in super::super) trusted: Many<Network>,
+    }
+}
+
+impl Decode for ProxyProtocol {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        match node.value {
+            Value::Bool(false) => Some(ProxyProtocol::Off),
+            Value::Bool(true) => Some(ProxyProtocol::Everybody),
+            Value::Table(_) => Trusted::decode(node, faults).map(ProxyProtocol::Trusted),
+            _ => {
+                faults.expected(node, "true, false, or { trusted = [\"10.0.0.0/8\"] }");
+                None
+            }
+        }
+    }
+
+    fn absent() -> Option<Self> {
+        Some(ProxyProtocol::Off)
+    }
+
+    fn schema() -> Json {
+        serde_json::json!({ "anyOf": [{ "type": "boolean" }, Trusted::schema()] })
+    }
 }
 
 /// The keys that mean something on http listeners only.

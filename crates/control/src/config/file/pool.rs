@@ -51,11 +51,14 @@ document! {
         pub(in super::super) limits: PoolLimits = PoolLimits::default(),
         /// How long each phase may take.
         pub(in super::super) timeouts: PoolTimeouts = PoolTimeouts::default(),
+        /// Whether connections to the backends begin with a header of the PROXY protocol, which names the client: "v1" or
+        /// "v2"; they do not unless set.
+        pub(in super::super) send_proxy_protocol: Option<Located<SendProxy>>,
         /// Whether backends of the node's own zone are preferred, once there are two zones.
         pub(in super::super) zone_aware: bool = true,
         /// The pool that takes over while none of the backends here can serve.
         pub(in super::super) fallback: Option<Located<String>>,
-    } later { "discover", "drain_timeout", "mode", "quarantine", "send_proxy_protocol", "source" }
+    } later { "discover", "drain_timeout", "mode", "quarantine", "source" }
 }
 
 words! {
@@ -65,6 +68,16 @@ words! {
         Keep = "keep",
         /// They are cut.
         Close = "close",
+    }
+}
+
+words! {
+    /// A version of the PROXY protocol.
+    pub(in super::super) enum SendProxy {
+        /// A line of text.
+        V1 = "v1",
+        /// Binary, with the name that a TLS client asks for, and an id.
+        V2 = "v2",
     }
 }
 

@@ -1,6 +1,9 @@
-//! Listeners that pass TLS through, and their routes.
+//! Listeners that pass TLS through, and their routes; the PROXY protocol.
 
 use std::time::Duration;
+
+use plimsoll_core::pool::ProxyVersion;
+use plimsoll_core::snapshot::ProxyTrust;
 
 use super::super::plan::{PassthroughPlan, ServicePlan};
 use super::mistakes::assert_told;
@@ -146,6 +149,64 @@ fn what_a_listener_cannot_have_is_told_with_what_to_write() {
     ] {
         assert_told(&format!("{PASSED}{text}"), &[expected]);
     }
+}
+
+#[test]
+fn headers_of_the_proxy_protocol_are_believed_from_those_that_are_named() {
+    let of = |value: &str| {
+        let plan = plan(&format!(
+            "[listeners.a]\nbind = \"127.0.0.1:1\"\npool = \"db\"\n{value}\n{POOLS}"
+        ));
+        plan.listeners[0].proxy_protocol.clone()
+    };
+    assert_eq!((of(""), of("proxy_protocol = false")), (None, None));
+    assert_eq!(of("proxy_protocol = true"), Some(ProxyTrust::Everybody));
+    let some = of("proxy_protocol = { trusted = [\"10.0.0.0/8\", \"::1\"] }").expect("it is there");
+    let believes = |peer: &str| some.believes(peer.parse().expect("an address"));
+    assert!(believes("10.1.2.3") && believes("::1") && !believes("127.0.0.1"));
+    assert_eq!(
+        told(&toml(&format!(
+            "[listeners.a]\nbind = \"10.0.0.1:1\"\npool = \"db\"\nproxy_protocol = true\n{POOLS}"
+        )))[0],
+        "warning 4:18 «true» whoever can connect to `a` may say that it is somebody else (name the proxies in front: proxy_protocol = { trusted = [\"10.0.0.0/8\"] })"
+    );
+    for (value, expected) in [
+        (
+            "\"yes\"",
+            "error 3:18 «\"yes\"» expected true, false, or { trusted = [\"10.0.0.0/8\"] }, found text",
+        ),
+        (
+            "{ trusted = [] }",
+            "error 3:30 «[]» the list is empty (leave the key out, or name at least one)",
+        ),
+    ] {
+        assert_told(
+            &format!("[listeners.a]\nbind = \":1\"\nproxy_protocol = {value}"),
+            &[expected],
+        );
+    }
+}
+
+#[test]
+fn backends_and_their_checks_are_told_alike_unless_the_check_has_a_port_of_its_own() {
+    let of = |lines: &str| {
+        let plan = plan(&format!("[pools.a]\nbackends = [\"10.0.0.1:1\"]\n{lines}\n"));
+        let check = plan.pools[0].check.as_ref().expect("there is one");
+        (plan.pools[0].settings.send_proxy, check.send_proxy)
+    };
+    assert_eq!(of(""), (None, None));
+    assert_eq!(
+        of("send_proxy_protocol = \"v1\""),
+        (Some(ProxyVersion::V1), Some(ProxyVersion::V1))
+    );
+    let apart = "send_proxy_protocol = \"v2\"\nhealth = { http = \"/\", port = 8080 }";
+    assert_eq!(of(apart), (Some(ProxyVersion::V2), None));
+    assert_told(
+        "[pools.a]\nbackends = [\"10.0.0.1:1\"]\nprotocol = \"h2\"\nsend_proxy_protocol = \"v2\"",
+        &[
+            "error 4:23 «\"v2\"» connections of HTTP/2 are shared by clients, and this names one (take the key out, or set protocol = \"h1\")",
+        ],
+    );
 }
 
 #[test]

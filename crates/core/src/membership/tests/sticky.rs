@@ -58,6 +58,7 @@ impl Shop {
             orca: false,
             measured: false,
             retry_budget: BudgetRules::default(),
+            send_proxy: None,
             protocol: crate::pool::BackendProtocol::H1,
             tls: false,
             queue: crate::pool::QueueSettings::default(),

@@ -67,7 +67,7 @@ pub(crate) fn open(worker: &Rc<Worker>, pool: &Arc<Pool>, place: Place) {
     let opening = Begun::new(worker, pool, cut, &place);
     tokio::task::spawn_local(async move {
         let Begun { worker, pool, .. } = &opening;
-        let connecting = connect(worker, pool, place.backend(), offer(pool.settings.protocol));
+        let connecting = connect(worker, pool, (place.backend(), offer(pool.settings.protocol)), None);
         let reached = match opening.timer.within(opening.until, connecting).await {
             Ok(reached) => reached,
             Err(_) => Err(Reason::ConnectTimeout.into()),
