@@ -59,7 +59,7 @@ pub(super) struct Totals {
 
 impl Totals {
     /// Adds what was counted.
-    pub(super) fn add(&mut self, shard: Shard, names: &dyn Naming) {
+    pub(super) fn add(&mut self, mut shard: Shard, names: &dyn Naming) {
         for (key, counted) in shard.requests {
             let [listener, route, pool, backend] = labels(key, names);
             *self.requests.of([
@@ -90,15 +90,7 @@ impl Totals {
             mine[0] += new;
             mine[1] += reused;
         }
-        for ((pool, result), count) in shard.retries {
-            *self.retries.of([names.name(pool), retry_word(result).into()]) += count;
-        }
-        for ((pool, result), count) in shard.hedged {
-            *self.hedged.of([names.name(pool), result.word().into()]) += count;
-        }
-        for ((pool, result), count) in shard.mirrored {
-            *self.mirrored.of([names.name(pool), result.word().into()]) += count;
-        }
+        self.add_attempts(&mut shard, names);
         for ((pool, class, result), count) in shard.queued {
             *self
                 .queued
@@ -130,6 +122,19 @@ impl Totals {
         self.crowded_out += shard.crowded_out;
         self.bans += shard.bans;
         self.retry_budget_spent += shard.retry_budget_spent;
+    }
+
+    /// Adds what was sent more than once.
+    fn add_attempts(&mut self, shard: &mut Shard, names: &dyn Naming) {
+        for ((pool, result), count) in shard.retries.drain() {
+            *self.retries.of([names.name(pool), retry_word(result).into()]) += count;
+        }
+        for ((pool, result), count) in shard.hedged.drain() {
+            *self.hedged.of([names.name(pool), result.word().into()]) += count;
+        }
+        for ((pool, result), count) in shard.mirrored.drain() {
+            *self.mirrored.of([names.name(pool), result.word().into()]) += count;
+        }
     }
 
     /// Begins the series of what `snapshot` serves at 0, so that the first event of each is a rise that can be seen.

@@ -22,7 +22,8 @@ const SMALL_CONTINUATION: usize = 1 << 10;
 struct Most {
     /// DATA without data, that ends nothing (CVE-2019-9518).
     empty: u32,
-    /// RST_STREAM in haste (CVE-2023-44487): with those a client opens more streams than it may have open.
+    /// RST_STREAM in haste (CVE-2023-44487): with those a client opens more streams than it may have open. When we are
+    /// late ourselves, what a client has opened and given up meanwhile looks as if it was done in haste.
     resets: u32,
     /// Other RST_STREAM in `HASTE_MS`, beyond which they count as made in haste.
     late_resets: u32,
@@ -41,7 +42,7 @@ struct Most {
 
 static FROM_CLIENT: Most = Most {
     empty: 100,
-    resets: 500,
+    resets: 1_000,
     late_resets: 100,
     settings: 50,
     pings: 10_000,

@@ -44,9 +44,9 @@ const SMALL_FRAMES_MAX: usize = 8 << 20;
 /// What we hold of one stream's answer for a client that is slow to take it.
 const SEND_MAX: usize = 32 << 10;
 
-/// Streams that a client has reset before we have looked at them: all that may be open, since a client whose deadlines
-/// are short resets them at once when we are late.
-const RESET_MAX: usize = STREAMS_MAX as usize;
+/// Streams that a client has reset before we have looked at them: as many as it may reset in a second, since one whose
+/// deadlines are short does so when we are late.
+const RESET_MAX: usize = 1_000;
 
 /// Streams that we have ended before the client had said all, and for how long they are remembered: what it still sends
 /// on them is no fault of its own. An upload that is answered early leaves one.
