@@ -78,14 +78,38 @@ fn configuration(scenario: &Scenario) -> String {
         );
         return text;
     }
+    text.push_str(&http(scenario, &servers));
+    let http2 = if scenario.http2 { " http2" } else { "" };
+    for route in 0..scenario.routes {
+        // Options of a listening socket may be given once.
+        let at = if route == 0 {
+            listen(scenario)
+        } else {
+            scenario.listen.to_string()
+        };
+        let name = if scenario.routes > 1 {
+            format!(" server_name {};", host_of(route))
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            text,
+            " server {{ listen {at}{http2};{name} location / {{ proxy_pass http://pool; }} }}"
+        );
+    }
+    text + "}\n"
+}
+
+/// What holds for all servers of HTTP, `servers` being those of the pool.
+fn http(scenario: &Scenario, servers: &str) -> String {
+    let dir = scenario.dir.display();
     let idle = 64.max(scenario.backends.len());
     let policy = if scenario.typical {
         "hash $uid_got$uid_set consistent"
     } else {
         "least_conn"
     };
-    let _ = write!(
-        text,
+    let mut text = format!(
         " upstream pool {{\n  {policy};\n{servers}  keepalive {idle};\n  keepalive_requests 1000000000;\n }}\n \
          access_log off;\n keepalive_timeout 75s;\n keepalive_requests 1000000000;\n \
          server_names_hash_max_size 65536;\n server_names_hash_bucket_size 128;\n"
@@ -108,25 +132,7 @@ fn configuration(scenario: &Scenario) -> String {
     for path in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         let _ = writeln!(text, " {path}_temp_path {dir}/{path};");
     }
-    let http2 = if scenario.http2 { " http2" } else { "" };
-    for route in 0..scenario.routes {
-        // Options of a listening socket may be given once.
-        let at = if route == 0 {
-            listen(scenario)
-        } else {
-            scenario.listen.to_string()
-        };
-        let name = if scenario.routes > 1 {
-            format!(" server_name {};", host_of(route))
-        } else {
-            String::new()
-        };
-        let _ = writeln!(
-            text,
-            " server {{ listen {at}{http2};{name} location / {{ proxy_pass http://pool; }} }}"
-        );
-    }
-    text + "}\n"
+    text
 }
 
 fn listen(scenario: &Scenario) -> String {
