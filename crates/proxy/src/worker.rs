@@ -457,7 +457,8 @@ impl Worker {
     }
 
     /// Keeps the room of what filters have done to a request that has ended.
-    pub(crate) fn keep_changes(&self, mut changes: Box<Changes>) {
+    pub(crate) fn keep_changes(&self, changes: Option<Box<Changes>>) {
+        let Some(mut changes) = changes else { return };
         let mut kept = self.changes.borrow_mut();
         if kept.len() < CHANGES_KEPT_MAX {
             changes.clear();

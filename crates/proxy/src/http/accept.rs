@@ -206,9 +206,7 @@ async fn one_request(
             let from = (&connection.client, &connection.timer, &mut downstream);
             match forward(from, (pinned, service), &request, pool, upstream_head).await {
                 Forwarded::Answered(next) => {
-                    if let Some(changes) = request.changes.take() {
-                        connection.client.worker.keep_changes(changes);
-                    }
+                    connection.client.worker.keep_changes(request.changes.take());
                     next
                 }
                 Forwarded::Refused(reply, finished) => {

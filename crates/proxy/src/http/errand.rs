@@ -40,7 +40,7 @@ pub(super) async fn through(
     if progress.changes.outlast_head() {
         request.changes = Some(progress.changes);
     } else {
-        worker.keep_changes(progress.changes);
+        worker.keep_changes(Some(progress.changes));
     }
     request
 }

@@ -361,14 +361,12 @@ pub(super) async fn one_request(desk: &Desk) {
         service,
         http2: true,
     };
-    let key;
-    let follows = match parts.extensions.get::<Protocol>() {
-        Some(protocol) if protocol.as_str() == "websocket" => {
-            key = websocket::key(worker.random());
-            Follows::WebSocket(&key)
-        }
-        _ if body.is_end_stream() => Follows::Nothing,
-        _ => Follows::Body,
+    let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
+    let key = (protocol == Some("websocket")).then(|| websocket::key(worker.random()));
+    let follows = match &key {
+        Some(key) => Follows::WebSocket(key),
+        None if body.is_end_stream() => Follows::Nothing,
+        None => Follows::Body,
     };
     let written = write_head(&mut text, &parts, follows);
     // Nobody needs the fields' map any more, for as long as the request lasts.
@@ -384,10 +382,7 @@ pub(super) async fn one_request(desk: &Desk) {
         Err(fault) => Request::unread(text.len(), worker.now()).refused(Reply::detailed(fault.reason(), &fault)),
     };
     worker.blocks.give_scratch(text);
-    let accept = match follows {
-        Follows::WebSocket(key) => Some(websocket::accept(key)),
-        _ => None,
-    };
+    let accept = key.map(|key| websocket::accept(&key));
     let mut downstream = H2::new((respond, body), accept, worker.pieces.clone());
     if client.is_too_many(pinned.snapshot.node.max_connections) {
         request.action = route::Routed::Reply(Reply::reason(Reason::Overloaded));
@@ -397,12 +392,7 @@ pub(super) async fn one_request(desk: &Desk) {
             let from = (client, &timer, &mut downstream);
             match forward(from, (pinned, service), &request, pool, upstream_head).await {
                 Forwarded::Answered(Next::Abort) => return downstream.abort(),
-                Forwarded::Answered(_) => {
-                    if let Some(changes) = request.changes.take() {
-                        worker.keep_changes(changes);
-                    }
-                    return;
-                }
+                Forwarded::Answered(_) => return worker.keep_changes(request.changes.take()),
                 Forwarded::Refused(reply, finished) => (reply, finished),
             }
         }
