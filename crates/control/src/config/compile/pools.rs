@@ -11,11 +11,10 @@ use plimsoll_core::members::Limits;
 use plimsoll_core::pool::{BackendProtocol, PoolSettings, ProxyVersion, QueueSettings};
 use plimsoll_core::snapshot::PoolIndex;
 use plimsoll_core::sticky::{By, Cookie, Settings};
-use plimsoll_net::tls::Version;
 
 use super::super::file::{
     Backend, Compared, File, Latency, Limit, OnUnhealthy, Outlier, Pool, PoolTls, SameSite, SendProxy, Sticky,
-    SuccessRate, TlsVersion, UpstreamProtocol,
+    SuccessRate, UpstreamProtocol,
 };
 use super::super::plan::{BackendPlan, OriginationPlan, OutlierPlan, PoolPlan};
 use super::super::source::Sources;
@@ -116,10 +115,7 @@ fn tls(pool: &Pool, sources: &Sources) -> Option<OriginationPlan> {
             .as_ref()
             .zip(table.key.as_ref())
             .map(|(cert, key)| (path(cert), path(key))),
-        min_version: match table.min_version {
-            TlsVersion::Tls12 => Version::Tls12,
-            TlsVersion::Tls13 => Version::Tls13,
-        },
+        min_version: table.min_version.version(),
         believes_anyone: table.believes_anyone(),
     })
 }

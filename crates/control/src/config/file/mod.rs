@@ -35,7 +35,7 @@ pub(super) use matching::{Match, ValueRule};
 pub(super) use outlier::{Compared, Latency, Outlier, OutlierTable, SuccessRate};
 pub(crate) use pool::WEIGHT_MAX;
 pub(super) use pool::{Backend, BackendEntry, OnUnhealthy, Pool, PoolTimeouts, SendProxy, UpstreamProtocol};
-pub(super) use pool_tls::{PoolTls, PoolTlsTable, TlsVersion};
+pub(super) use pool_tls::{PoolTls, PoolTlsTable};
 pub(super) use retry::{BACKOFF_MAX, BackoffTable, RetryBudget, RetryOn, RetryTable};
 pub(crate) use route::Part;
 pub(super) use route::{ACTIONS, Mirror, Respond, Route, Upgrade};

@@ -1,10 +1,12 @@
 //! `tls` of a pool: TLS with its backends.
 
+use plimsoll_core::document;
 use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text};
 use plimsoll_core::filter::FileName;
-use plimsoll_core::{document, words};
 use rustls::pki_types::ServerName;
 use serde_json::json;
+
+use super::tls::MinVersion;
 
 /// `tls = true`, `false`, or a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +51,7 @@ document! {
         /// The file with its key in PEM.
         pub(in super::super) key: Option<FileName>,
         /// The oldest version of TLS that is spoken.
-        pub(in super::super) min_version: TlsVersion = TlsVersion::Tls12,
+        pub(in super::super) min_version: MinVersion = MinVersion::Tls12,
         /// Believes whoever answers at a backend's address, who may read and change all that is sent there.
         pub(in super::super) danger_accept_invalid_certs: Option<Located<bool>>,
     }
@@ -59,16 +61,6 @@ impl PoolTlsTable {
     /// Whether nobody's certificate is looked at.
     pub(in super::super) fn believes_anyone(&self) -> bool {
         (self.danger_accept_invalid_certs.as_ref()).is_some_and(|danger| danger.value)
-    }
-}
-
-words! {
-    /// A version of TLS.
-    pub(in super::super) enum TlsVersion {
-        /// RFC 5246.
-        Tls12 = "1.2",
-        /// RFC 8446.
-        Tls13 = "1.3",
     }
 }
 
