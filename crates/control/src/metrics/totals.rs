@@ -60,6 +60,7 @@ pub(super) struct Totals {
 impl Totals {
     /// Adds what was counted.
     pub(super) fn add(&mut self, mut shard: Shard, names: &dyn Naming) {
+        self.add_attempts(&mut shard, names);
         for (key, counted) in shard.requests {
             let [listener, route, pool, backend] = labels(key, names);
             *self.requests.of([
@@ -90,7 +91,6 @@ impl Totals {
             mine[0] += new;
             mine[1] += reused;
         }
-        self.add_attempts(&mut shard, names);
         for ((pool, class, result), count) in shard.queued {
             *self
                 .queued
