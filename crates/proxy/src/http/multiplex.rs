@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -76,7 +77,7 @@ pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
     let worker = client.worker.clone();
     let local = socket.local().ok();
     let sight = Rc::new(Sight::default());
-    let Some((greeting, times)) = http_service(&worker.pin(), &client).map(|service| {
+    let Some((mut greeting, times)) = http_service(&worker.pin(), &client).map(|service| {
         let io = Watched::new(ahead, socket, worker.clone(), sight.clone());
         let times = Times {
             greeting: service.timeouts.request_header,
@@ -88,6 +89,11 @@ pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
     }) else {
         return;
     };
+    // Without bytes ahead there may be nothing to read yet, which is to be looked for at each turn.
+    let greeting = poll_fn(|cx| {
+        sight.dry.set(false);
+        Pin::new(&mut greeting).poll(cx)
+    });
     let Ok(Ok(frames)) = timer.within(timer.after(times.greeting), greeting).await else {
         return;
     };
