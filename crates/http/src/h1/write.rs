@@ -279,7 +279,8 @@ fn write_connection(out: &mut Vec<u8>, upgraded: bool, keep_alive: bool, client_
     match (upgraded, keep_alive, client_minor) {
         (true, _, _) => out.extend_from_slice(b"connection: upgrade\r\n"),
         _ if status < 200 => {}
-        (_, false, 1) => out.extend_from_slice(b"connection: close\r\n"),
+        // Also for HTTP/1.0, whose clients are answered in HTTP/1.1 and would take the connection for one that goes on.
+        (_, false, _) => out.extend_from_slice(b"connection: close\r\n"),
         (_, true, 0) => out.extend_from_slice(b"connection: keep-alive\r\n"),
         _ => {}
     }
