@@ -151,7 +151,8 @@ impl Respond {
             Some((_, typed)) if typed.contains("json") => Position::Json,
             _ => Position::Plain,
         };
-        let body = self.body.rendered(position, values);
+        let body = self.body.shared();
+        let body = body.unwrap_or_else(|| self.body.rendered(position, values).into());
         if !body.is_empty() && typed.is_none() {
             headers.push(("content-type".into(), PLAIN_TEXT.into()));
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use crate::document::{Decode, Faults, Json, Node, expect_text, nearest};
 use crate::route::{Asked, Fields};
@@ -27,7 +28,7 @@ pub struct AnswerTemplate(pub Template);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
-    Text(String),
+    Text(Arc<str>),
     Place(Place),
 }
 
@@ -116,7 +117,7 @@ impl Template {
     /// A text without placeholders.
     pub fn text(text: impl Into<String>) -> Self {
         Template {
-            pieces: vec![Piece::Text(text.into())],
+            pieces: vec![Piece::Text(text.into().into())],
         }
     }
 
@@ -125,6 +126,14 @@ impl Template {
         match self.pieces.as_slice() {
             [] => Some(""),
             [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text itself, when it holds no placeholders: all who send it share it.
+    pub fn shared(&self) -> Option<Arc<str>> {
+        match self.pieces.as_slice() {
+            [Piece::Text(text)] => Some(text.clone()),
             _ => None,
         }
     }
@@ -185,14 +194,14 @@ impl Template {
             }
             let place = place(name, node, backend, faults)?;
             if !plain.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut plain)));
+                pieces.push(Piece::Text(std::mem::take(&mut plain).into()));
             }
             pieces.push(Piece::Place(place));
             rest = &found[skip..];
         }
         plain.push_str(rest);
         if !plain.is_empty() {
-            pieces.push(Piece::Text(plain));
+            pieces.push(Piece::Text(plain.into()));
         }
         Some(Template { pieces })
     }
