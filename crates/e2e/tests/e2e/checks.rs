@@ -43,8 +43,7 @@ fn what_is_not_built_yet_is_said_with_the_code_for_usage() {
     let scratch = Scratch::new();
     for line in [
         &["reload"][..],
-        &["drain", "api/one"],
-        &["weight", "api/one", "2"],
+        &["shift", "api", "green=100"],
         &["top", "--json"],
         &["import", "nginx.conf"],
         &["explain", "--request-id", "7", "--admin", "127.0.0.1:1"],

@@ -61,7 +61,7 @@ fn backoff_is_that_of_envoy_and_the_first_retry_goes_at_once_unless_it_is_named(
     );
     assert_eq!(
         faults("{ max = \"2m\" }"),
-        ["error 9:28 «\"2m\"» no client waits so long: at most 60s (250ms is usual)"]
+        ["error 9:29 «\"2m\"» no client waits so long: at most 60s (250ms is usual)"]
     );
 }
 
