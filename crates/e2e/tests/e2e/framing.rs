@@ -80,7 +80,7 @@ fn chunked_answers_reach_the_client_with_their_trailers() {
     assert_eq!(reply.body.len(), 100_010);
     assert_eq!(
         (reply.header("transfer-encoding"), reply.header("connection")),
-        (None, None)
+        (None, Some("close"))
     );
     wire.assert_closed_within(PATIENCE);
 }

@@ -127,9 +127,8 @@ fn ask_by_http2(to: SocketAddr, stop: &AtomicBool, served: &AtomicU64) -> io::Re
 }
 
 /// A Plimsoll before a backend for the others, and another one for everything else.
-fn beside(attacked: &Backend, calm: &Backend) -> Plimsoll {
-    Plimsoll::config(
-        r#"
+fn beside(attacked: &Backend, calm: &Backend, limits: &str) -> Plimsoll {
+    let config = r#"
         [listeners.web]
         bind = "@web@"
         [[routes]]
@@ -141,12 +140,12 @@ fn beside(attacked: &Backend, calm: &Backend) -> Plimsoll {
         pool = "attacked"
         [pools]
         calm = { backends = ["@calm@"], health = false }
-        attacked = { backends = ["@attacked@"], health = false }
-        "#,
-    )
-    .address("calm", calm.address())
-    .address("attacked", attacked.address())
-    .start()
+        attacked = { backends = ["@attacked@"], health = false, limits = LIMITS }
+        "#;
+    Plimsoll::config(&config.replace("LIMITS", limits))
+        .address("calm", calm.address())
+        .address("attacked", attacked.address())
+        .start()
 }
 
 /// Has `attack` made, which returns how many frames or pieces it got rid of, while others ask; panics when they see an

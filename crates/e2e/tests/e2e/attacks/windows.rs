@@ -166,7 +166,7 @@ fn data_beyond_a_window_ends_the_connection() {
         Ok(())
     });
     let calm = Backend::start(Script::Echo);
-    let plimsoll = beside(&silent, &calm);
+    let plimsoll = beside(&silent, &calm, "{}");
     under_attack(&plimsoll, "data beyond the window", || {
         let mut client = Frames::connect(plimsoll.address("web"));
         client.send(kind::DATA, 0, 1, b"x").expect("it is taken");

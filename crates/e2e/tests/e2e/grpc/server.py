@@ -62,10 +62,16 @@ def bidi(requests, context):
 def hang(request, context):
     """Says one thing and then nothing, until the call is cancelled."""
     ended = threading.Event()
-    context.add_callback(ended.set)
+
+    def end():
+        ended.set()
+        cancelled.release()
+
+    # A generator that has yielded is not gone on with once the call is cancelled: it may not be told.
+    if not context.add_callback(end):
+        end()
     yield b"one"
     ended.wait(60)
-    cancelled.release()
 
 
 def fail_late(request, context):
