@@ -20,7 +20,7 @@ pub(crate) struct Drain {
     /// A backend, by its name or its address and port; or a pool, for all of its backends
     #[arg(value_name = "POOL[/BACKEND]")]
     aim: Aim,
-    /// How long its sticky sessions stay, like 60s; [server] drain_timeout unless given
+    /// How long its sticky sessions stay, like 60s; `[server] drain_timeout` unless given
     #[arg(long, value_name = "DURATION")]
     timeout: Option<String>,
     /// Come back when it can be stopped
