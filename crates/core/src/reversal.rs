@@ -102,6 +102,8 @@ impl Reversal {
         };
         let end = rest.find(['?', '#']).unwrap_or(rest.len());
         let (path, tail) = rest.split_at(end);
+        // RFC 3986 §6.2.3: behind an authority an empty path is a slash.
+        let path = if is_sent && path.is_empty() { "/" } else { path };
         let back = self.prefixes.back(path);
         if !(is_sent && self.sent != HostSent::Keep) {
             return back.map(|path| format!("{head}{path}{tail}"));

@@ -108,6 +108,17 @@ impl Clients {
     }
 }
 
+/// Whether anybody is named; a list of nobody would be taken for one of everybody.
+pub(super) fn is_named(node: &Node, own: &Networks, file: Option<&FileName>, faults: &mut Faults) -> bool {
+    let named = !own.0.is_empty() || file.is_some();
+    if !named {
+        faults
+            .error(node.span, "it names no network")
+            .help("cidr = [\"10.0.0.0/8\"], or cidr_file; everybody is [\"0.0.0.0/0\", \"::/0\"]");
+    }
+    named
+}
+
 /// The file, for whoever reads it.
 pub(super) fn file_use(file: &mut Option<FileName>) -> Vec<FileUse<'_>> {
     let one = file.as_mut().map(|name| FileUse {

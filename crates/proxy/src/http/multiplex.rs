@@ -398,7 +398,10 @@ pub(super) async fn one_request(desk: &Desk) {
             let from = (client, &timer, &mut downstream);
             match forward(from, (pinned, service), &request, pool, upstream_head).await {
                 Forwarded::Answered(Next::Abort) => return downstream.abort(),
-                Forwarded::Answered(_) => return worker.keep_changes(request.changes.take()),
+                Forwarded::Answered(_) => {
+                    worker.keep_changes(request.changes.take());
+                    return downstream.hear_out(&timer).await;
+                }
                 Forwarded::Refused(reply, finished) => (reply, finished),
             }
         }
@@ -408,4 +411,5 @@ pub(super) async fn one_request(desk: &Desk) {
     };
     let to = (client, &timer, &mut downstream);
     respond::respond_on_stream(to, pinned, &request, &reply, finished).await;
+    downstream.hear_out(&timer).await;
 }

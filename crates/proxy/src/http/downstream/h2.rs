@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
@@ -11,7 +12,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::Response;
 use plimsoll_http::h1::{Framing, HeadOut, ResponseHead};
 use plimsoll_http::h2::{response, trailer_lines, trailers};
-use plimsoll_net::Buffer;
+use plimsoll_net::{Buffer, Timer};
 
 use super::{Downstream, Unspeakable};
 use crate::http::Pieces;
@@ -19,6 +20,10 @@ use crate::http::upload::{Upload, UploadFault};
 
 /// The most bytes that are put into one piece of an answer: two frames.
 const PIECE_MAX: usize = 32 << 10;
+
+/// How long a client is heard out that was answered before it had said all, and how much of what it says.
+const HEAR_OUT: Duration = Duration::from_secs(2);
+const HEARD_MAX: usize = 256 << 10;
 
 /// A request on a stream.
 pub(crate) struct H2 {
@@ -77,6 +82,32 @@ impl H2 {
             sent += poll_fn(|cx| self.poll_write(cx, &body[sent..], &[])).await?;
         }
         poll_fn(|cx| self.poll_ended(cx)).await
+    }
+
+    /// Lets a client come to the end of what it was saying when its answer was complete, and throws that away. A stream
+    /// that is reset instead (RFC 9113 §8.1) loses its answer in some clients, and what is still on its way to such a stream
+    /// counts as an error.
+    pub(crate) async fn hear_out(&mut self, timer: &Timer) {
+        if !self.done || self.ended.is_some() {
+            return;
+        }
+        let (mut heard, until) = (self.pending.len(), timer.after(HEAR_OUT));
+        let hearing = poll_fn(|cx| {
+            while self.ended.is_none() && heard < HEARD_MAX {
+                if ready!(self.poll_more(cx)).is_err() {
+                    break;
+                }
+                let count = self.pending.len();
+                heard += count;
+                self.pending.clear();
+                if self.body.flow_control().release_capacity(count).is_err() {
+                    break;
+                }
+            }
+            Poll::Ready(())
+        });
+        // What takes longer is reset.
+        let _ = timer.within(until, hearing).await;
     }
 
     fn send_head(&mut self) -> io::Result<()> {
