@@ -158,6 +158,25 @@ fn a_certificate_that_is_nobodys_is_believed_where_it_is_named_or_danger_is_want
 }
 
 #[test]
+fn a_backends_own_certificate_vouches_for_nobody_else() {
+    let authority = authority();
+    authority.issue("leaf", &["leaf.internal"]);
+    for line in [
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout fake.key -out fake.csr -subj /CN=fake \
+         -addext subjectAltName=DNS:api.internal",
+        "x509 -req -in fake.csr -CA leaf.pem -CAkey leaf.key -CAcreateserial -days 30 -copy_extensions copy -out fake.pem",
+    ] {
+        authority.openssl(&line.split_whitespace().collect::<Vec<_>>());
+    }
+    let backend = Backend::start(Script::Echo);
+    let server = wrapping(&authority, "fake", backend.address(), "");
+    let leaf = authority.named("leaf.pem");
+    let plimsoll = logging(&format!("tls = {{ ca = \"{leaf}\", server_name = \"api.internal\" }}"));
+    let plimsoll = plimsoll.before(server.address());
+    assert_no_tls(&plimsoll, &plimsoll.get("web", "/"), "unknown_ca");
+}
+
+#[test]
 fn a_backend_that_speaks_something_else_or_nothing_is_told_apart() {
     let authority = authority();
     let plain = Backend::start(Script::Echo);

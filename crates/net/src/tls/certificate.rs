@@ -10,9 +10,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
 use x509_cert::Certificate;
+use x509_cert::certificate::Version as Edition;
 use x509_cert::der::{Decode, Encode};
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
 
 use super::provider;
 
@@ -34,6 +35,8 @@ pub struct Facts {
     pub not_after: SystemTime,
     /// SHA-256 of its DER, in hexadecimal.
     pub fingerprint: String,
+    /// Whether it may vouch for others (RFC 5280 §4.2.1.9). Old roots of X.509 version 1 cannot say so.
+    pub is_authority: bool,
     /// Subject and issuer as they are written in it.
     ends: (Vec<u8>, Vec<u8>),
 }
@@ -47,6 +50,8 @@ impl Facts {
         let unreadable = |error: x509_cert::der::Error| format!("is no certificate: {error}");
         let certificate = Certificate::from_der(der).map_err(unreadable)?;
         let inner = certificate.tbs_certificate();
+        let constraints = inner.get_extension::<BasicConstraints>().map_err(unreadable)?;
+        let is_old_root = inner.version() == Edition::V1 && inner.subject() == inner.issuer();
         let names = inner.get_extension::<SubjectAltName>().map_err(unreadable)?;
         let names = names.map(|(_, names)| names.0).unwrap_or_default();
         let time = |since: Duration| SystemTime::UNIX_EPOCH + since;
@@ -60,6 +65,7 @@ impl Facts {
             fingerprint: (digest(&SHA256, der).as_ref().iter())
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
+            is_authority: constraints.map_or(is_old_root, |(_, constraints)| constraints.ca),
             ends: (encoded(inner.subject())?, encoded(inner.issuer())?),
         })
     }

@@ -198,7 +198,8 @@ impl Socket {
 /// Who judges the certificates of backends.
 #[derive(Debug)]
 struct Verifier {
-    /// `None` where whoever answers is believed.
+    believes_anyone: bool,
+    /// `None` where nobody may vouch for others.
     path: Option<Arc<WebPkiServerVerifier>>,
     /// Certificates that are believed as they are: who is given a backend's own certificate means that one. As the end of
     /// a path it would often be refused, since the ones that people sign themselves say that they are authorities.
@@ -212,6 +213,7 @@ impl Verifier {
         let known = match trust {
             Trust::Anyone => {
                 return Ok(Verifier {
+                    believes_anyone: true,
                     path: None,
                     known: Vec::new(),
                     provider,
@@ -223,17 +225,26 @@ impl Verifier {
             }
             Trust::Authorities(certificates) => {
                 for (at, certificate) in certificates.iter().enumerate() {
-                    (roots.add(certificate.clone()))
-                        .map_err(|error| format!("certificate {} cannot be used: {error}", at + 1))?;
+                    let wrong = |why: String| format!("certificate {} cannot be used: {why}", at + 1);
+                    // A backend's own certificate vouches for itself alone, whatever it has signed.
+                    if Facts::read(certificate).map_err(wrong)?.is_authority {
+                        roots
+                            .add(certificate.clone())
+                            .map_err(|error| wrong(error.to_string()))?;
+                    }
                 }
                 certificates
             }
         };
-        let path = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .build()
-            .map_err(|error| error.to_string())?;
+        let path = if roots.is_empty() && !known.is_empty() {
+            None
+        } else {
+            let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+            Some(builder.build().map_err(|error| error.to_string())?)
+        };
         Ok(Verifier {
-            path: Some(path),
+            believes_anyone: false,
+            path,
             known,
             provider,
         })
@@ -249,13 +260,16 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(path) = &self.path else {
+        if self.believes_anyone {
             return Ok(ServerCertVerified::assertion());
-        };
+        }
         if self.known.iter().any(|known| known == shown) {
             return verify_known(shown, name, now);
         }
-        path.verify_server_cert(shown, intermediates, name, ocsp, now)
+        match &self.path {
+            Some(path) => path.verify_server_cert(shown, intermediates, name, ocsp, now),
+            None => Err(CertificateError::UnknownIssuer.into()),
+        }
     }
 
     fn verify_tls12_signature(

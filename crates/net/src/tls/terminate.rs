@@ -14,7 +14,7 @@ use rustls::{
     CipherSuite, RootCertStore, ServerConfig, SignatureAlgorithm, SupportedCipherSuite, SupportedProtocolVersion,
 };
 
-use super::certificate::Pair;
+use super::certificate::{Facts, Pair};
 use super::handshake::Version;
 use super::names::Names;
 
@@ -169,8 +169,13 @@ impl ClientRules {
     fn roots(&self) -> Result<RootCertStore, String> {
         let mut roots = RootCertStore::empty();
         for (at, authority) in self.authorities.iter().enumerate() {
-            (roots.add(authority.clone()))
-                .map_err(|error| format!("certificate {} vouches for nobody: {error}", at + 1))?;
+            let nobody = |why: String| format!("certificate {} vouches for nobody: {why}", at + 1);
+            if !Facts::read(authority).map_err(nobody)?.is_authority {
+                return Err(nobody("it is no authority (basicConstraints CA:TRUE)".into()));
+            }
+            roots
+                .add(authority.clone())
+                .map_err(|error| nobody(error.to_string()))?;
         }
         Ok(roots)
     }

@@ -274,3 +274,10 @@ async fn a_message_in_crumbs_is_bounded() {
     drop(server);
     sending.await.expect("no panic");
 }
+
+#[test]
+fn a_certificate_that_is_no_authority_vouches_for_no_client() {
+    let leaf = rcgen::generate_simple_self_signed(vec!["ann".to_owned()]).unwrap();
+    let told = super::ClientRules::read(true, leaf.cert.pem().as_bytes()).unwrap_err();
+    assert!(told.contains("is no authority"), "{told}");
+}
