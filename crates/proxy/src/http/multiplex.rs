@@ -409,7 +409,6 @@ pub(super) async fn one_request(desk: &Desk) {
         route::Routed::Gone => return log::gone(client, pinned, &request),
         route::Routed::Errand(_) | route::Routed::Done => return,
     };
-    let to = (client, &timer, &mut downstream);
-    respond::respond_on_stream(to, pinned, &request, &reply, finished).await;
+    respond::respond_on_stream((client, &timer, &mut downstream), pinned, &request, &reply, finished).await;
     downstream.hear_out(&timer).await;
 }
