@@ -33,8 +33,8 @@ fn a_redirect_to_the_host_that_was_sent_leads_to_the_clients() {
     let to = reversal("shop.example.com:8443", &name("api.internal"), &[]);
     for (url, becomes) in [
         ("http://api.internal/x?a=/b#c", "https://shop.example.com:8443/x?a=/b#c"),
-        ("HTTPS://API.Internal", "https://shop.example.com:8443"),
-        ("http://api.internal?x", "https://shop.example.com:8443?x"),
+        ("HTTPS://API.Internal", "https://shop.example.com:8443/"),
+        ("http://api.internal?x", "https://shop.example.com:8443/?x"),
         ("//api.internal/x", "https://shop.example.com:8443/x"),
         ("http://api.internal:80/x", "https://shop.example.com:8443/x"),
         ("https://api.internal:443/x", "https://shop.example.com:8443/x"),
