@@ -16,10 +16,10 @@ use crate::worker::Worker;
 /// Bytes that are read and thrown away after we have said our last word, so that the client gets to read it: closing
 /// with unread bytes would reset the connection (RFC 9112 §9.6). A client that has more to say is left to stand before
 /// full buffers, where it has nothing to do but read.
-const LINGER_BYTES_MAX: usize = 256 << 10;
+pub(crate) const LINGER_BYTES_MAX: usize = 256 << 10;
 
 /// How long both may take.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+pub(crate) const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Who is at the other end of a connection, and who serves it. While it lives the connection is counted.
 pub(crate) struct Client {

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
@@ -15,15 +14,12 @@ use plimsoll_http::h2::{response, trailer_lines, trailers};
 use plimsoll_net::{Buffer, Timer};
 
 use super::{Downstream, Unspeakable};
+use crate::client::{LINGER, LINGER_BYTES_MAX};
 use crate::http::Pieces;
 use crate::http::upload::{Upload, UploadFault};
 
 /// The most bytes that are put into one piece of an answer: two frames.
 const PIECE_MAX: usize = 32 << 10;
-
-/// How long a client is heard out that was answered before it had said all, and how much of what it says.
-const HEAR_OUT: Duration = Duration::from_secs(2);
-const HEARD_MAX: usize = 256 << 10;
 
 /// A request on a stream.
 pub(crate) struct H2 {
@@ -91,9 +87,9 @@ impl H2 {
         if !self.done || self.ended.is_some() {
             return;
         }
-        let (mut heard, until) = (self.pending.len(), timer.after(HEAR_OUT));
+        let (mut heard, until) = (self.pending.len(), timer.after(LINGER));
         let hearing = poll_fn(|cx| {
-            while self.ended.is_none() && heard < HEARD_MAX {
+            while self.ended.is_none() && heard < LINGER_BYTES_MAX {
                 if ready!(self.poll_more(cx)).is_err() {
                     break;
                 }
