@@ -66,6 +66,7 @@ async fn again_and_again<T: Send + Sync + 'static>(control: &Control, find: fn(&
             tracing::error!(%error, "files could not be looked at");
         }
         control.state().originations.settle();
+        control.tell_certificates();
         tokio::time::sleep(files::LOOK).await;
     }
 }

@@ -7,6 +7,7 @@ pub mod admin;
 mod certificates;
 pub mod config;
 mod driver;
+pub mod events;
 pub mod explain;
 mod fetch;
 mod files;

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::certificates::{Certificates, Terminations, Wanted};
 use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
+use crate::events::{Events, Kind, Known};
 use crate::kept::Kept;
 use crate::living::{Identities, LivingPool, Node};
 use crate::metrics::Series;
@@ -44,6 +45,9 @@ pub struct Control {
     state: Mutex<State>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     originations: Published,
+    events: Arc<Events>,
+    /// What the events know of certificates.
+    known: Mutex<Known>,
     clock: Box<dyn Fn() -> Now + Send + Sync>,
     /// The wall clock at [`Now::START`].
     started: SystemTime,
@@ -85,6 +89,7 @@ pub(crate) struct State {
     /// What signs sticky cookies when the configuration names no secret.
     own_secret: [u8; 48],
     seal: Arc<Seal>,
+    events: Arc<Events>,
     pub(crate) reload: Reload,
     /// Changes of backends' states, by pool, backend, what it became, and the cause's word.
     pub(crate) transitions: Transitions,
@@ -108,6 +113,7 @@ impl Control {
             rng: Rng::seeded(seed),
             own_secret: own_secret(),
             seal: Arc::new(Seal::new([])),
+            events: Arc::default(),
             reload: Reload {
                 at: SystemTime::now(),
                 errors: Vec::new(),
@@ -117,11 +123,13 @@ impl Control {
         };
         let now = clock();
         let snapshot = state.compile(plan, 1, now);
-        let originations = state.originations.published().clone();
+        let (originations, events) = (state.originations.published().clone(), state.events.clone());
         Arc::new(Control {
             state: Mutex::new(state),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             originations,
+            events,
+            known: Mutex::default(),
             started: SystemTime::now() - now.since(Now::START),
             clock: Box::new(clock),
             draining: AtomicBool::new(false),
@@ -145,6 +153,18 @@ impl Control {
         &self.originations
     }
 
+    /// What has happened: other rooms tell it what does.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// Tells what has changed about the certificates of listeners.
+    pub(crate) fn tell_certificates(&self) {
+        let certificates = self.certificates();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.look(&certificates, SystemTime::now(), &self.events);
+    }
+
     /// The time.
     pub fn now(&self) -> Now {
         (self.clock)()
@@ -162,7 +182,11 @@ impl Control {
 
     /// The node is being shut down.
     pub fn begin_drain(&self) {
-        self.draining.store(true, Relaxed);
+        if !self.draining.swap(true, Relaxed) {
+            let details = serde_json::json!({ "node": true });
+            self.events
+                .tell(Kind::Drain, "this node drains: it is being shut down", details);
+        }
     }
 
     /// Tells the pool `pool` what happened to one of its backends. The changed view is published at once, or a tenth
@@ -189,10 +213,10 @@ impl Control {
             transitions.extend(living.membership.apply(event, now, rng));
         }
         living.note(&transitions);
-        publish_if_due(living, now);
+        publish_if_due(living, now, &self.events);
         count(counts, pool, &transitions);
         drop(state);
-        report(pool, &transitions);
+        report(&self.events, pool, &transitions);
         self.changed.notify_one();
         transitions
     }
@@ -222,14 +246,14 @@ impl Control {
             if !transitions.is_empty() {
                 reports.push((name.clone(), transitions));
             }
-            publish_if_due(living, now);
+            publish_if_due(living, now, &self.events);
             let due = (living.membership.revision() != living.published).then(|| now + living.until_due(now));
             let soonest = [due, living.membership.next_deadline()].into_iter().flatten().min();
             next = [next, soonest].into_iter().flatten().min();
         }
         drop(state);
         for (name, transitions) in reports {
-            report(&name, &transitions);
+            report(&self.events, &name, &transitions);
         }
         next
     }
@@ -358,7 +382,7 @@ fn own_secret() -> [u8; 48] {
 }
 
 /// Publishes the pool's view if it changed, and its turn has come.
-fn publish_if_due(living: &mut LivingPool, now: Now) {
+fn publish_if_due(living: &mut LivingPool, now: Now, events: &Events) {
     let revision = living.membership.revision();
     if revision == living.published || !living.until_due(now).is_zero() {
         return;
@@ -372,6 +396,13 @@ fn publish_if_due(living: &mut LivingPool, now: Now) {
             panicking = view.panicking,
             "panic mode changed: health is ignored while too few are healthy"
         );
+        let message = if view.panicking {
+            format!("{pool} panics: too few are healthy, so health is ignored")
+        } else {
+            format!("{pool} panics no more: enough are healthy again")
+        };
+        let details = serde_json::json!({ "pool": pool, "panicking": view.panicking });
+        events.tell(Kind::Panic, message, details);
     }
     living.pool.publish(view);
     living.published = revision;
@@ -385,11 +416,12 @@ fn count(counts: &mut Transitions, pool: &str, transitions: &[Transition]) {
     }
 }
 
-fn report(pool: &str, transitions: &[Transition]) {
+fn report(events: &Events, pool: &str, transitions: &[Transition]) {
     for transition in transitions {
         let (name, from, to) = (&*transition.name, transition.from.word(), transition.to.word());
         tracing::info!(pool, backend = name, from, to, cause = %transition.cause, "backend changed state");
     }
+    events.tell_transitions(pool, transitions);
 }
 
 impl State {
@@ -401,7 +433,7 @@ impl State {
             let was = before.remove(&*pool.name);
             let (living, transitions) = LivingPool::build(pool, &node, was, &mut self.identities, now);
             count(&mut self.transitions, &pool.name, &transitions);
-            report(&pool.name, &transitions);
+            report(&self.events, &pool.name, &transitions);
             self.pools.insert(living.pool.name.clone(), living);
         }
         drop(before);

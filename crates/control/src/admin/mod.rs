@@ -5,6 +5,7 @@
 
 mod body;
 mod change;
+mod events;
 mod explain;
 mod guard;
 mod node;

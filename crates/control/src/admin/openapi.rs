@@ -5,6 +5,7 @@ use plimsoll_core::health::State;
 use serde_json::{Value, json};
 
 use super::change::{Change, RouteChange};
+use crate::events::EVENTS_MAX;
 
 /// `GET /api/v1/openapi.json`.
 pub(super) async fn document() -> axum::Json<Value> {
@@ -58,6 +59,7 @@ fn paths() -> Value {
         "/api/v1/pools/{pool}": one_pool,
         "/api/v1/pools/{pool}/backends/{address}": { "patch": change(&pool, &backend) },
         "/api/v1/explain": explain(),
+        "/api/v1/events": events(),
         "/api/v1/routes/{route}": { "patch": route_change() },
         "/api/v1/routes": get("All routes, in the order of the file.", "application/json", &routes),
     })
@@ -66,6 +68,34 @@ fn paths() -> Value {
 fn readyz() -> Value {
     let mut call = open(get("200 while this node takes work.", "text/plain", &text()), true);
     call["get"]["responses"]["503"] = refusal("It drains, or the first health checks have not finished.");
+    call
+}
+
+/// A stream has no schema that a document could be held against.
+fn events() -> Value {
+    let mut call = get(
+        "What happens, as it happens: server-sent events. It does not end by itself.",
+        "text/event-stream",
+        &text(),
+    );
+    call["get"]["parameters"] = json!([
+        {
+            "name": "last",
+            "in": "query",
+            "required": false,
+            "description": "How many of the last events are told first.",
+            "schema": { "type": "integer", "minimum": 0, "maximum": EVENTS_MAX },
+        },
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "required": false,
+            "description": "The id of the last event that was read: what came after it is told first.",
+            "schema": { "type": "string", "pattern": "^[0-9a-f]{1,16}-[0-9]{1,19}$" },
+        },
+    ]);
+    call["get"]["responses"]["400"] = refusal("The question cannot be understood.");
+    call["get"]["responses"]["503"] = refusal("Too many follow already.");
     call
 }
 

@@ -14,6 +14,7 @@ use super::body::read_body;
 use super::change::Change;
 use super::node::rfc3339;
 use super::problem::Problem;
+use crate::events::Kind;
 use crate::living::PoolStatus;
 use crate::originations::TlsStatus;
 use crate::publish::Control;
@@ -50,7 +51,11 @@ pub(super) async fn change(
     });
     control.tell_all(&pool, events);
     for action in &actions {
-        tracing::info!(pool, backend = &*found.name, change = %said(*action), "an operator changed a backend");
+        let (backend, change) = (&*found.name, said(*action));
+        tracing::info!(pool, backend, %change, "an operator changed a backend");
+        let details = json!({ "pool": pool, "backend": backend, "change": change });
+        let message = format!("an operator set {pool}/{backend} to {change}");
+        control.events().tell(Kind::Operator, message, details);
     }
     let after = find_pool(control, &pool)?;
     let mut answer = backend_json(control, &after, &find_backend(&after, &backend)?);

@@ -13,7 +13,7 @@ use axum::routing::{get, patch, post, put};
 use super::guard::{Guard, guard};
 use super::problem::Problem;
 use super::server::{FIELDS_MAX, HEAD_BYTES_MAX};
-use super::{Api, explain, node, openapi, pools, routes};
+use super::{Api, events, explain, node, openapi, pools, routes};
 
 /// The longest that an answer may take, the reading of the request's body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route("/api/v1/config", put(not_built))
         .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/decisions/{request_id}", get(not_built))
-        .route("/api/v1/events", get(not_built))
+        .route("/api/v1/events", get(events::follow))
         .route("/api/v1/openapi.json", get(openapi::document))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)

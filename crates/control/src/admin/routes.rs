@@ -17,6 +17,7 @@ use super::change::{Closed, RouteChange};
 use super::pools::unknown;
 use super::problem::Problem;
 use crate::config::{Part, Plan, RouteIndex, RoutePlan, ServicePlan};
+use crate::events::Kind;
 use crate::publish::{Control, SplitFault};
 
 /// `GET /api/v1/routes`: in the order of the file.
@@ -49,6 +50,16 @@ pub(super) async fn change(
             fault => bad(fault.to_string()),
         })?;
         tracing::info!(route = name, weights = ?weights, "an operator changed a split");
+        let told: Vec<String> = weights
+            .iter()
+            .map(|(pool, weight)| format!("{pool} {weight}"))
+            .collect();
+        let message = format!("an operator split the route {name}: {}", told.join(", "));
+        let split: Vec<Value> = (weights.iter())
+            .map(|(pool, weight)| json!({ "pool": pool, "weight": weight }))
+            .collect();
+        let details = json!({ "route": name, "split": split });
+        api.control.events().tell(Kind::Operator, message, details);
     }
     if let Some(Closed(wanted)) = maintenance {
         if !api.control.set_maintenance(&name, wanted) {
@@ -56,6 +67,9 @@ pub(super) async fn change(
         }
         let wanted = wanted.map_or("as configured", |closed| if closed { "closed" } else { "open" });
         tracing::info!(route = name, wanted, "an operator changed a route's maintenance");
+        let message = format!("an operator set the route {name}: {wanted}");
+        let details = json!({ "route": name, "maintenance": wanted });
+        api.control.events().tell(Kind::Operator, message, details);
     }
     let routes = routes_json(&api.control);
     let found = routes

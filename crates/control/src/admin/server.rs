@@ -1,11 +1,12 @@
 //! The sockets of the admin API: bounded in number, in patience and in age, so that slow callers cannot pile up.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -36,6 +37,12 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
 /// How long that last answer may take to be read.
 const LAST_ANSWER_MAX: Duration = Duration::from_secs(30);
 
+/// A stream whose reader has taken nothing for so long is cut; one that is read has a heartbeat more often.
+const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// How often that is looked at.
+const STALL_LOOK: Duration = Duration::from_secs(10);
+
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -63,20 +70,66 @@ pub(super) async fn serve(listener: TcpListener, router: Router, metrics: Arc<Me
     }
 }
 
+/// When a stream on the connection was last asked for more, for as long as there is one: it may become older than others.
+#[derive(Clone, Debug)]
+pub(super) struct Liveness {
+    born: Instant,
+    /// Milliseconds after that; 0 is never.
+    touched_ms: Arc<AtomicU64>,
+}
+
+impl Default for Liveness {
+    fn default() -> Self {
+        Liveness {
+            born: Instant::now(),
+            touched_ms: Arc::default(),
+        }
+    }
+}
+
+impl Liveness {
+    /// The stream is being read.
+    pub(super) fn touch(&self) {
+        self.touched_ms.store(self.age_ms().max(1), Relaxed);
+    }
+
+    /// Whether there is a stream that is being read.
+    fn streams(&self) -> bool {
+        let touched = self.touched_ms.load(Relaxed);
+        touched > 0 && Duration::from_millis(self.age_ms().saturating_sub(touched)) < STALL_MAX
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 async fn converse(stream: TcpStream, router: Router) {
     // Without it, small answers would wait for the peer's delayed acknowledgement; nothing is lost when it fails.
     let _ = stream.set_nodelay(true);
+    let liveness = Liveness::default();
+    let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(liveness.clone());
+        TowerToHyperService::new(router.clone()).call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(LENIENCE * FIELDS_MAX)
         .max_buf_size(LENIENCE * HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    tokio::select! {
-        // How a caller leaves concerns nobody.
-        _ = connection.as_mut() => return,
-        () = tokio::time::sleep(CONNECTION_AGE_MAX) => {}
+    let mut patience = CONNECTION_AGE_MAX;
+    loop {
+        tokio::select! {
+            // How a caller leaves concerns nobody.
+            _ = connection.as_mut() => return,
+            () = tokio::time::sleep(patience) => {}
+        }
+        if !liveness.streams() {
+            break;
+        }
+        patience = STALL_LOOK;
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(LAST_ANSWER_MAX, connection).await;

@@ -301,6 +301,20 @@ pub(super) fn node(out: &mut Exposition, metrics: &Metrics) {
     .sample(&[("result", "ok")], taken)
     .sample(&[("result", "error")], refused);
     out.metric(
+        "plimsoll_events_total",
+        Kind::Counter,
+        "What has happened, by what it was about: the events of the admin API.",
+    );
+    for (kind, count) in control.events().counts() {
+        out.sample(&[("kind", kind)], count);
+    }
+    out.metric(
+        "plimsoll_event_readers",
+        Kind::Gauge,
+        "Readers that follow the events now.",
+    )
+    .sample(&[], control.events().followers());
+    out.metric(
         "plimsoll_worker_late_seconds",
         Kind::Gauge,
         "How long what was ready waited for its worker, at least, in the last tenth of a second.",

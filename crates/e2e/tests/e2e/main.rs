@@ -19,6 +19,7 @@ mod cors;
 mod cuts;
 mod draining;
 mod error_pages;
+mod events;
 mod failures;
 mod fallback;
 mod fault_matrix;

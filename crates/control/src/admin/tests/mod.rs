@@ -2,6 +2,7 @@
 
 mod calls;
 mod change;
+mod events;
 mod sockets;
 mod standing;
 
