@@ -127,6 +127,8 @@ pub struct PoolStatus {
     pub id: NameId,
     /// Its policy's name.
     pub policy: &'static str,
+    /// What its policy hashes, if it does.
+    pub key: Option<String>,
     /// Whether health is being ignored because too few are healthy.
     pub panicking: bool,
     /// How many requests or connections wait for a place on one of its backends.
@@ -222,6 +224,7 @@ impl LivingPool {
             name: self.pool.name.clone(),
             id: self.pool.id,
             policy: self.pool.policy.name(),
+            key: self.pool.key().map(|key| key.text().to_string()),
             panicking: self.panicking,
             waiting: self.pool.queue().waiting(),
             queue: self.pool.settings.queue.most,

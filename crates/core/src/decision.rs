@@ -3,10 +3,19 @@
 //! The functions that match a route, arrange members and pick a backend fill one when they are handed one; without
 //! it they do no more than look at a `None`.
 
-use serde::Serialize;
+mod attempt;
+mod recent;
+
+pub use attempt::Attempt;
+pub use recent::{
+    Asked, FAILURES_A_SECOND, FAILURES_MAX, OTHERS_A_SECOND, OTHERS_MAX, Ration, Recent, STEPS_MAX, TEXT_MAX, Taken,
+    Wanted, shortened,
+};
+
+use serde::{Deserialize, Serialize};
 
 /// One decision, from the listener to the backend.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// The listener that the request came in by.
     pub listener: Option<String>,
@@ -23,7 +32,7 @@ pub struct Decision {
 }
 
 /// One thing that was considered.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Which decision it belonged to.
     pub stage: Stage,
@@ -36,7 +45,7 @@ pub struct Step {
 }
 
 /// The decisions that are taken on the way of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Which listener the request belongs to.
@@ -58,7 +67,7 @@ pub enum Stage {
 }
 
 /// What became of a candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It was taken.

@@ -43,4 +43,5 @@ pub mod sticky;
 pub mod telemetry;
 pub mod template;
 pub mod time;
+pub mod uneven;
 pub mod upcall;

@@ -12,15 +12,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// The words of the command line, as far as they are text.
-fn arguments() -> impl Iterator<Item = String> {
-    std::env::args_os().map(|word| word.to_string_lossy().into_owned())
-}
-
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => match later::told(&error, arguments()) {
+        Err(error) => match later::told(&error) {
             Some(message) => {
                 stderr::say(message);
                 return ExitCode::from(cli::USAGE);

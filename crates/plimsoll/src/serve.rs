@@ -8,6 +8,7 @@ use anyhow::Context;
 use plimsoll_control::admin::{Admin, Api};
 use plimsoll_control::config::{ListenerPlan, Plan, ServicePlan};
 use plimsoll_control::{Control, Metrics, Suspects, access, drive};
+use plimsoll_core::decision::Recent;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::upcall::AccessLog;
 use plimsoll_proxy::{Clock, Plane, Wiring};
@@ -59,6 +60,7 @@ pub(crate) fn serve_while(
     };
 
     let telemetry = Arc::new(Telemetry::new(workers));
+    let decisions = Arc::new(Recent::new(workers));
     let control = Control::new(plan, move || clock.now(), seed);
     let (suspects, ring) = Suspects::ring();
     let plane = Plane::start(Wiring {
@@ -68,13 +70,15 @@ pub(crate) fn serve_while(
         telemetry: telemetry.clone(),
         alarms: Arc::new(suspects),
         access,
+        decisions: decisions.clone(),
         clock,
         seed,
         workers,
     })?;
     let api = Api {
         control: control.clone(),
-        metrics: Arc::new(Metrics::new(control.clone(), telemetry, dropped)),
+        metrics: Arc::new(Metrics::new(control.clone(), telemetry, dropped, decisions.clone())),
+        decisions,
         workers,
     };
     tell_what_is_served(plan, &plane, &admin, workers);

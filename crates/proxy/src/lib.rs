@@ -4,6 +4,7 @@ mod ask;
 mod client;
 mod clock;
 mod connect;
+mod decisions;
 mod handshake;
 mod http;
 mod introduction;

@@ -2,12 +2,12 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub(crate) use plimsoll_core::decision::Attempt;
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::pool::{Lease, Refusal};
+use plimsoll_core::pool::Refusal;
 use plimsoll_core::route::Target;
 use plimsoll_core::snapshot::{AccessFormat, PoolIndex};
 use plimsoll_core::telemetry::{RequestKey, Shard};
@@ -16,17 +16,18 @@ use plimsoll_http::h1::RequestHead;
 use serde_json::{Map, Value, json};
 
 use crate::client::Client;
+use crate::decisions::{self, Remains};
 use crate::http::Request;
 use crate::worker::Pinned;
 
 /// What the access log keeps of a request's head.
 pub(crate) struct RequestLog {
     pub(crate) client: IpAddr,
-    request_id: String,
-    method: String,
-    host: String,
-    path: String,
-    protocol: &'static str,
+    pub(crate) request_id: String,
+    pub(crate) method: String,
+    pub(crate) host: String,
+    pub(crate) path: String,
+    pub(crate) protocol: &'static str,
     user_agent: Option<String>,
     referer: Option<String>,
 }
@@ -58,70 +59,22 @@ impl RequestLog {
     }
 }
 
-/// One attempt on one backend.
-pub(crate) struct Attempt {
-    backend: Arc<str>,
-    /// The status, or what it failed of.
-    result: Result<u16, &'static str>,
-    /// What was wrong with TLS.
-    cause: Option<&'static str>,
-    took: Duration,
-    is_hedge: bool,
-}
-
-/// What an attempt ends with when another one was answered first.
-const OVERTAKEN: &str = "overtaken";
-
-impl Attempt {
-    pub(crate) fn answered(lease: &Lease, status: u16, took: Duration) -> Self {
-        Attempt::new(lease.name(), Ok(status), took)
+/// An attempt, as the log has it.
+fn attempt_json(attempt: &Attempt) -> Value {
+    let mut object = Map::new();
+    object.insert("backend".into(), (*attempt.backend).into());
+    match attempt.result {
+        Ok(status) => object.insert("status".into(), status.into()),
+        Err(word) => object.insert("error".into(), word.into()),
+    };
+    if let Some(cause) = attempt.cause {
+        object.insert("cause".into(), cause.into());
     }
-
-    pub(crate) fn failed(lease: &Lease, reason: Reason, took: Duration) -> Self {
-        Attempt::new(lease.name(), Err(reason.word()), took)
+    if attempt.is_hedge {
+        object.insert("hedge".into(), true.into());
     }
-
-    /// One on the backend of this name, which was cancelled since another one was answered first.
-    pub(crate) fn overtaken(backend: &Arc<str>, took: Duration) -> Self {
-        Attempt::new(backend, Err(OVERTAKEN), took)
-    }
-
-    fn new(backend: &Arc<str>, result: Result<u16, &'static str>, took: Duration) -> Self {
-        Attempt {
-            backend: backend.clone(),
-            result,
-            cause: None,
-            took,
-            is_hedge: false,
-        }
-    }
-
-    /// The same, for this cause.
-    pub(crate) fn because(self, cause: Option<&'static str>) -> Self {
-        Attempt { cause, ..self }
-    }
-
-    /// The same as the second one of a hedged request.
-    pub(crate) fn second(self) -> Self {
-        Attempt { is_hedge: true, ..self }
-    }
-
-    fn json(&self) -> Value {
-        let mut object = Map::new();
-        object.insert("backend".into(), (*self.backend).into());
-        match self.result {
-            Ok(status) => object.insert("status".into(), status.into()),
-            Err(word) => object.insert("error".into(), word.into()),
-        };
-        if let Some(cause) = self.cause {
-            object.insert("cause".into(), cause.into());
-        }
-        if self.is_hedge {
-            object.insert("hedge".into(), true.into());
-        }
-        object.insert("ms".into(), millis(self.took));
-        Value::Object(object)
-    }
+    object.insert("ms".into(), millis(attempt.took));
+    Value::Object(object)
 }
 
 /// How a request or connection ended.
@@ -135,7 +88,7 @@ pub(crate) struct Finished {
     /// The pool that was asked and why it could not serve, when another took over.
     pub(crate) instead_of: Option<(PoolIndex, Refusal)>,
     pub(crate) backend: Option<BackendId>,
-    /// The attempts; kept only while there is an access log to tell them to.
+    /// The attempts: all of them while there is somebody to tell them to, and otherwise from the first failure on.
     pub(crate) attempts: Vec<Attempt>,
     /// How long it waited in its pool's queue.
     pub(crate) queued: Option<Duration>,
@@ -148,6 +101,8 @@ pub(crate) struct Finished {
     pub(crate) ended: Option<Now>,
     /// What a backend was told that a connection is called.
     pub(crate) unique_id: Option<Box<u128>>,
+    /// What was asked, of a failure that nobody foresaw.
+    pub(crate) asked: Option<Box<Remains>>,
 }
 
 impl Finished {
@@ -168,6 +123,7 @@ impl Finished {
             bytes_out: 0,
             ended: None,
             unique_id: None,
+            asked: None,
         }
     }
 
@@ -178,11 +134,22 @@ impl Finished {
         finished
     }
 
-    /// Keeps an attempt, when there is an access log to tell it to.
+    /// Attempts are kept, whoever they are told to.
+    pub(crate) fn keep_attempts(&mut self) {
+        self.logged = true;
+    }
+
+    /// Keeps an attempt that went well, when there is somebody to tell it to: the access log, or whoever looks at a
+    /// decision that something else went wrong with.
     pub(crate) fn attempted(&mut self, attempt: impl FnOnce() -> Attempt) {
-        if self.logged {
+        if self.logged || !self.attempts.is_empty() {
             self.attempts.push(attempt());
         }
+    }
+
+    /// Keeps an attempt that did not go well.
+    pub(crate) fn attempt_failed(&mut self, attempt: Attempt) {
+        self.attempts.push(attempt);
     }
 
     /// It ended before anything was answered.
@@ -273,6 +240,7 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
     if let Some(span) = banned_for {
         tell_ban(client, request, span);
     }
+    decisions::request(client, pinned, request, finished, duration);
     let Some(format) = pinned.snapshot.node.access_log else {
         return;
     };
@@ -315,7 +283,7 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "route": name(request.route),
         "pool": pool.map(|pool| &*pool.name),
         "backend": finished.attempts.last().map(|attempt| &*attempt.backend),
-        "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
+        "attempts": finished.attempts.iter().map(attempt_json).collect::<Vec<_>>(),
         "bytes_in": finished.bytes_in.max(request.head_bytes as u64),
         "bytes_out": finished.bytes_out,
         "duration_ms": millis(duration),
@@ -384,7 +352,7 @@ fn connection_value(client: &Client, pinned: &Pinned, log: &ConnectionLog, finis
         "route": route.map(|route| &*route.name),
         "pool": pool.map(|pool| &*pool.name),
         "backend": finished.attempts.last().map(|attempt| &*attempt.backend),
-        "attempts": finished.attempts.iter().map(Attempt::json).collect::<Vec<_>>(),
+        "attempts": finished.attempts.iter().map(attempt_json).collect::<Vec<_>>(),
         "bytes_in": finished.bytes_in,
         "bytes_out": finished.bytes_out,
         "duration_ms": millis(client.worker.now().since(client.born)),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use plimsoll_core::backend::Place;
+use plimsoll_core::decision::Recent;
 use plimsoll_core::limit::Counts;
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::snapshot::Snapshot;
@@ -44,6 +45,8 @@ pub struct Wiring {
     pub alarms: Arc<dyn Alarms>,
     /// Where finished requests are written.
     pub access: Arc<dyn AccessLog>,
+    /// Where decisions that were taken are kept; it has a ring for each worker.
+    pub decisions: Arc<Recent>,
     /// The process's clock.
     pub clock: Clock,
     /// From which all randomness of the data plane follows.

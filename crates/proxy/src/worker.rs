@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::{ArcSwap, Cache};
 use plimsoll_core::backend::Place;
 use plimsoll_core::balance::client_bytes;
+use plimsoll_core::decision::Ration;
 use plimsoll_core::filter::Changes;
 use plimsoll_core::limit::{Held, Room, Shedding};
 use plimsoll_core::name::NameId;
@@ -92,6 +93,8 @@ pub(crate) struct Worker {
     pub(crate) remembered: Remembered,
     pub(crate) services: Services,
     shedding: Cell<Shedding>,
+    /// How many decisions may still be kept.
+    pub(crate) ration: Ration,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pinned: RefCell<Rc<Pinned>>,
     drain: Cell<Option<Drain>>,
@@ -156,6 +159,7 @@ impl Worker {
             remembered: Remembered::default(),
             services: Services::default(),
             shedding: Cell::default(),
+            ration: Ration::default(),
             date: RefCell::new((shared.wiring.clock.now(), httpdate::fmt_http_date(SystemTime::now()))),
             accepting: RefCell::default(),
             shared,

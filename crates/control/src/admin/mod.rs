@@ -5,6 +5,7 @@
 
 mod body;
 mod change;
+mod decisions;
 mod events;
 mod explain;
 mod guard;
@@ -15,6 +16,7 @@ mod problem;
 mod router;
 mod routes;
 mod server;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -23,7 +25,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use plimsoll_core::decision::Recent;
+
 use self::guard::Guard;
+pub(crate) use self::pools::backend_json;
 use self::token::Token;
 pub use self::token::TokenFault;
 use crate::config::AdminPlan;
@@ -66,6 +71,8 @@ pub struct Api {
     pub control: Arc<Control>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The decisions that were taken of late.
+    pub decisions: Arc<Recent>,
     /// How many workers carry traffic.
     pub workers: usize,
 }

@@ -60,10 +60,14 @@ pub(super) async fn metrics(State(api): State<Api>, fields: HeaderMap) -> impl I
 
 /// `GET /api/v1/status`.
 pub(super) async fn status(State(api): State<Api>) -> axum::Json<Value> {
+    axum::Json(status_json(&api))
+}
+
+pub(super) fn status_json(api: &Api) -> Value {
     let control = &api.control;
     let reload = control.last_reload();
     let uptime = SystemTime::now().duration_since(control.started()).unwrap_or_default();
-    axum::Json(json!({
+    json!({
         "version": env!("CARGO_PKG_VERSION"),
         "generation": control.snapshot().load().generation,
         "uptime_s": uptime.as_secs(),
@@ -80,7 +84,7 @@ pub(super) async fn status(State(api): State<Api>) -> axum::Json<Value> {
         },
         "files": control.files().iter().map(file).collect::<Vec<_>>(),
         "certificates": control.certificates().iter().map(certificate).collect::<Vec<_>>(),
-    }))
+    })
 }
 
 fn certificate(status: &CertificateStatus) -> Value {

@@ -2,9 +2,12 @@
 
 use plimsoll_core::document::Decode;
 use plimsoll_core::health::State;
+use plimsoll_core::outcome::Reason;
 use serde_json::{Value, json};
 
 use super::change::{Change, RouteChange};
+use super::decisions::LIMIT_MAX;
+use super::stats::{self, SORTS};
 use crate::events::EVENTS_MAX;
 
 /// `GET /api/v1/openapi.json`.
@@ -26,12 +29,15 @@ pub(super) fn describe() -> Value {
         "components": {
             "schemas": {
                 "Status": status(),
+                "Stats": stats_schema(),
                 "Pool": pool(),
                 "Backend": backend(),
                 "Change": change_schema(),
                 "RouteChange": route_change_schema(),
                 "Route": route(),
                 "Decision": decision(),
+                "TakenDecision": taken_decision(true),
+                "TakenSummary": taken_decision(false),
                 "Problem": problem(),
             },
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
@@ -55,11 +61,14 @@ fn paths() -> Value {
         "/metrics": open(get("Metrics for Prometheus, or as OpenMetrics.", "text/plain", &text()), false),
         "/api/v1/openapi.json": get("This description.", "application/json", &json!({ "type": "object" })),
         "/api/v1/status": get("How this node stands.", "application/json", &of("Status")),
+        "/api/v1/stats": stats_call(),
         "/api/v1/pools": get("All pools and their backends.", "application/json", &pools),
         "/api/v1/pools/{pool}": one_pool,
         "/api/v1/pools/{pool}/backends/{address}": { "patch": change(&pool, &backend) },
         "/api/v1/explain": explain(),
         "/api/v1/events": events(),
+        "/api/v1/decisions": decisions(),
+        "/api/v1/decisions/{request_id}": one_decision(),
         "/api/v1/routes/{route}": { "patch": route_change() },
         "/api/v1/routes": get("All routes, in the order of the file.", "application/json", &routes),
     })
@@ -69,6 +78,130 @@ fn readyz() -> Value {
     let mut call = open(get("200 while this node takes work.", "text/plain", &text()), true);
     call["get"]["responses"]["503"] = refusal("It drains, or the first health checks have not finished.");
     call
+}
+
+fn stats_call() -> Value {
+    let mut call = get(
+        "What the dashboard draws: sums since the start by listener, route and pool, and a page of a pool's backends.",
+        "application/json",
+        &of("Stats"),
+    );
+    let query = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema });
+    call["get"]["parameters"] = json!([
+        query("pool", "Whose backends are wanted; without it, nobody's.", text()),
+        query("filter", "Those whose name, address or state contains this.", text()),
+        query(
+            "sort",
+            "By what they are ordered.",
+            json!({ "enum": SORTS.map(|(word, _)| word) })
+        ),
+        query("offset", "How many stand before the page.", count()),
+        query(
+            "limit",
+            "How many stand on it.",
+            json!({ "type": "integer", "minimum": 1, "maximum": stats::LIMIT_MAX })
+        ),
+    ]);
+    call["get"]["responses"]["400"] = refusal("The question cannot be understood.");
+    call["get"]["responses"]["404"] = refusal("No such pool.");
+    call
+}
+
+fn stats_schema() -> Value {
+    let counts = || json!({ "type": "array", "items": count() });
+    let listener = object(&json!({
+        "name": text(), "requests": count(), "errors": count(), "connections": count(), "accepted": count(),
+        "bytes_in": count(), "bytes_out": count(),
+    }));
+    let route = object(&json!({ "name": text(), "requests": count(), "errors": count(), "buckets": counts() }));
+    let uneven = object(&json!({
+        "backend": text(), "share_percent": { "type": "number" }, "fair_percent": { "type": "number" }, "words": text(),
+    }));
+    let pool = object(&json!({
+        "name": text(), "requests": count(), "errors": count(), "buckets": counts(), "policy": text(),
+        "panicking": { "type": "boolean" }, "waiting": count(), "queue": count(), "backends": count(),
+        "states": { "type": "object" }, "in_flight": count(), "load_line": count(),
+        "uneven": { "type": "array", "items": uneven },
+    }));
+    let mut stats = object(&json!({
+        "now_ms": count(),
+        "buckets_ms": { "type": "array", "items": { "type": "number" }, "description": "Upper bounds; what is above all comes last in `buckets`." },
+        "listeners": { "type": "array", "items": listener },
+        "routes": { "type": "array", "items": route },
+        "pools": { "type": "array", "items": pool },
+        "failures": { "type": "object", "additionalProperties": count() },
+        "status": of("Status"),
+        "may_write": { "type": "boolean", "description": "Whether the caller's token allows changes." },
+    }));
+    stats["properties"]["backends"] = object(&json!({
+        "pool": text(), "all": count(), "found": count(), "offset": count(),
+        "page": { "type": "array", "items": of("Backend") },
+    }));
+    stats
+}
+
+fn decisions() -> Value {
+    let summaries = json!({ "type": "array", "items": of("TakenSummary") });
+    let mut call = get(
+        "Decisions that were taken of late, the newest first: all failures, and a sample of the others.",
+        "application/json",
+        &summaries,
+    );
+    let query = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema });
+    let words: Vec<&str> = Reason::ALL.iter().map(|reason| reason.word()).collect();
+    call["get"]["parameters"] = json!([
+        query("route", "Those by this route.", text()),
+        query("pool", "Those of this pool, or that it could not serve.", text()),
+        query("backend", "Those that tried the backend of this name.", text()),
+        query("reason", "Those with this reason.", json!({ "enum": words })),
+        query("failed", "Failures alone.", json!({ "type": "boolean" })),
+        query(
+            "limit",
+            "How many.",
+            json!({ "type": "integer", "minimum": 1, "maximum": LIMIT_MAX })
+        ),
+    ]);
+    call["get"]["responses"]["400"] = refusal("The question cannot be understood.");
+    call["get"]["responses"]["404"] = refusal("No such route, pool or reason.");
+    call
+}
+
+fn one_decision() -> Value {
+    let mut call = get(
+        "What became of a request, and why.",
+        "application/json",
+        &of("TakenDecision"),
+    );
+    call["get"]["parameters"] = json!([parameter("request_id", "The request's id.")]);
+    call["get"]["responses"]["404"] = refusal("Nothing is kept of it.");
+    call
+}
+
+/// One that was taken, with its steps or without.
+fn taken_decision(whole: bool) -> Value {
+    let mut properties = json!({
+        "request_id": text(),
+        "at": time(),
+        "client": text(),
+        "protocol": text(),
+        "method": or_null("string"),
+        "host": or_null("string"),
+        "path": or_null("string"),
+        "listener": or_null("string"),
+        "route": or_null("string"),
+        "pool": or_null("string"),
+        "backend": or_null("string"),
+        "status": count(),
+        "reason": or_null("string"),
+        "duration_ms": { "type": "number", "minimum": 0 },
+        "queue_ms": { "type": "number", "minimum": 0 },
+        "attempts": { "type": "array", "items": { "type": "object", "required": ["backend", "ms"] } },
+    });
+    if whole {
+        properties["generation"] = count();
+        properties["steps"] = decision()["properties"]["steps"].clone();
+    }
+    object(&properties)
 }
 
 /// A stream has no schema that a document could be held against.

@@ -144,7 +144,8 @@ fn spoken(pool: &PoolStatus, backend: &Backend) -> Option<&'static str> {
     }
 }
 
-fn backend_json(control: &Control, pool: &PoolStatus, status: &MemberStatus) -> Value {
+/// A backend, as the API has it.
+pub(crate) fn backend_json(control: &Control, pool: &PoolStatus, status: &MemberStatus) -> Value {
     let load = &status.backend.load;
     let (requests, errors) = load.totals();
     // Three places: microseconds.

@@ -13,7 +13,7 @@ use axum::routing::{get, patch, post, put};
 use super::guard::{Guard, guard};
 use super::problem::Problem;
 use super::server::{FIELDS_MAX, HEAD_BYTES_MAX};
-use super::{Api, events, explain, node, openapi, pools, routes};
+use super::{Api, decisions, events, explain, node, openapi, pools, routes, stats};
 
 /// The longest that an answer may take, the reading of the request's body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +27,7 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route("/", get(node::front_page))
         .route("/metrics", get(node::metrics))
         .route("/api/v1/status", get(node::status))
+        .route("/api/v1/stats", get(stats::stats))
         .route("/api/v1/pools", get(pools::list))
         .route("/api/v1/pools/{pool}", get(pools::one))
         .route("/api/v1/pools/{pool}/backends", post(not_built))
@@ -36,7 +37,8 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route("/api/v1/reload", post(not_built))
         .route("/api/v1/config", put(not_built))
         .route("/api/v1/explain", get(explain::explain))
-        .route("/api/v1/decisions/{request_id}", get(not_built))
+        .route("/api/v1/decisions", get(decisions::latest))
+        .route("/api/v1/decisions/{request_id}", get(decisions::one))
         .route("/api/v1/events", get(events::follow))
         .route("/api/v1/openapi.json", get(openapi::document))
         .fallback(unknown)

@@ -132,6 +132,17 @@ impl Events {
         }
     }
 
+    /// The state that a backend was in at `at`, when it has changed since and that is still kept.
+    pub(crate) fn state_before(&self, pool: &str, backend: &str, at: SystemTime) -> Option<String> {
+        let ring = self.lock();
+        let later = ring
+            .events
+            .iter()
+            .filter(|event| event.kind == Kind::Health && event.at > at);
+        let mut own = later.filter(|event| event.details["pool"] == pool && event.details["backend"] == backend);
+        own.next()?.details["from"].as_str().map(str::to_owned)
+    }
+
     /// How many were told of each kind since the start.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.lock().counts;

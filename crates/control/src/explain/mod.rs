@@ -6,6 +6,7 @@
 mod connection;
 mod forward;
 mod listener;
+mod past;
 mod question;
 mod request;
 #[cfg(test)]

@@ -6,6 +6,8 @@
 mod exposition;
 mod process;
 mod series;
+mod shares;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -14,14 +16,17 @@ mod write;
 
 pub(crate) use exposition::Format;
 pub(crate) use series::Series;
+pub(crate) use stats::{Page, Sort};
 pub(crate) use totals::Naming;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use plimsoll_core::decision::Recent;
 use plimsoll_core::telemetry::Telemetry;
 
 use self::exposition::Exposition;
+use self::shares::Shares;
 use self::totals::Totals;
 use crate::publish::Control;
 
@@ -32,20 +37,31 @@ pub struct Metrics {
     totals: Mutex<Totals>,
     /// Lines of the access log that found no room or could not be written.
     access_dropped: Arc<AtomicU64>,
+    /// The decisions that workers keep.
+    decisions: Arc<Recent>,
     /// Connections to the admin API that found no place.
     pub(crate) admin_refused: AtomicU64,
+    /// What each backend had got a while ago.
+    shares: Mutex<Shares>,
 }
 
 impl Metrics {
     /// Sums what workers count in `telemetry`; nobody else may take from it. `access_dropped` is the access log's count
     /// of lost lines.
-    pub fn new(control: Arc<Control>, telemetry: Arc<Telemetry>, access_dropped: Arc<AtomicU64>) -> Self {
+    pub fn new(
+        control: Arc<Control>,
+        telemetry: Arc<Telemetry>,
+        access_dropped: Arc<AtomicU64>,
+        decisions: Arc<Recent>,
+    ) -> Self {
         Metrics {
             control,
             telemetry,
             totals: Mutex::default(),
             access_dropped,
+            decisions,
             admin_refused: AtomicU64::new(0),
+            shares: Mutex::default(),
         }
     }
 

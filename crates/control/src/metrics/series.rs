@@ -38,6 +38,11 @@ impl<const N: usize, const NAMED: usize, V> Series<N, NAMED, V> {
         self.0.iter()
     }
 
+    /// The value under `labels`, if there is one.
+    pub(crate) fn find(&self, labels: &[Label; N]) -> Option<&V> {
+        self.0.get(labels)
+    }
+
     /// All values.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.0.values()

@@ -33,7 +33,12 @@ fn plan() -> Plan {
 fn metrics() -> (Metrics, Arc<Control>, Arc<Telemetry>) {
     let control = Control::new(&plan(), || Now::from_millis(5), 1);
     let telemetry = Arc::new(Telemetry::new(2));
-    let metrics = Metrics::new(control.clone(), telemetry.clone(), Arc::new(AtomicU64::new(3)));
+    let metrics = Metrics::new(
+        control.clone(),
+        telemetry.clone(),
+        Arc::new(AtomicU64::new(3)),
+        Arc::new(plimsoll_core::decision::Recent::new(2)),
+    );
     (metrics, control, telemetry)
 }
 

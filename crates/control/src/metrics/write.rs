@@ -309,6 +309,12 @@ pub(super) fn node(out: &mut Exposition, metrics: &Metrics) {
         out.sample(&[("kind", kind)], count);
     }
     out.metric(
+        "plimsoll_decisions_dropped_total",
+        Kind::Counter,
+        "Decisions about failures that were not kept, since there were too many in a second.",
+    )
+    .sample(&[], metrics.decisions.dropped());
+    out.metric(
         "plimsoll_event_readers",
         Kind::Gauge,
         "Readers that follow the events now.",

@@ -42,6 +42,8 @@ pub struct Progress {
     pub changes: Box<Changes>,
     /// The id that was drawn for it.
     pub id: Option<[u8; 32]>,
+    /// Whether what is considered on its way is recorded.
+    pub is_recorded: bool,
     /// Its route's position in [`Snapshot::routes`], once it has one.
     pub route: Option<usize>,
     /// Its route's pool, once that was drawn.
@@ -77,6 +79,7 @@ impl Progress {
         Progress {
             changes,
             id: None,
+            is_recorded: false,
             route: None,
             pool: None,
             prefix: 0,

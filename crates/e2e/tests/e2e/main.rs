@@ -17,6 +17,7 @@ mod concurrency;
 mod continuing;
 mod cors;
 mod cuts;
+mod decisions;
 mod draining;
 mod error_pages;
 mod events;

@@ -8,6 +8,9 @@ use std::process::ExitCode;
 use clap::Args;
 use plimsoll_control::explain::{self, Question, Unanswerable, Url};
 use plimsoll_core::decision::{Decision, Stage, Step, Verdict};
+use serde_json::Value;
+
+use super::client::{Failure, Target};
 
 /// Steps of one stage that are printed; `--json` has them all.
 const STEPS_MAX: usize = 20;
@@ -15,12 +18,27 @@ const STEPS_MAX: usize = 20;
 /// The widest name that the others are lined up with.
 const SUBJECT_WIDTH_MAX: usize = 24;
 
-/// Tell what a request would get, and why: listener, routes, backends, pick. Nothing is sent.
+/// Tell what a request would get, and why: listener, routes, backends, pick. Nothing is sent. Without a configuration
+/// a running process is asked, also for what it did.
 #[derive(Args)]
 pub(crate) struct Explain {
-    /// The configuration: TOML, YAML or JSON
+    /// The configuration: TOML, YAML or JSON; a running process is asked unless given
     #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
+    /// What a running process did with the request of this id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["config", "url"])]
+    request_id: Option<String>,
+    /// What it did last by this route
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["config", "url", "request_id"])]
+    route: Option<String>,
+    /// What it did last with this pool
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["config", "url", "request_id"])]
+    pool: Option<String>,
+    /// What it answered last with this reason, like no_healthy_backend
+    #[arg(long, value_name = "WORD", conflicts_with_all = ["config", "url", "request_id"])]
+    reason: Option<String>,
+    #[command(flatten)]
+    target: Target,
     /// Who asks: an address, with or without a port; this host unless given
     #[arg(long, value_name = "ADDR")]
     client: Option<String>,
@@ -37,36 +55,87 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     /// What the random part of the pick follows from: the same number, the same pick
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, requires = "config")]
     seed: u64,
     /// Print the decision as JSON
     #[arg(long)]
     json: bool,
     /// What is asked for: `http://HOST:PORT/PATH`, `tls://HOST:PORT`, or `tcp://HOST:PORT`
-    url: String,
+    #[arg(required_unless_present_any = ["request_id", "route", "pool", "reason"])]
+    url: Option<String>,
 }
 
 impl Explain {
-    /// Exit code 0 for any answer, "no route" as well; 1 when the question or the configuration is wrong.
+    /// Exit code 0 for any answer, "no route" as well; 1 when the question or the configuration is wrong; 3 when the
+    /// running process cannot be reached or knows nothing of it.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let question = self.question()?;
-        let loaded = match super::load(&self.config) {
+        let Some(config) = &self.config else {
+            if let Some(url) = &self.url {
+                // What nobody could answer is told without asking.
+                self.question(url)?;
+            }
+            return super::answer(self.ask());
+        };
+        let question = self.question(self.url.as_deref().unwrap_or_default())?;
+        let loaded = match super::load(config) {
             Ok(loaded) => loaded,
             Err(code) => return Ok(code),
         };
         let decision = explain::offline(&loaded.plan, &question)?;
-        if self.json {
-            super::show(&format!("{}\n", serde_json::to_string_pretty(&decision)?))?;
-        } else {
-            let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            super::show(&text(&decision, colour))?;
-        }
+        super::show(&self.shown(&serde_json::to_value(&decision)?, &decision))?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn question(&self) -> Result<Question, Unanswerable> {
+    /// What a running process would do, or did.
+    fn ask(&self) -> Result<String, Failure> {
+        let client = self.target.client()?;
+        let told = match (&self.url, &self.request_id) {
+            (Some(url), _) => client.get(&self.live_question(url))?,
+            (None, Some(id)) => client.get(&format!("/api/v1/decisions/{}", escaped(id)))?,
+            (None, None) => {
+                let wanted = [("route", &self.route), ("pool", &self.pool), ("reason", &self.reason)];
+                let wanted = wanted
+                    .iter()
+                    .filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+                let query = query(wanted.chain([("limit", "1")]));
+                let latest = client.get(&format!("/api/v1/decisions?{query}"))?;
+                let id = latest[0]["request_id"].as_str().map(escaped).ok_or_else(|| {
+                    Failure::refused(
+                        "no such decision is kept: failures of late are, and a sample of the others".into(),
+                    )
+                })?;
+                client.get(&format!("/api/v1/decisions/{id}"))?
+            }
+        };
+        let decision: Decision = serde_json::from_value(told.clone())
+            .map_err(|error| Failure::refused(format!("the answer is no decision: {error}")))?;
+        Ok(self.shown(&told, &decision))
+    }
+
+    fn live_question(&self, url: &str) -> String {
+        let one = [
+            ("url", Some(url)),
+            ("method", Some(self.method.as_str())),
+            ("client", self.client.as_deref()),
+            ("listener", self.listener.as_deref()),
+        ];
+        let one = one.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+        let headers = self.headers.iter().map(|header| ("header", header.as_str()));
+        let alpn = self.alpn.iter().map(|name| ("alpn", name.as_str()));
+        format!("/api/v1/explain?{}", query(one.chain(headers).chain(alpn)))
+    }
+
+    fn shown(&self, told: &Value, decision: &Decision) -> String {
+        if self.json {
+            return format!("{told:#}\n");
+        }
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        text(decision, colour)
+    }
+
+    fn question(&self, url: &str) -> Result<Question, Unanswerable> {
         Ok(Question {
-            url: Url::parse(&self.url)?,
+            url: Url::parse(url)?,
             method: Question::method(&self.method)?,
             headers: self
                 .headers
@@ -79,6 +148,26 @@ impl Explain {
             seed: self.seed,
         })
     }
+}
+
+/// `name=value&…`, escaped.
+fn query<'q>(parameters: impl Iterator<Item = (&'q str, &'q str)>) -> String {
+    let pairs: Vec<String> = parameters
+        .map(|(name, value)| format!("{name}={}", escaped(value)))
+        .collect();
+    pairs.join("&")
+}
+
+/// `text` with everything percent-encoded but what stands for itself anywhere (RFC 3986 §2.3).
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            // Writing into a String cannot fail.
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+        out
+    })
 }
 
 /// The decision for people: what it comes to, and then every step in a line.

@@ -29,7 +29,7 @@ impl Forward<'_> {
         let cause = self.cause.take().or(exchange.denied.take());
         let took = self.worker.now().since(begun);
         self.finished
-            .attempted(|| Attempt::failed(&lease, fault.reason(), took).because(cause));
+            .attempt_failed(Attempt::failed(&lease, fault.reason(), took).because(cause));
         let Some(failure) = fault.failure() else {
             return Err(self.leave(exchange, fault));
         };
@@ -73,7 +73,7 @@ impl Forward<'_> {
         };
         match &other {
             Some(_) => {
-                (self.finished).attempted(|| Attempt::answered(lease, answer.status, self.worker.now().since(begun)));
+                (self.finished).attempt_failed(Attempt::answered(lease, answer.status, self.worker.now().since(begun)));
             }
             None => self.count_retries(false),
         }

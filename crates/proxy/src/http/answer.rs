@@ -108,10 +108,15 @@ impl Forward<'_> {
         let latency = self.worker.now().since(begun);
         self.finished.answered(answer.status, latency);
         let is_second = self.is_second;
-        self.finished.attempted(|| {
+        let attempt = || {
             let attempt = Attempt::answered(&lease, answer.status, latency);
             if is_second { attempt.second() } else { attempt }
-        });
+        };
+        if answer.status >= 500 {
+            self.finished.attempt_failed(attempt());
+        } else {
+            self.finished.attempted(attempt);
+        }
         if answer.status == 101 {
             return self.upgraded(exchange, lease, upstream, latency).await;
         }

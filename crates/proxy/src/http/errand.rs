@@ -10,6 +10,7 @@ use plimsoll_http::h1::{AskOut, FieldRoom, RequestOut, parse_request, write_ask_
 use plimsoll_net::Timer;
 
 use super::route::{Arrived, Request, Routed, read};
+use crate::decisions;
 use crate::signatures;
 
 /// How it is seen that the client has gone: ready once it has.
@@ -28,7 +29,7 @@ pub(super) async fn through(
     let mut progress = Progress::new(worker.take_changes());
     let mut request = read(arrived, bytes, (&mut progress, None), out);
     while let Routed::Errand(errand) = request.action {
-        let started = request.started;
+        let (started, trace) = (request.started, request.trace.take());
         let errand = run((arrived, bytes, &progress), errand, timer);
         let Some(done) = Box::pin(unless_gone(errand, gone)).await else {
             request.action = Routed::Gone;
@@ -36,6 +37,7 @@ pub(super) async fn through(
         };
         request = read(arrived, bytes, (&mut progress, Some(done)), out);
         request.started = started;
+        decisions::go_on(&mut request, trace);
     }
     if progress.changes.outlast_head() {
         request.changes = Some(progress.changes);

@@ -25,6 +25,7 @@ use super::route::{self, Request};
 use super::upload::Upload;
 use super::upstream::Upstream;
 use crate::client::Client;
+use crate::decisions::{self, Remains};
 use crate::log::{self, Finished};
 use crate::worker::{Pinned, Worker};
 
@@ -98,6 +99,11 @@ pub(super) async fn forward<D: Downstream>(
     forward.finished.bytes_out = exchange.bytes_out;
     forward.finished.grpc = exchange.grpc;
     let read = exchange.upload.is_read();
+    let failed =
+        matches!(ended, Ended::Refused(_)) || forward.finished.reason.is_some() || forward.finished.status >= 500;
+    if decisions::is_unforeseen(&worker, request, failed) {
+        forward.finished.asked = Some(Box::new(Remains::of(exchange.upload.head())));
+    }
     let Exchange { upload, out, .. } = exchange;
     worker.blocks.give_scratch(out);
     let finished = forward.finished;
@@ -173,6 +179,10 @@ impl<'f> Forward<'f> {
         deadline: Option<Deadline>,
     ) -> Self {
         let pool = &pinned.snapshot.pools[pool_at];
+        let mut finished = Finished::of_pool(pinned, pool.id);
+        if request.trace.is_some() {
+            finished.keep_attempts();
+        }
         Forward {
             worker: worker.clone(),
             pinned,
@@ -187,7 +197,7 @@ impl<'f> Forward<'f> {
             tries: 0,
             retries: 0,
             cause: None,
-            finished: Finished::of_pool(pinned, pool.id),
+            finished,
         }
     }
 
@@ -297,13 +307,14 @@ impl<'f> Forward<'f> {
     fn pick_but(&self, now: Now, tried: &[BackendId]) -> Result<Lease, Refusal> {
         let mut rng = self.worker.rng.borrow_mut();
         let key = self.request.key.unwrap_or_else(|| rng.bits());
+        let mut trace = self.request.trace.as_ref().map(|trace| trace.borrow_mut());
         let mut cx = AcquireCx {
             now,
             rng: &mut rng,
             key,
             tried,
             tie: self.request.tie(),
-            record: None,
+            record: trace.as_deref_mut(),
         };
         self.pinned.acquire(self.pool_at, &mut cx)
     }

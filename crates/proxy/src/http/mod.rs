@@ -29,6 +29,6 @@ mod watched;
 
 pub(crate) use multiplex::serve_multiplexed;
 pub(crate) use pieces::Pieces;
-pub(crate) use route::Request;
+pub(crate) use route::{Arrived, Request};
 pub(crate) use streams::Runners;
 pub(crate) use upstream::Trunks;

@@ -1,9 +1,11 @@
 //! From a head's bytes to a decision: read strictly, made canonical, matched, and written as it goes upstream.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use plimsoll_core::decision::Decision;
 use plimsoll_core::error_page::Wish;
 use plimsoll_core::fallback::Serving;
 use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
@@ -22,6 +24,7 @@ use plimsoll_http::h1::{FieldRoom, Framing, RequestHead, RequestOut, parse_reque
 use super::back::{Back, wall};
 use super::respond;
 use crate::client::Client;
+use crate::decisions;
 use crate::introduction::Introduction;
 use crate::log::RequestLog;
 use crate::worker::Pinned;
@@ -60,8 +63,10 @@ pub(crate) struct Request {
     /// Who is served before it when there is too much work.
     pub(crate) class: Class,
     pub(crate) head_bytes: usize,
-    /// What the access log wants to know, when there is one.
+    /// What the access log wants to know when there is one, and whoever looks at its decision.
     pub(crate) log: Option<Box<RequestLog>>,
+    /// What is considered on its way, when that is to be told.
+    pub(crate) trace: Option<Box<RefCell<Decision>>>,
     /// What filters want of the answer, when they want anything.
     pub(crate) changes: Option<Box<Changes>>,
     /// What error pages want to know of it, when there are any.
@@ -157,7 +162,8 @@ fn route(
     let id = std::str::from_utf8(id).map_or_else(|_| String::from_utf8_lossy(id), Cow::Borrowed);
     let from = node.client_address(client.peer.ip(), head);
     request.client = Some(from);
-    if node.access_log.is_some() {
+    decisions::begin((client, head, trusted), (done.is_none(), &id), progress, &mut request);
+    if node.access_log.is_some() || request.trace.is_some() {
         request.log = Some(Box::new(RequestLog::of(head, arrived.http2, from, &id)));
     }
     if pinned.snapshot.has_error_pages {
@@ -176,8 +182,15 @@ fn route(
         wall,
     };
     match decide(arrived, head, visitor, (progress, done), &mut request, out) {
+        Ok(Routed::Reply(reply)) => {
+            decisions::replied(arrived, head, (&reply, &id, &progress.changes), &mut request);
+            request.action = Routed::Reply(reply);
+        }
         Ok(action) => request.action = action,
-        Err(reply) => return request.refused(reply),
+        Err(reply) => {
+            decisions::replied(arrived, head, (&reply, &id, &progress.changes), &mut request);
+            return request.refused(reply);
+        }
     }
     request.route = progress.route;
     request.introduction = introduction(arrived, &request.action, &id);
@@ -215,6 +228,7 @@ impl Request {
             class: Class::Normal,
             head_bytes,
             log: None,
+            trace: None,
             changes: None,
             page: None,
             back: None,
@@ -291,9 +305,10 @@ fn decide(
     }
     let decided = {
         let mut rng = client.worker.rng.borrow_mut();
+        let record = request.trace.as_mut().map(|trace| trace.get_mut());
         pinned
             .snapshot
-            .decide(service, &asked, visitor, &mut rng, (&mut *progress, done), None)
+            .decide(service, &asked, visitor, &mut rng, (&mut *progress, done), record)
     };
     let Serving { pool, instead_of } = match decided {
         Decided::Forward(serving) => serving,

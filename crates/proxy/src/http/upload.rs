@@ -26,6 +26,8 @@ pub(crate) struct Upload {
     sending: Vec<u8>,
     written: usize,
     head: usize,
+    /// The head, once it is not kept to be sent again: who looks for a failure wants to know what was asked.
+    past_head: Box<[u8]>,
     replayable: bool,
     complete: bool,
     /// The lines of its trailers, when they go apart from its bytes.
@@ -79,6 +81,7 @@ impl Upload {
             head: head.len(),
             sending: head,
             written: 0,
+            past_head: Box::default(),
             trailers: Vec::new(),
             sent: false,
             replayable: true,
@@ -95,6 +98,12 @@ impl Upload {
     pub(crate) fn naming_backend(mut self, names_backend: bool) -> Self {
         self.names_backend = names_backend;
         self
+    }
+
+    /// Its head, as it goes upstream.
+    pub(crate) fn head(&self) -> &[u8] {
+        let kept = self.sending.get(..self.head).unwrap_or_default();
+        if kept.is_empty() { &self.past_head } else { kept }
     }
 
     /// It goes to the backend at `address` next.
@@ -314,6 +323,9 @@ impl Upload {
     /// Drops what was sent once there is too much of it to be kept for a retry.
     fn make_room(&mut self) {
         if self.sending.len() - self.head.min(self.sending.len()) > REPLAY_MAX || !self.replayable {
+            if self.replayable {
+                self.past_head = self.sending[..self.head.min(self.sending.len())].into();
+            }
             self.replayable = false;
             self.sending.clear();
             self.written = 0;

@@ -6,6 +6,7 @@ use plimsoll_core::snapshot::Service;
 use super::forward::{Way, forward};
 use super::route;
 use crate::client::Connection;
+use crate::decisions;
 use crate::log::{self, ConnectionLog, Finished};
 
 /// Serves a connection to its end.
@@ -18,6 +19,10 @@ pub(crate) async fn serve(mut connection: Connection) {
     };
     let mut log = ConnectionLog::default();
     let mut finished = Finished::new(&pinned);
+    let sampled = worker.ration.takes(client.born);
+    if sampled {
+        finished.keep_attempts();
+    }
     let is_too_many = client.is_too_many(pinned.snapshot.node.max_connections) || worker.sheds();
     match &listener.service {
         Service::Http(_) => return,
@@ -41,6 +46,7 @@ pub(crate) async fn serve(mut connection: Connection) {
         }
         finished.count_fallback(&pinned, &mut shard);
     }
+    decisions::connection(&connection.client, &pinned, &log, &finished, sampled);
     if pinned.snapshot.node.access_log.is_some() {
         worker
             .shared

@@ -170,7 +170,7 @@ async fn reach(
             Reason::PoolFull.into()
         };
         let took = client.worker.now().since(begun);
-        finished.attempted(|| Attempt::failed(&lease, reason, took).because(cause));
+        finished.attempt_failed(Attempt::failed(&lease, reason, took).because(cause));
         finished.fail(reason);
         tried[tries] = lease.backend().id;
         conclude(client, pool, lease, Outcome::Failed(Failure::unsent(reason)), took);

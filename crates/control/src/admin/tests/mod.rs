@@ -2,6 +2,7 @@
 
 mod calls;
 mod change;
+mod decisions;
 mod events;
 mod sockets;
 mod standing;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request};
+use plimsoll_core::decision::Recent;
 use plimsoll_core::membership::Event;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::time::Now;
@@ -79,11 +81,18 @@ impl Fixture {
         let clock = millis.clone();
         let control = Control::new(&plan, move || Now::from_millis(clock.load(Relaxed)), 1);
         let telemetry = Arc::new(Telemetry::new(1));
-        let metrics = Arc::new(Metrics::new(control.clone(), telemetry, Arc::default()));
+        let decisions = Arc::new(Recent::new(1));
+        let metrics = Arc::new(Metrics::new(
+            control.clone(),
+            telemetry,
+            Arc::default(),
+            decisions.clone(),
+        ));
         Fixture {
             api: Api {
                 control,
                 metrics,
+                decisions,
                 workers: 1,
             },
             millis,
