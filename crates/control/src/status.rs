@@ -29,6 +29,16 @@ pub enum Readiness {
     Unchecked(Vec<Arc<str>>),
 }
 
+/// A file that says who is believed, or what was revoked.
+pub(crate) struct Trust {
+    /// The kind and the name of what reads it.
+    pub(crate) whose: (&'static str, String),
+    pub(crate) file: String,
+    /// When the next of what it holds ends, or the last did when all is over.
+    pub(crate) ends: Option<SystemTime>,
+    pub(crate) is_wrong: bool,
+}
+
 impl Control {
     /// Whether this node takes work: not while it drains, nor before every backend of each checked pool had its first
     /// result, for which nobody waits longer than one interval and timeout. Once it was ready, only a drain ends that:
@@ -79,8 +89,29 @@ impl Control {
             (state.filters.files().clone(), state.certificates.clone())
         };
         let mut status = files.status();
-        status.extend(certificates.files());
+        status.extend(certificates.trust().into_iter().map(|trust| trust.file));
         status
+    }
+
+    /// How the files stand that say who is believed, and what was revoked: of listeners, and of pools.
+    pub(crate) fn trust(&self) -> Vec<Trust> {
+        let (certificates, mut all) = {
+            let state = self.state();
+            let pools = state.originations.ends().map(|(pool, path, ends, is_wrong)| Trust {
+                whose: ("pool", pool.to_owned()),
+                file: path.display().to_string(),
+                ends: Some(ends),
+                is_wrong,
+            });
+            (state.certificates.clone(), pools.collect::<Vec<_>>())
+        };
+        all.extend(certificates.trust().into_iter().map(|trust| Trust {
+            whose: ("listener", trust.listener.to_string()),
+            file: trust.file.path.display().to_string(),
+            ends: trust.ends,
+            is_wrong: trust.file.error.is_some(),
+        }));
+        all
     }
 
     /// How the certificates of listeners stand.

@@ -16,6 +16,7 @@ x509_extensions = leaf\n\
 [any]\norganizationName = optional\ncommonName = supplied\n\
 [leaf]\nbasicConstraints = CA:FALSE\nauthorityKeyIdentifier = keyid\n\
 extendedKeyUsage = serverAuth, clientAuth\n\
+[root]\nbasicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign,cRLSign\nsubjectKeyIdentifier = hash\n\
 [req]\ndistinguished_name = none\n[none]\n";
 
 /// A certificate authority with its own directory: `ca.pem`, and a pair `NAME.pem` and `NAME.key` for each certificate.
@@ -56,6 +57,17 @@ impl Authority {
         authority
     }
 
+    /// Signs its own certificate anew, with the same key: `FILE` is it at another time.
+    #[track_caller]
+    pub fn sign_itself(&self, file: &str, name: &str, when: When) {
+        let subject = format!("/CN={name}");
+        let line = "req -new -config ca.cnf -key ca.key -out ca.csr";
+        self.openssl(&[&line.split(' ').collect::<Vec<_>>()[..], &["-subj", &subject]].concat());
+        let line = "ca -batch -notext -config ca.cnf -selfsign -keyfile ca.key -extensions root -in ca.csr -out";
+        let words: Vec<&str> = line.split(' ').collect();
+        self.openssl(&[&words[..], &[file], dates(when)].concat());
+    }
+
     /// Issues `NAME.pem` with `NAME.key` to these hosts, with an ECDSA key.
     #[track_caller]
     pub fn issue(&self, name: &str, hosts: &[&str]) {
@@ -77,11 +89,7 @@ impl Authority {
             .split(' ')
             .collect();
         words.extend(["-in", &request, "-out", &certificate]);
-        match when {
-            When::Now => {}
-            When::Past => words.extend(["-startdate", "20200101000000Z", "-enddate", "20201231000000Z"]),
-            When::Future => words.extend(["-startdate", "20900101000000Z", "-enddate", "20901231000000Z"]),
-        }
+        words.extend(dates(when));
         self.openssl(&words);
     }
 
@@ -96,8 +104,14 @@ impl Authority {
     /// Writes what is revoked to `crl.pem`.
     #[track_caller]
     pub fn list_revoked(&self) {
-        let line = "ca -config ca.cnf -cert ca.pem -keyfile ca.key -gencrl -out crl.pem";
-        self.openssl(&line.split(' ').collect::<Vec<_>>());
+        self.list_revoked_with("crl.pem", "");
+    }
+
+    /// Writes what is revoked to a file, with more options for openssl.
+    #[track_caller]
+    pub fn list_revoked_with(&self, file: &str, options: &str) {
+        let line = format!("ca -config ca.cnf -cert ca.pem -keyfile ca.key -gencrl -out {file} {options}");
+        self.openssl(&line.split_whitespace().collect::<Vec<_>>());
     }
 
     /// The directory.
@@ -141,6 +155,14 @@ impl Authority {
         let mut command = Command::new("openssl");
         command.args(arguments).current_dir(self.0.path());
         run(&mut command, Duration::from_secs(60))
+    }
+}
+
+fn dates(when: When) -> &'static [&'static str] {
+    match when {
+        When::Now => &[],
+        When::Past => &["-startdate", "20200101000000Z", "-enddate", "20201231000000Z"],
+        When::Future => &["-startdate", "20900101000000Z", "-enddate", "20901231000000Z"],
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use plimsoll_core::name::NameId;
-use plimsoll_net::tls::{ClientRules, Pair, Termination, Tickets};
+use plimsoll_net::tls::{Pair, Termination, Tickets};
 
-use super::read::{read_clients, read_pair};
-use super::{CertificateStatus, Wanted};
-use crate::config::{ClientsPlan, PairFiles, TlsPlan};
-use crate::files::{FileStatus, Stamp};
+use super::clients::LivingClients;
+use super::read::read_pair;
+use super::{CertificateStatus, TrustStatus, Wanted, words};
+use crate::config::{PairFiles, TlsPlan};
+use crate::files::Stamp;
 
 /// A listener's TLS.
 pub(super) struct Ending {
@@ -29,14 +30,8 @@ struct LivingPair {
     used: Option<Arc<Pair>>,
     loaded_at: Option<SystemTime>,
     error: Option<String>,
-}
-
-struct LivingClients {
-    plan: ClientsPlan,
-    watched: Watched,
-    used: Option<ClientRules>,
-    loaded_at: Option<SystemTime>,
-    error: Option<String>,
+    /// It has ended, and that was told.
+    told_end: bool,
 }
 
 impl Ending {
@@ -63,7 +58,7 @@ impl Ending {
             clients.read(&wanted.name);
         }
         // Sessions that were made under the same rules for clients go on.
-        let rules = |ending: &Ending| ending.clients.as_ref().map(|clients| clients.used.clone());
+        let rules = |ending: &Ending| ending.clients.as_ref().map(|clients| clients.rules().cloned());
         ending.tickets = was
             .filter(|was| rules(was) == rules(&ending))
             .and_then(|was| was.tickets);
@@ -82,9 +77,11 @@ impl Ending {
         for pair in self.pairs.iter_mut() {
             changed |= pair.watched.has_changed() && pair.read(&listener);
         }
+        for pair in &mut self.pairs {
+            pair.tell_age(&listener);
+        }
         if let Some(clients) = &mut self.clients
-            && clients.watched.has_changed()
-            && clients.read(&listener)
+            && clients.look(&listener)
         {
             // Whoever resumes has to be judged by the new rules.
             self.tickets = None;
@@ -111,14 +108,14 @@ impl Ending {
         let rules = match &self.clients {
             None => None,
             // Nobody may come in just because the file that says who may could not be read.
-            Some(clients) => Some(clients.used.as_ref().ok_or("nobody is known who vouches for clients")?),
+            Some(clients) => Some(clients.rules().ok_or("nobody is known who vouches for clients")?),
         };
         let tickets = match &self.tickets {
             Some(tickets) => tickets.clone(),
             None => self.tickets.insert(Tickets::new()?).clone(),
         };
         let pairs = self.pairs.iter().filter_map(|pair| pair.used.clone()).collect();
-        Termination::new(pairs, &self.plan.manners, rules, &tickets)
+        Termination::new(pairs, &self.plan.manners, rules, &tickets, SystemTime::now())
     }
 
     pub(super) fn published(&self) -> Option<(NameId, Arc<Termination>)> {
@@ -126,24 +123,20 @@ impl Ending {
     }
 
     pub(super) fn status(&self) -> impl Iterator<Item = CertificateStatus> {
-        self.pairs.iter().map(|pair| CertificateStatus {
+        let now = SystemTime::now();
+        self.pairs.iter().map(move |pair| CertificateStatus {
             listener: self.listener.clone(),
             path: pair.files.certificate.clone(),
             facts: pair.used.as_ref().map(|used| used.facts.clone()),
             key: pair.used.as_ref().map(|used| used.key_kind()),
             loaded_at: pair.loaded_at,
-            error: pair.error.clone(),
+            error: pair.error.clone().or_else(|| pair.untimely(now)),
         })
     }
 
-    pub(super) fn clients(&self) -> Option<FileStatus> {
-        let clients = self.clients.as_ref()?;
-        Some(FileStatus {
-            path: clients.plan.authorities.clone(),
-            loaded_at: clients.loaded_at,
-            entries: clients.used.as_ref().map_or(0, ClientRules::entries),
-            error: clients.error.clone(),
-        })
+    pub(super) fn clients(&self) -> Vec<TrustStatus> {
+        let clients = self.clients.iter();
+        clients.flat_map(|clients| clients.status(&self.listener)).collect()
     }
 }
 
@@ -155,6 +148,25 @@ impl LivingPair {
             used: None,
             loaded_at: None,
             error: None,
+            told_end: false,
+        }
+    }
+
+    /// What is wrong at `now` with the dates of what is shown.
+    fn untimely(&self, now: SystemTime) -> Option<String> {
+        let validity = self.used.as_ref()?.facts.validity();
+        let path = self.files.certificate.display();
+        (!validity.holds(now)).then(|| format!("{path}: the certificate {}", words(&validity, now)))
+    }
+
+    /// Tells, once, that what is shown has ended.
+    fn tell_age(&mut self, listener: &str) {
+        if self.told_end {
+            return;
+        }
+        if let Some(error) = self.untimely(SystemTime::now()) {
+            self.told_end = true;
+            tracing::error!(listener, error, "a certificate is shown that is not valid now");
         }
     }
 
@@ -186,6 +198,7 @@ impl LivingPair {
                     humantime::format_rfc3339_seconds(pair.facts.not_after),
                 );
                 tracing::info!(listener, path, names, %ends, "a certificate was read");
+                self.told_end = !pair.facts.validity().holds(now);
                 self.used = Some(Arc::new(pair));
                 self.loaded_at = Some(now);
                 self.error = None;
@@ -205,45 +218,8 @@ impl LivingPair {
     }
 }
 
-impl LivingClients {
-    fn new(plan: ClientsPlan) -> Self {
-        let paths = plan.revoked.iter().map(|path| Some(&**path));
-        LivingClients {
-            watched: Watched::new(paths.chain([Some(&*plan.authorities)])),
-            plan,
-            used: None,
-            loaded_at: None,
-            error: None,
-        }
-    }
-
-    /// Reads them; whether others are used now.
-    fn read(&mut self, listener: &str) -> bool {
-        self.watched.note();
-        match read_clients(&self.plan) {
-            Ok(rules) => {
-                tracing::info!(
-                    listener,
-                    authorities = rules.entries(),
-                    "who vouches for clients was read"
-                );
-                self.error = None;
-                self.loaded_at = Some(SystemTime::now());
-                let is_other = self.used.as_ref() != Some(&rules);
-                self.used = Some(rules);
-                is_other
-            }
-            Err((_, error)) => {
-                tracing::error!(listener, error, "who vouches for clients cannot be used");
-                self.error = Some(error);
-                false
-            }
-        }
-    }
-}
-
 /// Files that belong together, by what the kernel says of them.
-struct Watched {
+pub(super) struct Watched {
     paths: Vec<PathBuf>,
     /// What it said when they were read, and at the last look.
     read: Vec<Option<Stamp>>,
@@ -251,7 +227,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn new<'p>(paths: impl IntoIterator<Item = Option<&'p Path>>) -> Self {
+    pub(super) fn new<'p>(paths: impl IntoIterator<Item = Option<&'p Path>>) -> Self {
         Watched {
             paths: paths.into_iter().flatten().map(Path::to_owned).collect(),
             read: Vec::new(),
@@ -265,14 +241,14 @@ impl Watched {
     }
 
     /// They are about to be read as they are now.
-    fn note(&mut self) {
+    pub(super) fn note(&mut self) {
         self.seen = self.stamps();
         self.read.clone_from(&self.seen);
     }
 
     /// Whether they are others than were read, and have stayed so from one look to the next: a certificate is seldom
     /// replaced in the same moment as its key.
-    fn has_changed(&mut self) -> bool {
+    pub(super) fn has_changed(&mut self) -> bool {
         let now = self.stamps();
         let rests = now == self.seen;
         self.seen = now;

@@ -1,8 +1,10 @@
 //! The certificates of listeners: read, judged, watched and published beside the snapshot. What cannot be used is told,
 //! and the last good one stays.
 
+mod clients;
 mod ending;
 mod read;
+mod trust;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ use plimsoll_core::name::NameId;
 use plimsoll_net::tls::{Facts, Termination};
 
 pub(crate) use read::{Which, read_clients, read_pair};
+pub(crate) use trust::{next_end, no_list, nobody_vouches, words};
 
 use crate::config::TlsPlan;
 use crate::files::FileStatus;
@@ -37,6 +40,17 @@ pub struct CertificateStatus {
     pub loaded_at: Option<SystemTime>,
     /// What is wrong with what the files hold now.
     pub error: Option<String>,
+}
+
+/// How a file stands that says who vouches for clients, or what was revoked.
+#[derive(Clone, Debug)]
+pub(crate) struct TrustStatus {
+    /// The listener that asks clients.
+    pub listener: Arc<str>,
+    /// The file.
+    pub file: FileStatus,
+    /// When the next of what it holds ends, or the last did when all is over.
+    pub ends: Option<SystemTime>,
 }
 
 /// All of them.
@@ -88,9 +102,9 @@ impl Certificates {
         self.lock().iter().flat_map(Ending::status).collect()
     }
 
-    /// How the files stand that say who vouches for clients.
-    pub(crate) fn files(&self) -> Vec<FileStatus> {
-        self.lock().iter().filter_map(Ending::clients).collect()
+    /// How the files stand that say who vouches for clients, and what was revoked.
+    pub(crate) fn trust(&self) -> Vec<TrustStatus> {
+        self.lock().iter().flat_map(Ending::clients).collect()
     }
 
     fn publish(&self, endings: &[Ending]) {

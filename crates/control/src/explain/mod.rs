@@ -16,6 +16,7 @@ pub use question::{Question, Scheme, Unanswerable, Url};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use plimsoll_core::balance::HashKey;
 use plimsoll_core::decision::{Decision, Stage, Verdict};
@@ -107,10 +108,12 @@ impl<'e> Explanation<'e> {
                 } else {
                     ", which no certificate is for, gets the default"
                 };
-                let shown = termination.certificates(name.as_deref()).map(|pair| {
-                    let facts = &pair.facts;
+                let now = SystemTime::now();
+                let shown = termination.certificates(name.as_deref(), now).map(|pair| {
+                    let (facts, kind) = (&pair.facts, pair.key_kind());
                     let ends = humantime::format_rfc3339_seconds(facts.not_after);
-                    format!("{} for {} until {ends}", pair.key_kind(), facts.names.join(", "))
+                    let over = if facts.is_expired(now) { ", which is over" } else { "" };
+                    format!("{kind} for {} until {ends}{over}", facts.names.join(", "))
                 });
                 let shown: Vec<String> = shown.collect();
                 let client = if termination.asks {

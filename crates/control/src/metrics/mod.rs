@@ -81,6 +81,7 @@ impl Metrics {
         write::pools(&mut out, &self.control);
         write::node(&mut out, self);
         tls::certificates(&mut out, &self.control);
+        tls::trust(&mut out, &self.control);
         process::write(&mut out, self.control.started());
         out.finish()
     }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::exposition::{Exposition, Kind};
 use super::totals::Totals;
 use crate::publish::Control;
+use crate::status::Trust;
 
 /// Handshakes.
 pub(super) fn handshakes(out: &mut Exposition, totals: &Totals) {
@@ -58,4 +59,33 @@ pub(super) fn certificates(out: &mut Exposition, control: &Control) {
         let labels = [("listener", &*status.listener), ("certificate", &*path)];
         out.sample(&labels, u64::from(status.error.is_some()));
     }
+}
+
+/// Files that say who is believed, and what was revoked. They are as many as the configuration names.
+pub(super) fn trust(out: &mut Exposition, control: &Control) {
+    let files = control.trust();
+    out.metric(
+        "plimsoll_trust_expiry_seconds",
+        Kind::Gauge,
+        "When the next authority or list of a file ends that says who is believed, in seconds since 1970.",
+    );
+    for trust in &files {
+        if let Some(ends) = trust.ends {
+            let ends = ends.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            out.sample(&labels(trust), ends.as_secs());
+        }
+    }
+    out.metric(
+        "plimsoll_trust_error",
+        Kind::Gauge,
+        "1 while such a file cannot be read, or holds what is out of its time, so that some or all are refused.",
+    );
+    for trust in &files {
+        out.sample(&labels(trust), u64::from(trust.is_wrong));
+    }
+}
+
+fn labels(trust: &Trust) -> [(&'static str, &str); 2] {
+    let (kind, name) = &trust.whose;
+    [(*kind, &**name), ("file", &*trust.file)]
 }

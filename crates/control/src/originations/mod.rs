@@ -6,14 +6,16 @@ mod read;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use plimsoll_core::filter::Wrong;
 use plimsoll_core::name::NameId;
 use plimsoll_net::tls::{Demands, Origination, Trust};
 
-pub(crate) use read::{Certificates, Key, authorities, pair, read, system_roots, untimely};
+pub(crate) use read::{Certificates, Key, authorities, pair, read, system_roots, untimely, validities};
 
+use crate::certificates::{next_end, nobody_vouches, words};
 use crate::config::{OriginationPlan, PoolPlan};
 use crate::files::Files;
 use read::{PemFile, Text};
@@ -100,7 +102,20 @@ impl Originations {
     pub(crate) fn status(&self, pool: NameId) -> Option<TlsStatus> {
         self.pools.get(&pool).map(|standing| TlsStatus {
             plan: standing.plan.clone(),
-            error: standing.wrong.as_ref().map(|(wrong, _)| wrong.clone()),
+            error: (standing.wrong.as_ref().map(|(wrong, _)| wrong.clone())).or_else(|| standing.untimely()),
+        })
+    }
+
+    /// When the next of those ends who vouch for the backends of a pool, or the last did when all are over; with the pool
+    /// and the file.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (&str, &Path, SystemTime, bool)> {
+        self.pools.values().filter_map(|standing| {
+            let (made, path) = (standing.made.as_ref()?, standing.plan.ca.as_ref()?);
+            let now = SystemTime::now();
+            let validities: Vec<_> = made.authorities().collect();
+            let is_wrong = standing.wrong.is_some() || standing.untimely().is_some();
+            let ends = next_end(validities.into_iter(), now)?;
+            Some((&*standing.pool, &**path, ends, is_wrong))
         })
     }
 
@@ -158,7 +173,8 @@ impl Standing {
             (one, other) => one.is_none() && other.is_none(),
         };
         let tried = self.made.is_some() || self.wrong.is_some();
-        if tried && texts.iter().zip(&self.judged).all(is_same) {
+        let is_aged = self.made.as_ref().is_some_and(|made| made.is_aged(SystemTime::now()));
+        if tried && !is_aged && texts.iter().zip(&self.judged).all(is_same) {
             self.tell();
             return false;
         }
@@ -169,6 +185,7 @@ impl Standing {
                 if self.made.is_some() {
                     tracing::info!(pool = &*self.pool, "TLS with backends was set up anew");
                 }
+                self.tell_dates(&origination);
                 self.made = Some(Arc::new(origination));
                 self.wrong = None;
                 true
@@ -182,6 +199,25 @@ impl Standing {
                 false
             }
         }
+    }
+
+    /// Tells which of those who vouch may not now.
+    fn tell_dates(&self, made: &Origination) {
+        if self.plan.ca.is_none() {
+            return;
+        }
+        let now = SystemTime::now();
+        for authority in made.authorities().filter(|authority| !authority.holds(now)) {
+            let (pool, authority) = (&*self.pool, words(authority, now));
+            tracing::warn!(pool, authority, "backends are refused for whom this authority vouches");
+        }
+    }
+
+    /// What is out of its time, in words.
+    fn untimely(&self) -> Option<String> {
+        let (made, path) = (self.made.as_ref()?, self.plan.ca.as_ref()?);
+        let wrong = nobody_vouches(made.authorities(), SystemTime::now())?;
+        Some(format!("{}: {wrong}", path.display()))
     }
 
     /// Tells what is wrong, once.
@@ -243,6 +279,6 @@ impl Standing {
             min_version: self.plan.min_version,
             trust,
         };
-        Origination::new(demands, own.as_ref())
+        Origination::new(demands, own.as_ref(), SystemTime::now())
     }
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwapOption;
 use plimsoll_core::document::Span;
 use plimsoll_core::filter::{FileName, Slot, Wrong};
-use plimsoll_net::tls::{Demands, Origination, Pair, PairFault, Trust, Version, certificates};
+use plimsoll_net::tls::{Demands, Origination, Pair, PairFault, Trust, Validity, Version, certificates, has_key};
 use rustls::pki_types::CertificateDer;
 
 use crate::files::{self, Files};
@@ -36,13 +36,26 @@ pub(crate) fn system_roots() -> Result<Vec<CertificateDer<'static>>, String> {
 /// They cannot.
 pub(crate) fn authorities(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Wrong> {
     let authorities = certificates(text).map_err(Wrong::whole)?;
+    believing(&authorities)?;
+    Ok(authorities)
+}
+
+/// From when until when each of the certificates of a text may vouch for backends.
+///
+/// # Errors
+/// They cannot.
+pub(crate) fn validities(text: &[u8]) -> Result<Vec<Validity>, Wrong> {
+    let authorities = certificates(text).map_err(Wrong::whole)?;
+    believing(&authorities).map(|origination| origination.authorities().cloned().collect())
+}
+
+fn believing(authorities: &[CertificateDer<'static>]) -> Result<Origination, Wrong> {
     let demands = Demands {
         name: None,
         min_version: Version::Tls12,
-        trust: Trust::Authorities(authorities.clone()),
+        trust: Trust::Authorities(authorities.to_vec()),
     };
-    Origination::new(demands, None).map_err(Wrong::whole)?;
-    Ok(authorities)
+    Origination::new(demands, None, SystemTime::now()).map_err(Wrong::whole)
 }
 
 /// A certificate that is shown to backends, with its key. Its dates are for the caller to judge.
@@ -106,14 +119,7 @@ pub(crate) struct Key;
 impl Kind for Key {
     /// What kind of key it is, and whose, is seen beside its certificate.
     fn count(text: &[u8]) -> Result<usize, Wrong> {
-        let is_key =
-            |line: &&[u8]| line.starts_with(b"-----BEGIN ") && line.trim_ascii().ends_with(b"PRIVATE KEY-----");
-        match text.split(|byte| *byte == b'\n').filter(is_key).count() {
-            0 => Err(Wrong::whole(
-                "holds no private key in PEM (-----BEGIN PRIVATE KEY-----)",
-            )),
-            keys => Ok(keys),
-        }
+        has_key(text).map(|()| 1).map_err(Wrong::whole)
     }
 }
 

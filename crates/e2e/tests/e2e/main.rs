@@ -83,6 +83,7 @@ mod tls_clients;
 mod tls_hostile;
 mod tls_stage;
 mod tls_streams;
+mod tls_trust;
 mod upgrade;
 mod upstream_host;
 mod waiting;

@@ -7,7 +7,7 @@ use crate::tls::{curl, s_client, secured, shop};
 
 /// The subject of the certificate that `openssl s_client` was shown.
 #[track_caller]
-fn shown(authority: &Authority, plimsoll: &Plimsoll, more: &[&str]) -> String {
+pub(crate) fn shown(authority: &Authority, plimsoll: &Plimsoll, more: &[&str]) -> String {
     let output = s_client(authority, plimsoll, more).stdout;
     let line = output.lines().find_map(|line| line.trim().strip_prefix("subject="));
     let name = line.and_then(|line| line.split("CN = ").last()?.split(',').next().map(str::to_owned));
@@ -223,6 +223,78 @@ fn check_says_what_is_wrong_with_which_file() {
     }
     let (code, said) = check(&scratch, &pair(&pem, &key), "");
     assert!(code == Some(0) && !said.contains("warning"), "{said}");
+}
+
+#[test]
+fn check_says_what_a_file_is_instead() {
+    let authority = shop();
+    authority.issue_with("rsa:2048", "rsa", &["shop.test"], When::Now);
+    for line in [
+        "rsa -aes128 -passout pass:secret -traditional -in rsa.key -out old-encrypted.key",
+        "pkcs8 -topk8 -passout pass:secret -in rsa.key -out encrypted.key",
+        "x509 -in rsa.pem -outform DER -out rsa.der",
+        "pkey -in rsa.key -outform DER -out rsa.key.der",
+        "pkcs12 -export -in rsa.pem -inkey rsa.key -passout pass: -out rsa.p12",
+    ] {
+        authority.openssl(&line.split(' ').collect::<Vec<_>>());
+    }
+    for (key, name) in [
+        ("rsa:1024", "short"),
+        ("ec -pkeyopt ec_paramgen_curve:secp256k1", "coin"),
+    ] {
+        authority.issue_with(key, name, &["shop.test"], When::Now);
+    }
+    let scratch = Scratch::new();
+    scratch.write("bom.pem", format!("\u{feff}{}", authority.read("rsa.pem")));
+    scratch.write("short.pem", &authority.read("rsa.pem")[..600]);
+    let named = |name: &str| authority.named(name);
+    for (cert, key, says) in [
+        (
+            named("rsa.pem"),
+            named("encrypted.key"),
+            "holds a key that is encrypted",
+        ),
+        (
+            named("rsa.pem"),
+            named("old-encrypted.key"),
+            "holds a key that is encrypted",
+        ),
+        (
+            named("short.pem"),
+            named("short.key"),
+            "cannot be used, RSA of 1024 bits: RSA of 2048",
+        ),
+        (
+            named("coin.pem"),
+            named("coin.key"),
+            "cannot be used, ECDSA on secp256k1: RSA of",
+        ),
+        ("bom.pem".into(), named("rsa.key"), "begins with a byte order mark"),
+        (
+            "short.pem".into(),
+            named("rsa.key"),
+            "breaks off: -----END CERTIFICATE----- is missing",
+        ),
+        (
+            named("rsa.der"),
+            named("rsa.key"),
+            "it is DER; openssl x509 -inform DER",
+        ),
+        (
+            named("rsa.pem"),
+            named("rsa.key.der"),
+            "it is DER; openssl pkey -inform DER",
+        ),
+        (named("rsa.p12"), named("rsa.key"), "it is PKCS#12"),
+        (
+            named("rsa.key"),
+            named("rsa.key"),
+            "it begins with -----BEGIN PRIVATE KEY-----",
+        ),
+    ] {
+        let (code, said) = check(&scratch, &pair(&cert, &key), "");
+        assert!(code == Some(1) && said.contains(says), "{says}: {said}");
+    }
 }
 
 #[test]

@@ -115,6 +115,68 @@ fn what_is_no_handshake_is_ended_and_counted() {
 }
 
 #[test]
+fn who_knows_nothing_in_common_is_told_what_is_missing() {
+    let authority = shop();
+    let backend = Backend::start(Script::Echo);
+    let plimsoll = secured(&authority, "").before(backend.address());
+    for (options, cause, alert) in [
+        (
+            &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"][..],
+            "no_shared_version",
+            "alert protocol version",
+        ),
+        (
+            &["-tls1", "-cipher", "ALL:@SECLEVEL=0"],
+            "no_shared_version",
+            "alert protocol version",
+        ),
+        (
+            &["-tls1_2", "-cipher", "AES128-SHA"],
+            "no_shared_cipher",
+            "alert handshake failure",
+        ),
+        (
+            &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"],
+            "no_shared_cipher",
+            "alert handshake failure",
+        ),
+        (
+            &["-tls1_2", "-groups", "P-521"],
+            "no_shared_group",
+            "alert handshake failure",
+        ),
+        (
+            &["-tls1_3", "-groups", "P-521"],
+            "no_shared_group",
+            "alert handshake failure",
+        ),
+        (
+            &["-tls1_2", "-sigalgs", "RSA+SHA256"],
+            "no_shared_cipher",
+            "alert handshake failure",
+        ),
+        (
+            &["-tls1_3", "-sigalgs", "RSA-PSS+SHA256"],
+            "no_shared_signature",
+            "alert handshake failure",
+        ),
+    ] {
+        let before = failed(&plimsoll, cause);
+        let output = s_client_says(
+            &authority,
+            &plimsoll,
+            "",
+            &[options, &["-servername", "shop.test"]].concat(),
+        );
+        assert!(output.stdout.contains(alert), "{options:?}: {output:?}");
+        eventually(&format!("{options:?} counts as {cause}"), || {
+            (failed(&plimsoll, cause) == before + 1.0).then_some(())
+        });
+    }
+    still_serves(&authority, &plimsoll);
+}
+
+#[test]
 fn whoever_does_not_finish_has_his_time_and_no_more() {
     let authority = shop();
     let backend = Backend::start(Script::Echo);

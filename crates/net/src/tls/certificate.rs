@@ -15,6 +15,8 @@ use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
 
+use super::authorities::Validity;
+use super::faults::{Wanted, no_pem, nothing, unusable_key};
 use super::provider;
 
 /// Certificates that a chain may have. Public ones have three.
@@ -37,6 +39,8 @@ pub struct Facts {
     pub fingerprint: String,
     /// Whether it may vouch for others (RFC 5280 §4.2.1.9). Old roots of X.509 version 1 cannot say so.
     pub is_authority: bool,
+    /// Whether it is of X.509 version 1, which cannot say what it is for.
+    pub is_old: bool,
     /// Subject and issuer as they are written in it.
     ends: (Vec<u8>, Vec<u8>),
 }
@@ -51,7 +55,8 @@ impl Facts {
         let certificate = Certificate::from_der(der).map_err(unreadable)?;
         let inner = certificate.tbs_certificate();
         let constraints = inner.get_extension::<BasicConstraints>().map_err(unreadable)?;
-        let is_old_root = inner.version() == Edition::V1 && inner.subject() == inner.issuer();
+        let is_old = inner.version() == Edition::V1;
+        let is_old_root = is_old && inner.subject() == inner.issuer();
         let names = inner.get_extension::<SubjectAltName>().map_err(unreadable)?;
         let names = names.map(|(_, names)| names.0).unwrap_or_default();
         let time = |since: Duration| SystemTime::UNIX_EPOCH + since;
@@ -66,8 +71,18 @@ impl Facts {
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
             is_authority: constraints.map_or(is_old_root, |(_, constraints)| constraints.ca),
+            is_old,
             ends: (encoded(inner.subject())?, encoded(inner.issuer())?),
         })
+    }
+
+    /// From when until when it may be believed.
+    pub fn validity(&self) -> Validity {
+        Validity {
+            subject: self.subject.clone(),
+            begins: self.not_before,
+            ends: Some(self.not_after),
+        }
     }
 
     /// Whether it is over at `now`.
@@ -82,7 +97,7 @@ impl Facts {
 }
 
 /// Subjects stand in logs and header fields, and their writers are not ours.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
@@ -123,9 +138,14 @@ impl Pair {
                 Facts::read(certificate).map_err(|why| PairFault::Chain(format!("certificate {}: {why}", at + 1)))
             })
             .collect::<Result<_, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| PairFault::Key(no_key(&error)))?;
-        let key = (provider().key_provider.load_private_key(key))
-            .map_err(|error| PairFault::Key(format!("holds a key that cannot be used: {error}")))?;
+        let key = private_key(key).map_err(PairFault::Key)?;
+        let key = (provider().key_provider.load_private_key(key)).map_err(|_| {
+            PairFault::Key(
+                certificates
+                    .first()
+                    .map_or_else(String::new, |first| unusable_key(first)),
+            )
+        })?;
         let mut certified = CertifiedKey::new(certificates, key);
         if let Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) = certified.keys_match() {
             return Err(mismatch(&certified));
@@ -179,20 +199,26 @@ pub enum PairFault {
 /// There is none, or one that cannot be read.
 pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let read = read.map_err(|error| format!("is no PEM: {error}"))?;
+    let read = read.map_err(|error| no_pem(text, &error))?;
     if read.is_empty() {
-        return Err("holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".into());
+        return Err(nothing(text, Wanted::Certificates));
     }
     Ok(read)
 }
 
-fn no_key(error: &pem::Error) -> String {
-    match error {
-        pem::Error::NoItemsFound => {
-            "holds no private key in PEM (-----BEGIN PRIVATE KEY-----); one that is encrypted cannot be used".into()
-        }
-        error => format!("is no PEM: {error}"),
-    }
+/// Whether a text in PEM holds a private key.
+///
+/// # Errors
+/// There is none, or one that cannot be read.
+pub fn has_key(text: &[u8]) -> Result<(), String> {
+    private_key(text).map(|_| ())
+}
+
+fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
+        pem::Error::NoItemsFound => nothing(text, Wanted::Key),
+        error => no_pem(text, &error),
+    })
 }
 
 /// The key is not the first certificate's; it may be a later one's.

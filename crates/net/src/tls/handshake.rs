@@ -5,6 +5,7 @@ use std::task::{Poll, ready};
 
 use rustls::{AlertDescription, CertificateError, Error, HandshakeKind, PeerIncompatible, ProtocolVersion};
 
+use super::authorities::Untimely;
 use super::session::Session;
 
 /// Versions of TLS that are spoken.
@@ -79,6 +80,17 @@ fn cause(error: &Error) -> &'static str {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "early_certificate",
             CertificateError::Revoked => "revoked_certificate",
             CertificateError::UnknownRevocationStatus => "unknown_revocation",
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+                "expired_revocation"
+            }
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                "unsupported_certificate"
+            }
+            CertificateError::Other(other) => match other.0.downcast_ref::<Untimely>() {
+                Some(Untimely::Over) => "expired_authority",
+                Some(Untimely::Early) => "early_authority",
+                None => "bad_certificate",
+            },
             CertificateError::UnknownIssuer => "unknown_ca",
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "wrong_name",
             _ => "bad_certificate",
@@ -180,7 +192,7 @@ impl Session {
                 Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
                 _ => Version::Tls12,
             },
-            name: asked,
+            name: asked.and_then(|asked| asked.name),
             protocol: state.alpn_protocol().map(<[u8]>::to_vec),
             resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
             peer_certificate: (state.peer_certificates())

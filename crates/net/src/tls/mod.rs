@@ -2,7 +2,11 @@
 //! blocks that are taken when there are any and given back when there are none, so that an idle connection holds its
 //! keys and nothing else.
 
+mod asked;
+mod authorities;
 mod certificate;
+mod clients;
+mod faults;
 mod handshake;
 mod names;
 mod originate;
@@ -13,10 +17,12 @@ mod terminate;
 
 pub(crate) use socket::Tls;
 
-pub use certificate::{CHAIN_MAX, Facts, Pair, PairFault, certificates};
+pub use authorities::Validity;
+pub use certificate::{CHAIN_MAX, Facts, Pair, PairFault, certificates, has_key};
+pub use clients::ClientRules;
 pub use handshake::{Agreed, HandshakeFault, Version, refusal};
 pub use originate::{Demands, Offer, Origination, Terms, Trust};
-pub use terminate::{ClientRules, Manners, Suite, Termination, Tickets, provider};
+pub use terminate::{Manners, Suite, Termination, Tickets, provider};
 
 /// The most of a peer's words that are sealed as one record (RFC 8446 §5.1).
 pub(crate) const RECORD_MAX: usize = 16 << 10;

@@ -25,6 +25,12 @@ impl Names {
 
     /// The certificates for the host `name`, in their order; none when it is nobody's.
     pub(super) fn find(&self, name: &str) -> &[usize] {
+        let [exact, wildcard] = self.both(name);
+        if exact.is_empty() { wildcard } else { exact }
+    }
+
+    /// Those that name the host `name`, and those with a wildcard that it falls under.
+    pub(super) fn both(&self, name: &str) -> [&[usize]; 2] {
         let lower;
         let mut name = name.strip_suffix('.').unwrap_or(name);
         if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -32,8 +38,8 @@ impl Names {
             name = &lower;
         }
         let exact = self.exact.get(name);
-        let wildcard = || self.wildcard.get(name.split_once('.')?.1);
-        exact.or_else(wildcard).map_or(&[], Vec::as_slice)
+        let wildcard = name.split_once('.').and_then(|(_, rest)| self.wildcard.get(rest));
+        [exact, wildcard].map(|places| places.map_or(&[][..], Vec::as_slice))
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
@@ -14,6 +15,7 @@ use rustls::server::ParsedCertificate;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use super::authorities::{Authorities, Untimely, Validity, unknown};
 use super::certificate::{Facts, Pair};
 use super::handshake::{HandshakeFault, Version};
 use super::provider;
@@ -91,6 +93,9 @@ pub struct Demands {
 /// TLS as it begins with us, for the backends of one pool.
 pub struct Origination {
     config: ClientConfig,
+    verifier: Arc<Verifier>,
+    /// Which of those who vouch may.
+    standing: Vec<bool>,
     name: Option<ServerName<'static>>,
     terms: Terms,
     /// What is used for each backend, which has sessions of its own: another one could not take them up.
@@ -114,31 +119,45 @@ impl Terms {
 }
 
 impl Origination {
-    /// TLS that asks for this, and shows `own` when it is asked who we are.
+    /// TLS that asks for this, and shows `own` when it is asked who we are. Those who vouch for backends do so who may
+    /// `now`.
     ///
     /// # Errors
     /// There is nobody to believe, or what there is cannot be used.
-    pub fn new(demands: Demands, own: Option<&Pair>) -> Result<Self, String> {
+    pub fn new(demands: Demands, own: Option<&Pair>, now: SystemTime) -> Result<Self, String> {
         let provider = Arc::new(provider());
+        let verifier = Arc::new(Verifier::new(demands.trust, provider.clone(), now)?);
         let versions: &[_] = match demands.min_version {
             Version::Tls12 => &[&TLS12, &TLS13],
             Version::Tls13 => &[&TLS13],
         };
-        let builder = ClientConfig::builder_with_provider(provider.clone())
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier::new(demands.trust, provider)?));
+            .with_custom_certificate_verifier(verifier.clone());
         let mut config = builder.with_no_client_auth();
         if let Some(own) = own {
             config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(own.certified.clone()));
         }
         Ok(Origination {
             config,
+            standing: verifier.authorities.standing(now),
+            verifier,
             name: demands.name,
             terms: Terms::fresh(),
             servers: Mutex::default(),
         })
+    }
+
+    /// Whether others may vouch for backends at `now` than when this was made: it has to be made anew.
+    pub fn is_aged(&self, now: SystemTime) -> bool {
+        self.verifier.authorities.standing(now) != self.standing
+    }
+
+    /// From when until when each of those who vouch for backends may.
+    pub fn authorities(&self) -> impl Iterator<Item = &Validity> {
+        self.verifier.authorities.validities()
     }
 
     /// Its terms, which are like no other's.
@@ -195,12 +214,17 @@ impl Socket {
     }
 }
 
+type Path = Arc<WebPkiServerVerifier>;
+
 /// Who judges the certificates of backends.
 #[derive(Debug)]
 struct Verifier {
     believes_anyone: bool,
-    /// `None` where nobody may vouch for others.
-    path: Option<Arc<WebPkiServerVerifier>>,
+    authorities: Authorities,
+    /// `None` where nobody may vouch for others now.
+    path: Option<Path>,
+    /// Who vouches and may not now.
+    untimely: Vec<(Untimely, Path)>,
     /// Certificates that are believed as they are: who is given a backend's own certificate means that one. As the end of
     /// a path it would often be refused, since the ones that people sign themselves say that they are authorities.
     known: Vec<CertificateDer<'static>>,
@@ -208,46 +232,53 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn new(trust: Trust, provider: Arc<CryptoProvider>) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        let known = match trust {
-            Trust::Anyone => {
-                return Ok(Verifier {
-                    believes_anyone: true,
-                    path: None,
-                    known: Vec::new(),
-                    provider,
-                });
-            }
-            Trust::System(certificates) => {
-                roots.add_parsable_certificates(certificates);
-                Vec::new()
-            }
+    fn new(trust: Trust, provider: Arc<CryptoProvider>, now: SystemTime) -> Result<Self, String> {
+        let mut verifier = Verifier {
+            believes_anyone: matches!(trust, Trust::Anyone),
+            authorities: Authorities::default(),
+            path: None,
+            untimely: Vec::new(),
+            known: Vec::new(),
+            provider,
+        };
+        match trust {
+            Trust::Anyone => return Ok(verifier),
+            // Those that cannot be read are not ours to judge.
+            Trust::System(certificates) => certificates.into_iter().for_each(|certificate| {
+                if let Ok(facts) = Facts::read(&certificate) {
+                    let _ = verifier.authorities.add(certificate, &facts);
+                }
+            }),
             Trust::Authorities(certificates) => {
                 for (at, certificate) in certificates.iter().enumerate() {
                     let wrong = |why: String| format!("certificate {} cannot be used: {why}", at + 1);
                     // A backend's own certificate vouches for itself alone, whatever it has signed.
-                    if Facts::read(certificate).map_err(wrong)?.is_authority {
-                        roots
-                            .add(certificate.clone())
-                            .map_err(|error| wrong(error.to_string()))?;
+                    let facts = Facts::read(certificate).map_err(wrong)?;
+                    if facts.is_authority {
+                        verifier.authorities.add(certificate.clone(), &facts).map_err(wrong)?;
                     }
                 }
-                certificates
+                verifier.known = certificates;
             }
-        };
-        let path = if roots.is_empty() && !known.is_empty() {
-            None
-        } else {
-            let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-            Some(builder.build().map_err(|error| error.to_string())?)
-        };
-        Ok(Verifier {
-            believes_anyone: false,
-            path,
-            known,
-            provider,
-        })
+        }
+        if verifier.authorities.is_empty() && verifier.known.is_empty() {
+            return Err("there is nobody to believe".into());
+        }
+        verifier.path = verifier.path(verifier.authorities.holding(now))?;
+        for (why, roots) in verifier.authorities.untimely(now) {
+            let path = verifier.path(roots)?;
+            verifier.untimely.extend(path.map(|path| (why, path)));
+        }
+        Ok(verifier)
+    }
+
+    /// What looks for a path to one of `roots`.
+    fn path(&self, roots: RootCertStore) -> Result<Option<Path>, String> {
+        if roots.is_empty() {
+            return Ok(None);
+        }
+        let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone());
+        builder.build().map(Some).map_err(|error| error.to_string())
     }
 }
 
@@ -266,10 +297,17 @@ impl ServerCertVerifier for Verifier {
         if self.known.iter().any(|known| known == shown) {
             return verify_known(shown, name, now);
         }
-        match &self.path {
-            Some(path) => path.verify_server_cert(shown, intermediates, name, ocsp, now),
+        let ask = |path: &Path| path.verify_server_cert(shown, intermediates, name, ocsp, now);
+        let judged = match &self.path {
+            Some(path) => ask(path),
             None => Err(CertificateError::UnknownIssuer.into()),
-        }
+        };
+        judged.map_err(|error| {
+            unknown(error, || {
+                let vouching = self.untimely.iter().find(|(_, path)| ask(path).is_ok());
+                vouching.map(|(why, _)| *why)
+            })
+        })
     }
 
     fn verify_tls12_signature(

@@ -10,8 +10,8 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
 
 use super::RECORD_MAX;
+use super::asked::{Asked, correct, is_old};
 use super::records::Records;
-use super::terminate::take_asked;
 use crate::buffer::{Blocks, SEALED};
 
 /// What may wait to be sent of what nobody asked us to send, in bytes: answers to a peer that makes us speak and does
@@ -61,8 +61,8 @@ pub(crate) struct Session {
     failed: bool,
     /// What came is not enough for another step.
     stalled: bool,
-    /// The name that the client has asked for, until the handshake is over.
-    pub(super) asked: Option<Box<str>>,
+    /// What the client has asked for, until the handshake is over.
+    pub(super) asked: Option<Asked>,
 }
 
 /// What a step has done.
@@ -115,9 +115,11 @@ impl Session {
     /// Takes the handshake on as far as what is there allows; true when it is over. What is in the way out then has
     /// still to be sent.
     pub(super) fn shake(&mut self) -> Result<bool, rustls::Error> {
+        let is_old = is_old(self.sealed.unread());
         loop {
             let step = self.step(&mut [], None);
-            self.asked = take_asked().or(self.asked.take());
+            self.asked = Asked::take().or(self.asked.take());
+            let step = step.map_err(|error| correct(error, self.asked.as_ref(), is_old, self.out.unread_mut()));
             if step?.1 != Step::Moved {
                 return Ok(!self.state().is_handshaking());
             }

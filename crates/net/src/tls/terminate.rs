@@ -1,20 +1,18 @@
 //! TLS that ends at a listener: which certificate a client is shown, whom it has to show one of, and what is spoken.
 
-use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite as suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    CipherSuite, RootCertStore, ServerConfig, SignatureAlgorithm, SupportedCipherSuite, SupportedProtocolVersion,
-};
+use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm, SupportedCipherSuite, SupportedProtocolVersion};
 
-use super::certificate::{Facts, Pair};
+use super::asked::Asked;
+use super::certificate::Pair;
+use super::clients::ClientRules;
 use super::handshake::Version;
 use super::names::Names;
 
@@ -118,81 +116,6 @@ pub struct Manners {
     pub protocols: Vec<Vec<u8>>,
 }
 
-/// Who a client has to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientRules {
-    /// Whether one that shows no certificate is turned away.
-    pub required: bool,
-    /// Whoever they vouch for.
-    authorities: Vec<CertificateDer<'static>>,
-    /// And have not revoked.
-    revoked: Vec<CertificateRevocationListDer<'static>>,
-}
-
-impl ClientRules {
-    /// Reads authorities, in PEM.
-    ///
-    /// # Errors
-    /// There are none, or one that cannot vouch for anybody.
-    pub fn read(required: bool, authorities: &[u8]) -> Result<ClientRules, String> {
-        let rules = ClientRules {
-            required,
-            authorities: super::certificate::certificates(authorities)?,
-            revoked: Vec::new(),
-        };
-        rules.roots().map(|_| rules)
-    }
-
-    /// Reads another list of revoked certificates, in PEM or DER.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn revoke(&mut self, list: &[u8]) -> Result<(), String> {
-        let mut read: Vec<_> = CertificateRevocationListDer::pem_slice_iter(list)
-            .collect::<Result<_, _>>()
-            .map_err(|error| format!("is no PEM: {error}"))?;
-        if read.is_empty() && list.first() == Some(&0x30) {
-            read.push(list.to_vec().into());
-        }
-        if read.is_empty() {
-            return Err("holds no list of revoked certificates (-----BEGIN X509 CRL-----)".into());
-        }
-        self.revoked.extend(read);
-        self.verifier().map(|_| ())
-    }
-
-    /// How many there are who vouch.
-    pub fn entries(&self) -> usize {
-        self.authorities.len()
-    }
-
-    fn roots(&self) -> Result<RootCertStore, String> {
-        let mut roots = RootCertStore::empty();
-        for (at, authority) in self.authorities.iter().enumerate() {
-            let nobody = |why: String| format!("certificate {} vouches for nobody: {why}", at + 1);
-            if !Facts::read(authority).map_err(nobody)?.is_authority {
-                return Err(nobody("it is no authority (basicConstraints CA:TRUE)".into()));
-            }
-            roots
-                .add(authority.clone())
-                .map_err(|error| nobody(error.to_string()))?;
-        }
-        Ok(roots)
-    }
-
-    fn verifier(&self) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, String> {
-        let roots = Arc::new(self.roots()?);
-        let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::new(provider()));
-        let builder = builder.with_crls(self.revoked.iter().cloned());
-        let builder = if self.required {
-            builder
-        } else {
-            builder.allow_unauthenticated()
-        };
-        builder.build().map_err(|error| error.to_string())
-    }
-}
-
 /// What seals the tickets of one listener under one set of rules for clients: what was agreed on under others, with
 /// somebody who might be nobody by now, is never taken up.
 #[derive(Clone)]
@@ -217,7 +140,7 @@ pub struct Termination {
 }
 
 impl Termination {
-    /// Shows `pairs`, of which the first is for names that no other is for.
+    /// Shows `pairs`, of which the first is for names that no other is for. Who may vouch for clients `now` does.
     ///
     /// # Errors
     /// What does not go together.
@@ -226,6 +149,7 @@ impl Termination {
         manners: &Manners,
         clients: Option<&ClientRules>,
         tickets: &Tickets,
+        now: SystemTime,
     ) -> Result<Termination, String> {
         if pairs.is_empty() {
             return Err("there is no certificate".into());
@@ -234,14 +158,15 @@ impl Termination {
         if !manners.suites.is_empty() {
             provider.cipher_suites = manners.suites.iter().map(|suite| SUITES[suite.0].2).collect();
         }
+        let suites = provider.cipher_suites.iter().map(SupportedCipherSuite::suite).collect();
         let builder = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions(manners.min_version))
             .map_err(|error| error.to_string())?;
         let builder = match clients {
             None => builder.with_no_client_auth(),
-            Some(rules) => builder.with_client_cert_verifier(rules.verifier()?),
+            Some(rules) => builder.with_client_cert_verifier(rules.verifier(now)?),
         };
-        let shown = Arc::new(Shown::new(pairs));
+        let shown = Arc::new(Shown::new(pairs, suites));
         let mut config = builder.with_cert_resolver(shown.clone());
         config.alpn_protocols.clone_from(&manners.protocols);
         config.ticketer = tickets.0.clone();
@@ -259,9 +184,12 @@ impl Termination {
         self.config.clone()
     }
 
-    /// The certificates that a client which asks for `name` may be shown, the default ones if there is none for it.
-    pub fn certificates(&self, name: Option<&str>) -> impl Iterator<Item = &Pair> {
-        self.shown.places(name).iter().map(|at| &*self.shown.pairs[*at])
+    /// The certificates that a client which asks for `name` may be shown at `now`, the default ones if there is none for
+    /// it.
+    pub fn certificates(&self, name: Option<&str>, now: SystemTime) -> impl Iterator<Item = &Pair> {
+        let groups = self.shown.groups(name, now).into_iter();
+        let first = groups.filter(|group| !group.is_empty()).take(1).flatten();
+        first.map(|at| &*self.shown.pairs[at])
     }
 
     /// Whether there is a certificate for `name`.
@@ -284,28 +212,19 @@ fn versions(oldest: Version) -> &'static [&'static SupportedProtocolVersion] {
     }
 }
 
-thread_local! {
-    /// The name that the handshake which this thread is in the middle of asks for: rustls tells it to whoever chooses
-    /// the certificate, and to nobody else.
-    static ASKED: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
-}
-
-/// The name that the last step of a handshake on this thread asked for.
-pub(super) fn take_asked() -> Option<Box<str>> {
-    ASKED.take()
-}
-
 /// The certificates of a listener.
 #[derive(Debug)]
 struct Shown {
     pairs: Vec<Arc<Pair>>,
     names: Names,
+    /// What can be agreed on.
+    suites: Vec<CipherSuite>,
     /// For names that no certificate is for: the first one, and those for the same names with keys of another kind.
     default: Vec<usize>,
 }
 
 impl Shown {
-    fn new(pairs: Vec<Arc<Pair>>) -> Self {
+    fn new(pairs: Vec<Arc<Pair>>, suites: Vec<CipherSuite>) -> Self {
         let mut names = Names::default();
         for (at, pair) in pairs.iter().enumerate() {
             pair.facts.names.iter().for_each(|name| names.add(name, at));
@@ -315,7 +234,17 @@ impl Shown {
             default: (0..pairs.len()).filter(same).collect(),
             pairs,
             names,
+            suites,
         }
+    }
+
+    /// Those among which a client's abilities choose at `now`, the first groups first: one that is over is shown when
+    /// there is no other for the name, not even with a wildcard.
+    fn groups(&self, name: Option<&str>, now: SystemTime) -> [Vec<usize>; 3] {
+        let valid = |at: &usize| self.pairs[*at].facts.validity().holds(now);
+        let timely = |places: &[usize]| places.iter().copied().filter(valid).collect::<Vec<_>>();
+        let wildcard = name.map_or(&[][..], |name| self.names.both(name)[1]);
+        [timely(self.places(name)), timely(wildcard), self.places(name).to_vec()]
     }
 
     fn places(&self, name: Option<&str>) -> &[usize] {
@@ -329,14 +258,25 @@ impl Shown {
 impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name();
-        ASKED.set(name.map(|name| name.to_ascii_lowercase().into()));
-        let places = self.places(name);
-        let pairs = || places.iter().map(|at| &self.pairs[*at]);
-        // ECDSA costs us a tenth of what RSA does.
-        let cheap = pairs().find(|pair| pair.algorithm() != SignatureAlgorithm::RSA && takes(&hello, pair));
-        let taken = cheap.or_else(|| pairs().find(|pair| takes(&hello, pair)));
+        Asked {
+            name: name.map(|name| name.to_ascii_lowercase().into()),
+            shares_suite: self.suites.iter().any(|suite| hello.cipher_suites().contains(suite)),
+        }
+        .note();
+        let taken = self.groups(name, SystemTime::now()).into_iter().find_map(|group| {
+            let pairs = || {
+                group
+                    .iter()
+                    .map(|at| &self.pairs[*at])
+                    .filter(|pair| takes(&hello, pair))
+            };
+            // ECDSA costs us a tenth of what RSA does.
+            let cheap = pairs().find(|pair| pair.algorithm() != SignatureAlgorithm::RSA);
+            cheap.or_else(|| pairs().next())
+        });
         // A client that takes none is told so by the handshake itself.
-        taken.or_else(|| pairs().next()).map(|pair| pair.certified.clone())
+        let taken = taken.or_else(|| self.places(name).first().map(|at| &self.pairs[*at]));
+        taken.map(|pair| pair.certified.clone())
     }
 }
 

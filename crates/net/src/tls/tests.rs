@@ -25,7 +25,14 @@ fn configs(version: &'static SupportedProtocolVersion) -> (Termination, Arc<Clie
         protocols: Vec::new(),
     };
     let tickets = Tickets::new().expect("random keys");
-    let server = Termination::new(vec![Arc::new(pair)], &manners, None, &tickets).expect("a termination");
+    let server = Termination::new(
+        vec![Arc::new(pair)],
+        &manners,
+        None,
+        &tickets,
+        std::time::SystemTime::now(),
+    )
+    .expect("a termination");
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).expect("a root");
     let client = ClientConfig::builder_with_provider(Arc::new(provider()))

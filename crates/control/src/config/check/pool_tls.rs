@@ -80,10 +80,14 @@ pub(super) fn check_files(file: &File, sources: &Sources, faults: &mut Faults) {
         let read = |named: &FileName| is_file(named.span).then(|| sources.resolve(named.span, &named.written));
         if let Some(ca) = &table.ca
             && let Some(path) = read(ca)
-            && let Err(wrong) =
-                originations::read::<Certificates>(&path).and_then(|text| originations::authorities(&text))
         {
-            faults.error(ca.span, wrong.told(&ca.written));
+            match originations::read::<Certificates>(&path).and_then(|text| originations::validities(&text)) {
+                Ok(authorities) => (authorities.iter())
+                    .for_each(|authority| super::tls::warn_of_authority(authority, ca.span, "backends", faults)),
+                Err(wrong) => {
+                    faults.error(ca.span, wrong.told(&ca.written));
+                }
+            }
         }
         check_pair(table, read, faults);
     }

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use plimsoll_core::document::{Faults, Located, Span};
-use plimsoll_net::tls::Version;
+use plimsoll_net::tls::{ClientRules, Validity, Version};
 
 use super::super::compile::tls::{pair_files, plan};
 use super::super::file::{CertificateFiles, File, Item, Protocol, Tls};
 use super::super::source::Sources;
-use crate::certificates::{Which, read_clients, read_pair};
+use crate::certificates::{Which, read_clients, read_pair, words};
 
 /// How long before its end a certificate is worth a warning: renewals begin a month before.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -78,15 +78,57 @@ pub(super) fn check_files(file: &File, sources: &Sources, faults: &mut Faults) {
         let Some(clients) = plan(listener, sources).and_then(|plan| plan.clients) else {
             continue;
         };
-        if let Err((path, why)) = read_clients(&clients) {
-            let crls = tls.crl.iter();
-            let named = crls.chain(&tls.client_ca);
-            let span = named
-                .filter(|written| sources.resolve(written.span, &written.value) == path)
-                .map(|written| written.span)
-                .next();
-            faults.error(span.unwrap_or(item.span), why);
+        match read_clients(&clients) {
+            Ok(rules) => warn_of_trust(&rules, tls, faults),
+            Err((path, why)) => {
+                let mut named = tls.crl.iter().chain(&tls.client_ca);
+                let named = named.find(|written| sources.resolve(written.span, &written.value) == path);
+                faults.error(named.map_or(item.span, |written| written.span), why);
+            }
         }
+    }
+}
+
+/// Warns of authorities and lists that are out of their time, or soon will be.
+fn warn_of_trust(rules: &ClientRules, tls: &Tls, faults: &mut Faults) {
+    let now = SystemTime::now();
+    if let Some(ca) = &tls.client_ca {
+        for authority in rules.authorities() {
+            warn_of_authority(authority, ca.span, "clients", faults);
+        }
+    }
+    for (written, lists) in tls.crl.iter().zip(rules.lists()) {
+        for list in lists.filter(|list| !list.holds(now)) {
+            faults
+                .warning(
+                    written.span,
+                    format!("the list of what was revoked by {}", words(list, now)),
+                )
+                .help("clients of that authority are refused: fetch its list anew, and go on doing so");
+        }
+    }
+}
+
+/// Warns of an authority that is out of its time, or soon will be; `whom` it vouches for.
+pub(super) fn warn_of_authority(authority: &Validity, span: Span, whom: &str, faults: &mut Faults) {
+    let now = SystemTime::now();
+    let told = words(authority, now);
+    if !authority.holds(now) {
+        faults
+            .warning(span, format!("the authority {told}"))
+            .help(format!("{whom} for whom it vouches are refused"));
+    } else if authority.is_over(now + SOON) {
+        let ends = authority
+            .ends
+            .map(|ends| humantime::format_rfc3339_seconds(ends).to_string());
+        faults.warning(
+            span,
+            format!(
+                "the authority \"{}\" ends {}",
+                authority.subject,
+                ends.unwrap_or_default()
+            ),
+        );
     }
 }
 
@@ -111,7 +153,7 @@ fn warn_of_dates(facts: &plimsoll_net::tls::Facts, span: Span, faults: &mut Faul
     if facts.is_expired(now) {
         faults
             .warning(span, format!("the certificate ended {}", says(facts.not_after)))
-            .help("clients refuse it; it is served all the same, and another one is used as soon as it is there");
+            .help("clients refuse it; it is shown for want of another, until one is there");
     } else if facts.is_expired(now + SOON) {
         faults.warning(span, format!("the certificate ends {}", says(facts.not_after)));
     } else if facts.is_early(now) {
