@@ -1,5 +1,7 @@
 //! Publishing: the only place that stores a snapshot or a pool's view.
 
+mod assemble;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,24 +9,21 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use plimsoll_core::balance::PolicyConfig;
-use plimsoll_core::hedge::Hedge;
-use plimsoll_core::maintenance::Maintenance;
 use plimsoll_core::membership::{Event, Transition};
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::rng::Rng;
-use plimsoll_core::route::{ConnectionTable, RouteTable};
-use plimsoll_core::snapshot::{Action, HttpService, Listener, PassthroughService, Route, Service, Snapshot, TlsTerms};
+use plimsoll_core::snapshot::{Action, Snapshot};
 use plimsoll_core::split::Share;
 use plimsoll_core::sticky::Seal;
 use plimsoll_core::time::Now;
 use plimsoll_core::upcall::Cuts;
 use tokio::sync::Notify;
 
-use crate::certificates::{Certificates, Terminations, Wanted};
-use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
+use crate::certificates::{Certificates, Terminations};
+use crate::config::Plan;
 use crate::events::{Events, Kind, Known};
 use crate::kept::Kept;
-use crate::living::{Identities, LivingPool, Node};
+use crate::living::{Identities, LivingPool};
 use crate::metrics::Series;
 use crate::originations::{Originations, Published};
 
@@ -422,151 +421,6 @@ fn report(events: &Events, pool: &str, transitions: &[Transition]) {
         tracing::info!(pool, backend = name, from, to, cause = %transition.cause, "backend changed state");
     }
     events.tell_transitions(pool, transitions);
-}
-
-impl State {
-    /// The snapshot that `plan` asks for, over the pools and backends that live.
-    fn compile(&mut self, plan: &Plan, generation: u64, now: Now) -> Snapshot {
-        let node = self.node(plan);
-        let mut before = std::mem::take(&mut self.pools);
-        for pool in &plan.pools {
-            let was = before.remove(&*pool.name);
-            let (living, transitions) = LivingPool::build(pool, &node, was, &mut self.identities, now);
-            count(&mut self.transitions, &pool.name, &transitions);
-            report(&self.events, &pool.name, &transitions);
-            self.pools.insert(living.pool.name.clone(), living);
-        }
-        drop(before);
-        self.identities.forget_unused();
-        self.filters.begin();
-        let ids = plan.pools.iter().map(|pool| (self.pools[&*pool.name].pool.id, pool));
-        self.originations.set(ids, self.filters.files());
-        let pools = plan
-            .pools
-            .iter()
-            .map(|pool| self.pools[&*pool.name].pool.clone())
-            .collect();
-        let routes: Vec<Arc<Route>> = plan
-            .routes
-            .iter()
-            .enumerate()
-            .map(|(index, route)| Arc::new(self.route(index, route)))
-            .collect();
-        let listeners: Vec<Arc<Listener>> = plan
-            .listeners
-            .iter()
-            .map(|listener| Arc::new(self.listener(listener, &routes)))
-            .collect();
-        let error_pages = self.filters.error_pages(&plan.error_pages);
-        self.filters.end();
-        self.certificates.adopt(&self.wanted_certificates(plan, &listeners));
-        Snapshot {
-            generation,
-            listeners,
-            routes,
-            pools,
-            fallbacks: plan.pools.iter().map(|pool| pool.fallback).collect(),
-            error_pages,
-            has_error_pages: plan.has_error_pages(),
-            node: plan.node.clone(),
-        }
-    }
-
-    fn wanted_certificates<'p>(&self, plan: &'p Plan, listeners: &[Arc<Listener>]) -> Vec<Wanted<'p>> {
-        let both = plan.listeners.iter().zip(listeners);
-        both.filter_map(|(plan, listener)| {
-            Some(Wanted {
-                id: listener.id,
-                name: listener.name.clone(),
-                plan: plan.tls.as_ref()?,
-            })
-        })
-        .collect()
-    }
-
-    fn node(&mut self, plan: &Plan) -> Node {
-        let own = || vec![self.own_secret.to_vec()];
-        let secrets = if plan.secrets.is_empty() {
-            own()
-        } else {
-            plan.secrets.0.clone()
-        };
-        let seal = Seal::new(secrets);
-        if *self.seal != seal {
-            self.seal = Arc::new(seal);
-        }
-        Node {
-            zone: plan.zone.as_deref().map(Into::into),
-            drain_timeout: plan.node.drain_timeout,
-            seal: self.seal.clone(),
-            seed: self.rng.bits(),
-        }
-    }
-
-    fn route(&mut self, index: usize, plan: &RoutePlan) -> Route {
-        Route {
-            id: self.identities.names.intern(&plan.name),
-            index,
-            name: plan.name.as_str().into(),
-            filters: self.filters.chain(&format!("route:{}", plan.name), &plan.filters),
-            action: plan.action.clone(),
-            timeout: plan.timeout,
-            retry: plan.retry.clone(),
-            hedge: plan.hedge.map(Hedge::new).map(Arc::new),
-            upgrade_websocket: plan.upgrade_websocket,
-            mirror: plan.mirror,
-            priority: plan.priority.clone(),
-            host: plan.host.clone(),
-            maintenance: Maintenance {
-                configured: plan.closed,
-                switch: self.filters.switch(&format!("route:{}", plan.name)),
-                notice: plan.notice.clone(),
-            },
-            error_pages: self.filters.error_pages(&plan.error_pages),
-        }
-    }
-
-    fn listener(&mut self, plan: &ListenerPlan, routes: &[Arc<Route>]) -> Listener {
-        let service = match &plan.service {
-            ServicePlan::Tcp(service) => Service::Tcp(service.clone()),
-            ServicePlan::Passthrough(passed) => {
-                let rules = passed.rules.iter();
-                let rules = rules.map(|(rule, at)| (rule.clone(), routes[*at].clone()));
-                Service::Passthrough(PassthroughService {
-                    routes: ConnectionTable::build(rules.collect()),
-                    hello_timeout: passed.hello_timeout,
-                    idle_timeout: passed.idle_timeout,
-                })
-            }
-            ServicePlan::Http(http) => Service::Http(HttpService {
-                filters: self.filters.chain(&format!("listener:{}", plan.name), &http.filters),
-                routes: RouteTable::build(
-                    http.rules
-                        .iter()
-                        .map(|(rule, at)| (rule.clone(), routes[*at].clone()))
-                        .collect(),
-                ),
-                health_path: http.health_path.clone(),
-                keepalive_requests: http.keepalive_requests,
-                keepalive_age: http.keepalive_age,
-                timeouts: http.timeouts,
-                limits: http.limits,
-                allow_encoded_slash: http.allow_encoded_slash,
-                error_pages: self.filters.error_pages(&http.error_pages),
-            }),
-        };
-        Listener {
-            id: self.identities.names.intern(&plan.name),
-            name: plan.name.as_str().into(),
-            bind: plan.bind.clone(),
-            max_connections_per_client: plan.max_connections_per_client,
-            tls: plan.tls.as_ref().map(|tls| TlsTerms {
-                handshake_timeout: tls.handshake_timeout,
-            }),
-            proxy_protocol: plan.proxy_protocol.clone(),
-            service,
-        }
-    }
 }
 
 #[cfg(test)]
