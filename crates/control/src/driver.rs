@@ -81,6 +81,7 @@ async fn follow(control: Arc<Control>, mut suspects: mpsc::Receiver<(NameId, Bac
             generation = newest;
             reconcile(&control, &mut probes);
         }
+        control.discard_retired();
         let next = [control.tick(), control.cut(&*cuts)].into_iter().flatten().min();
         let wait = next.map_or(LOOK, |at| at.since(control.now()).min(LOOK));
         tokio::select! {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use plimsoll_core::error_page::{self, ErrorPages, Page};
 use plimsoll_core::filter::{Chain, FileName, FilterEntry, Held, Keep, Slot};
+use plimsoll_core::hedge::{Hedge, HedgePolicy};
 use plimsoll_core::maintenance::Switch;
 
 use crate::config::{PagePlan, PageSource};
@@ -83,6 +84,22 @@ impl Kept {
         let state = Standing { kept: self, place }.state(&mut || Arc::new(Switch::default()));
         // Nothing else is kept in this place.
         state.downcast().unwrap_or_default()
+    }
+
+    /// The hedging of `owner` by `policy`, with what was earned if that was its policy before.
+    pub(crate) fn hedge(&mut self, owner: &str, policy: HedgePolicy) -> Arc<Hedge> {
+        let place = (owner.to_owned(), "hedge", 0);
+        let fresh = Arc::new(Hedge::new(policy));
+        let mut standing = Standing { kept: self, place };
+        let state = standing.state(&mut || fresh.clone());
+        match state.downcast::<Hedge>() {
+            Ok(kept) if kept.policy == policy => kept,
+            _ => {
+                let Standing { kept, place } = standing;
+                kept.now.insert(place, fresh.clone());
+                fresh
+            }
+        }
     }
 
     /// The pages of `plans`, their files among those that are watched.

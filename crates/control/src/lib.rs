@@ -17,6 +17,7 @@ mod metrics;
 mod originations;
 mod probe;
 mod publish;
+mod reload;
 mod status;
 
 pub use certificates::{CertificateStatus, Terminations};
@@ -25,5 +26,6 @@ pub use files::FileStatus;
 pub use living::{LivingPool, PoolStatus};
 pub use metrics::Metrics;
 pub use originations::{Published, TlsStatus};
-pub use publish::{Control, Reload};
+pub use publish::{Control, Origin, Reload, Serving};
+pub use reload::{NotReloaded, Reloaded, Reloader, Started};
 pub use status::Readiness;

@@ -19,29 +19,37 @@ use crate::config::{BackendPlan, CheckPlan, PoolPlan};
 use crate::metrics::Naming;
 use crate::originations::TlsStatus;
 
+/// What a backend is told by: its pool, and its address there.
+type Identity = (NameId, SocketAddr);
+
 /// Identities given out so far; they are never given out twice.
 #[derive(Default)]
 pub(crate) struct Identities {
     pub(crate) names: Names,
-    backends: BTreeMap<(NameId, SocketAddr), Arc<Backend>>,
+    backends: BTreeMap<Identity, Arc<Backend>>,
     /// The names of backends, those that have left among them: workers may have counted for them just before.
     backend_names: HashMap<BackendId, Arc<str>>,
-    /// Those that have left, the first to leave first.
-    departed: VecDeque<BackendId>,
+    /// Those that have left, the first to leave first, and their numbers, should they come back: what operators have set
+    /// is kept by these.
+    departed: VecDeque<(Identity, BackendId)>,
+    left: HashMap<Identity, BackendId>,
     next: u32,
 }
 
-/// Backends that have left whose names are kept. What is counted later for others is counted as "other".
+/// Backends that have left whose names and numbers are kept. What is counted later for others is counted as "other".
 const DEPARTED_MAX: usize = 10_000;
 
 impl Identities {
     /// The living backend at (pool, address, port): the same one for as long as anybody holds it.
     pub(crate) fn backend(&mut self, pool: &Arc<str>, address: SocketAddr) -> Arc<Backend> {
         let key = (self.names.intern(pool), address);
-        let next = &mut self.next;
+        let (next, left) = (&mut self.next, &mut self.left);
         let backend = self.backends.entry(key).or_insert_with(|| {
-            *next += 1;
-            Arc::new(Backend::new(BackendId(*next), pool.clone(), address))
+            let id = left.remove(&key).unwrap_or_else(|| {
+                *next += 1;
+                BackendId(*next)
+            });
+            Arc::new(Backend::new(id, pool.clone(), address))
         });
         backend.clone()
     }
@@ -53,17 +61,21 @@ impl Identities {
 
     /// Forgets the backends that nobody holds any more.
     pub(crate) fn forget_unused(&mut self) {
-        let departed = &mut self.departed;
-        self.backends.retain(|_, backend| {
+        let (departed, left) = (&mut self.departed, &mut self.left);
+        self.backends.retain(|identity, backend| {
             let held = Arc::strong_count(backend) > 1;
             if !held {
-                departed.push_back(backend.id);
+                departed.push_back((*identity, backend.id));
+                left.insert(*identity, backend.id);
             }
             held
         });
         while self.departed.len() > DEPARTED_MAX {
-            if let Some(oldest) = self.departed.pop_front() {
-                self.backend_names.remove(&oldest);
+            // One that has come back since is no longer among those that have left.
+            if let Some((identity, id)) = self.departed.pop_front()
+                && self.left.remove(&identity).is_some()
+            {
+                self.backend_names.remove(&id);
             }
         }
     }
@@ -160,56 +172,51 @@ impl LivingPool {
         let specs = plan.backends.iter().map(|backend| spec(of, backend, identities));
         let specs = specs.collect();
         let mut transitions = Vec::new();
-        let (mut membership, kept, since) = match before {
+        let (mut membership, kept, published, mut to_cut) = match before {
             Some(before) => {
-                let LivingPool {
-                    mut membership,
-                    pool,
-                    since,
-                    ..
-                } = before;
+                let mut membership = before.membership;
                 transitions.extend(membership.set_rules(rules, now));
-                (membership, Some(pool), since)
+                let kept = Some((before.pool, before.since, before.paced_until, before.panicking));
+                (membership, kept, Some(before.published), before.to_cut)
             }
-            None => (Membership::new(rules), None, now),
+            None => (Membership::new(rules), None, None, Vec::new()),
         };
         transitions.extend(membership.set(specs, now));
-        let view = membership.view(&plan.policy, now, None);
-        let panicking = view.panicking;
-        let sticky = sticky(plan, node, kept.as_deref());
-        let same = |pool: &Arc<Pool>| {
-            pool.policy == plan.policy
-                && pool.settings == plan.settings
-                && match (pool.sticky(), &sticky) {
-                    (Some(was), Some(sticky)) => was.is_same(sticky),
-                    (was, sticky) => was.is_none() && sticky.is_none(),
-                }
+        let (kept, since, paced_until, was_panicking) = match kept {
+            Some((pool, since, paced, panicking)) => (Some(pool), since, paced, panicking),
+            None => (None, now, now, false),
         };
-        let pool = match kept {
-            Some(pool) if same(&pool) => {
-                pool.publish(view);
-                pool
+        let sticky = sticky(plan, node, kept.as_deref());
+        let (pool, panicking) = match kept {
+            // Nothing that its view shows has changed either.
+            Some(pool) if is_same(&pool, plan, sticky.as_deref()) && published == Some(membership.revision()) => {
+                (pool, was_panicking)
             }
+            // Another view is another pool: those who serve the generation before see nothing of it, and those who serve
+            // the next one see it with all the rest, in one swap.
             kept => {
+                let view = membership.view(&plan.policy, now, None);
+                let panicking = view.panicking;
                 let id = identities.names.intern(&name);
                 let pool = Pool::new(id, name, plan.policy.clone(), plan.settings.clone(), view);
                 let pool = pool.sticking(sticky);
-                Arc::new(match kept {
+                let pool = match kept {
                     Some(before) => pool.continuing(&before),
                     None => pool,
-                })
+                };
+                (Arc::new(pool), panicking)
             }
         };
         let published = membership.revision();
         let check = plan.check.clone();
-        let to_cut = unhealthy(&pool, &transitions).collect();
+        to_cut.extend(unhealthy(&pool, &transitions));
         (
             LivingPool {
                 pool,
                 membership,
                 check,
                 published,
-                paced_until: now,
+                paced_until,
                 panicking,
                 since,
                 to_cut,
@@ -273,6 +280,15 @@ impl LivingPool {
     pub(crate) fn view(&self, now: Now) -> View {
         self.membership.view(&self.pool.policy, now, None)
     }
+}
+
+/// Whether `pool` is what `plan` wants, and ties clients to backends as `sticky` does.
+fn is_same(pool: &Pool, plan: &PoolPlan, sticky: Option<&Sticky>) -> bool {
+    let ties_alike = match (pool.sticky(), sticky) {
+        (Some(was), Some(sticky)) => was.is_same(sticky),
+        (was, sticky) => was.is_none() && sticky.is_none(),
+    };
+    pool.policy == plan.policy && pool.settings == plan.settings && ties_alike
 }
 
 /// The backends that have become unhealthy, where that ends their connections.

@@ -37,6 +37,26 @@ pub struct Reload {
     pub at: SystemTime,
     /// What was wrong; nothing when it was taken.
     pub errors: Vec<String>,
+    /// Where it came from.
+    pub from: Origin,
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The file that the process was started with, or its command line.
+    File,
+    /// A call to the admin API.
+    Api,
+}
+
+/// What is served, in a few words.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Where it came from.
+    pub from: Origin,
+    /// What it says that takes a restart, in words.
+    pub needs_restart: Vec<String>,
 }
 
 /// The control plane's state, shared by its tasks and the admin API.
@@ -90,10 +110,18 @@ pub(crate) struct State {
     seal: Arc<Seal>,
     events: Arc<Events>,
     pub(crate) reload: Reload,
+    /// Attempts to load another configuration than the first one that were taken, and that were refused.
+    pub(crate) reloads: (u64, u64),
+    /// Snapshots that were served before, until no worker has them any more: they are large, and no worker is to spend its
+    /// time on throwing them away.
+    retired: Vec<Arc<Snapshot>>,
+    /// The weights that operators have set, by route and pool.
+    splits: BTreeMap<String, Vec<(String, u32)>>,
     /// Changes of backends' states, by pool, backend, what it became, and the cause's word.
     pub(crate) transitions: Transitions,
     /// What is served.
     pub(crate) plan: Arc<Plan>,
+    pub(crate) serving: Serving,
 }
 
 /// How often backends changed state.
@@ -116,6 +144,14 @@ impl Control {
             reload: Reload {
                 at: SystemTime::now(),
                 errors: Vec::new(),
+                from: Origin::File,
+            },
+            reloads: (0, 0),
+            retired: Vec::new(),
+            splits: BTreeMap::new(),
+            serving: Serving {
+                from: Origin::File,
+                needs_restart: Vec::new(),
             },
             transitions: Transitions::default(),
             plan: Arc::new(plan.clone()),
@@ -186,6 +222,50 @@ impl Control {
             self.events
                 .tell(Kind::Drain, "this node drains: it is being shut down", details);
         }
+    }
+
+    /// Serves what `plan` says from now on, in one swap; its generation. The data plane has to be told that there is
+    /// another.
+    pub(crate) fn adopt(&self, plan: Plan, serving: Serving) -> u64 {
+        let now = self.now();
+        let mut state = self.state();
+        let generation = self.snapshot.load().generation + 1;
+        let snapshot = state.compile(&plan, generation, now);
+        state.reload = Reload {
+            at: SystemTime::now(),
+            errors: Vec::new(),
+            from: serving.from,
+        };
+        state.reloads.0 += 1;
+        state.plan = Arc::new(plan);
+        state.serving = serving;
+        let before = self.snapshot.swap(Arc::new(snapshot));
+        state.retired.push(before);
+        drop(state);
+        self.changed.notify_one();
+        generation
+    }
+
+    /// A configuration was refused: what is served stays.
+    pub(crate) fn refuse(&self, errors: Vec<String>, from: Origin) {
+        let mut state = self.state();
+        state.reloads.1 += 1;
+        state.reload = Reload {
+            at: SystemTime::now(),
+            errors,
+            from,
+        };
+    }
+
+    /// Throws away the snapshots that no worker has any more.
+    pub(crate) fn discard_retired(&self) {
+        let gone: Vec<Arc<Snapshot>> = {
+            let retired = &mut self.state().retired;
+            let is_left = |snapshot: &mut Arc<Snapshot>| Arc::strong_count(snapshot) == 1;
+            retired.extract_if(.., is_left).collect()
+        };
+        // Outside the lock: it may take a while.
+        drop(gone);
     }
 
     /// Tells the pool `pool` what happened to one of its backends. The changed view is published at once, or a tenth
@@ -287,7 +367,7 @@ impl Control {
             pool.clone()
         });
         // Under the state's lock, so that no other change is lost between the load and the store.
-        self.snapshot.store(Arc::new(Snapshot {
+        let retired = self.snapshot.swap(Arc::new(Snapshot {
             generation: before.generation + 1,
             listeners: before.listeners.clone(),
             routes: before.routes.clone(),
@@ -297,13 +377,16 @@ impl Control {
             has_error_pages: before.has_error_pages,
             node: before.node.clone(),
         }));
+        drop(before);
+        state.retired.push(retired);
         drop(state);
         self.changed.notify_one();
         true
     }
 
     /// Shares the requests of the route `name` out by these weights of its split's pools from now on, in one swap; a pool
-    /// that is not named gets none.
+    /// that is not named gets none. It holds until it is undone with [`reset_split`](Self::reset_split), through reloads
+    /// too, for as long as the split has the same pools.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -313,8 +396,8 @@ impl Control {
                 return Err(SplitFault::Twice((*pool).to_owned()));
             }
         }
-        let state = self.state();
-        let plan = &state.plan;
+        let mut state = self.state();
+        let plan = state.plan.clone();
         let route = plan.routes.iter().find(|route| route.name == name);
         let Action::Split(split) = &route.ok_or(SplitFault::NoRoute)?.action else {
             return Err(SplitFault::NoSplit);
@@ -340,8 +423,31 @@ impl Control {
         if after.iter().all(|share| share.weight == 0) {
             return Err(SplitFault::Nothing);
         }
+        let wanted = after.iter().map(|share| (name_of(share).to_owned(), share.weight));
+        state.splits.insert(name.to_owned(), wanted.collect());
         split.publish(after);
         Ok(())
+    }
+
+    /// Shares the requests of the route `name` out as its configuration says again.
+    ///
+    /// # Errors
+    /// It has no split.
+    pub(crate) fn reset_split(&self, name: &str) -> Result<(), SplitFault> {
+        let mut state = self.state();
+        let plan = state.plan.clone();
+        let route = plan.routes.iter().find(|route| route.name == name);
+        let Action::Split(split) = &route.ok_or(SplitFault::NoRoute)?.action else {
+            return Err(SplitFault::NoSplit);
+        };
+        state.splits.remove(name);
+        split.publish(split.configured.clone());
+        Ok(())
+    }
+
+    /// The weights that an operator has set for the route `name`.
+    pub(crate) fn split_of(&self, name: &str) -> Option<Vec<(String, u32)>> {
+        self.state().splits.get(name).cloned()
     }
 
     /// Closes the route `name` for maintenance, or opens it, or leaves it to the configuration again; false when there is

@@ -16,7 +16,7 @@ use crate::config::Plan;
 use crate::files::FileStatus;
 use crate::living::{LivingPool, PoolStatus};
 use crate::metrics::Naming;
-use crate::publish::{Control, Reload, Transitions};
+use crate::publish::{Control, Reload, Serving, Transitions};
 
 /// Whether this node takes work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +78,12 @@ impl Control {
 
     /// How many attempts to load another configuration than the first one were taken, and how many refused.
     pub fn reloads(&self) -> (u64, u64) {
-        // None can be made yet.
-        (0, 0)
+        self.state().reloads
+    }
+
+    /// Where what is served came from, and what of it takes a restart.
+    pub fn serving(&self) -> Serving {
+        self.state().serving.clone()
     }
 
     /// How the files that filters name stand, by their paths.

@@ -21,27 +21,34 @@ pub struct Share {
 
 /// How a route's requests are shared out. The shares change in one swap, while requests go on.
 #[derive(Debug)]
-pub struct Split(ArcSwap<Vec<Share>>);
+pub struct Split {
+    /// As they are configured.
+    pub configured: Vec<Share>,
+    shares: ArcSwap<Vec<Share>>,
+}
 
 impl Split {
     /// A split with these shares.
     pub fn new(shares: Vec<Share>) -> Self {
-        Split(ArcSwap::from_pointee(shares))
+        Split {
+            configured: shares.clone(),
+            shares: ArcSwap::from_pointee(shares),
+        }
     }
 
     /// The shares as they are now.
     pub fn shares(&self) -> Arc<Vec<Share>> {
-        self.0.load_full()
+        self.shares.load_full()
     }
 
     /// Puts other shares in place. Only the control plane's publisher calls it.
     pub fn publish(&self, shares: Vec<Share>) {
-        self.0.store(Arc::new(shares));
+        self.shares.store(Arc::new(shares));
     }
 
     /// The pool of one request, each as likely as its weight says; `None` when nothing weighs anything.
     pub fn draw(&self, rng: &mut Rng) -> Option<PoolIndex> {
-        let shares = self.0.load();
+        let shares = self.shares.load();
         let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
         if total == 0 {
             return None;

@@ -1,4 +1,6 @@
-//! What workers tell the control plane, and the other way round: bounded, never waited for.
+//! What workers tell the control plane, and the other way round: bounded, and never waited for by a worker.
+
+use std::net::SocketAddr;
 
 use crate::name::{BackendId, NameId};
 
@@ -12,6 +14,29 @@ pub trait Alarms: Send + Sync {
 pub trait Cuts: Send + Sync {
     /// Has every worker end its connections to `backend`. False when not all of them could be told; it may be said again.
     fn cut(&self, backend: BackendId) -> bool;
+}
+
+/// An address that a listener is to accept on.
+#[derive(Clone, Copy, Debug)]
+pub struct Address<'a> {
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The address.
+    pub address: SocketAddr,
+}
+
+/// Has the workers follow what is published.
+pub trait Follow: Send + Sync {
+    /// Binds those of `wanted` that are not bound yet, all of them or none. It comes before the snapshot that names them
+    /// is published, so that a port that is taken refuses the change and not half of it.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound, and why.
+    fn bind(&self, wanted: &[Address<'_>]) -> Result<(), String>;
+
+    /// Tells every worker that there is another snapshot. Returns once all listen where it says and nowhere else, or
+    /// after a while: until then an address that was given up cannot be bound again.
+    fn follow(&self);
 }
 
 /// Takes finished lines of the access log.

@@ -26,4 +26,4 @@ pub use proxy_header::{
 };
 pub use relay::{Cuttable, End, Relayed, relay};
 pub use socket::Socket;
-pub use timer::{Deadline, Elapsed, TICK, Timer, Timers};
+pub use timer::{Deadline, Elapsed, Lapse, TICK, Timer, Timers};

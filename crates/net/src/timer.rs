@@ -26,6 +26,10 @@ pub struct Deadline(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
+/// Makes all deadlines of some timers pass, whatever they are: those of one listener's connections, say.
+#[derive(Debug, Default)]
+pub struct Lapse(Cell<bool>);
+
 /// The deadlines of one worker's connections.
 pub struct Timers {
     origin: Instant,
@@ -69,6 +73,15 @@ impl Timers {
 
     /// A timer for one connection.
     pub fn timer(self: &Rc<Self>) -> Timer {
+        self.timer_until(None)
+    }
+
+    /// A timer whose deadlines pass with `lapse` at the latest.
+    pub fn timer_with(self: &Rc<Self>, lapse: &Rc<Lapse>) -> Timer {
+        self.timer_until(Some(lapse.clone()))
+    }
+
+    fn timer_until(self: &Rc<Self>, lapse: Option<Rc<Lapse>>) -> Timer {
         let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
             self.deadlines.borrow_mut().push(NEVER);
             self.wakers.borrow_mut().push(None);
@@ -82,6 +95,7 @@ impl Timers {
         Timer {
             timers: self.clone(),
             slot,
+            lapse,
         }
     }
 
@@ -94,6 +108,12 @@ impl Timers {
     /// Makes every deadline pass now, those to come as well.
     pub fn expire_all(&self) {
         self.expired.set(true);
+        self.wake_all();
+    }
+
+    /// The same for the timers that were made with `lapse`.
+    pub fn expire(&self, lapse: &Lapse) {
+        lapse.0.set(true);
         self.wake_all();
     }
 
@@ -124,6 +144,7 @@ impl Timers {
 pub struct Timer {
     timers: Rc<Timers>,
     slot: usize,
+    lapse: Option<Rc<Lapse>>,
 }
 
 impl Timer {
@@ -164,7 +185,7 @@ impl Timer {
 
     /// Whether all deadlines were made to pass.
     pub fn is_expired(&self) -> bool {
-        self.timers.expired.get()
+        self.timers.expired.get() || self.lapse.as_ref().is_some_and(|lapse| lapse.0.get())
     }
 
     /// Ready once `deadline` has passed; otherwise the task is woken when it does.
@@ -224,6 +245,15 @@ mod tests {
         timers.expire_all();
         assert_eq!(waiting.await.expect("no panic"), Err(Elapsed));
         assert!(timer.is_expired() && timer.is_past(timer.after(Duration::MAX)));
+    }
+
+    #[test]
+    fn the_deadlines_of_some_can_be_made_to_pass_without_the_others() {
+        let (timers, lapse) = (Timers::new(), Rc::<Lapse>::default());
+        let (some, other) = (timers.timer_with(&lapse), timers.timer());
+        assert!(!some.is_expired());
+        timers.expire(&lapse);
+        assert!(some.is_expired() && timers.timer_with(&lapse).is_expired() && !other.is_expired());
     }
 
     #[test]

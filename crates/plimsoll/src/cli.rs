@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Explain(commands::explain::Explain),
     /// Show how a running process and its pools stand
     Status(commands::status::Status),
+    /// Have a running process read its configuration again
+    Reload(commands::reload::Reload),
     /// Give a backend no new work, and tell when it can be stopped
     Drain(commands::drain::Drain),
     /// Let a drained backend take work again
@@ -70,6 +72,7 @@ impl Command {
             Command::Check(check) => check.run(),
             Command::Explain(explain) => explain.run(),
             Command::Status(status) => status.run(),
+            Command::Reload(reload) => reload.run(),
             Command::Drain(drain) => drain.run(),
             Command::Ready(ready) => ready.run(),
             Command::Weight(weight) => weight.run(),

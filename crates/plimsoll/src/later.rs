@@ -12,8 +12,7 @@ enum Until {
 }
 
 /// The commands.
-const COMMANDS: [(&str, Until); 9] = [
-    ("reload", Until::Do("start a new process with the changed file")),
+const COMMANDS: [(&str, Until); 8] = [
     ("shift", Until::Nothing),
     ("top", Until::Do("plimsoll status")),
     ("upgrade", Until::Do("start a new process when this one has ended")),
@@ -73,7 +72,7 @@ mod tests {
     #[test]
     fn what_nobody_plans_is_left_to_clap() {
         for line in [
-            "plimsoll reloda",
+            "plimsoll shfit",
             "plimsoll explain --requestid 7",
             "plimsoll explain --nonsense --request-id 7",
             "plimsoll status --request-id 7",

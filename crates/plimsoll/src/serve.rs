@@ -2,12 +2,11 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use plimsoll_control::admin::{Admin, Api};
-use plimsoll_control::config::{ListenerPlan, Plan, ServicePlan};
-use plimsoll_control::{Control, Metrics, Suspects, access, drive};
+use plimsoll_control::config::{ListenerPlan, Loaded, Origins, Plan, ServicePlan};
+use plimsoll_control::{Control, Metrics, Reloader, Started, Suspects, access, drive};
 use plimsoll_core::decision::Recent;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::upcall::AccessLog;
@@ -15,12 +14,12 @@ use plimsoll_proxy::{Clock, Plane, Wiring};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::signals::Signals;
+use crate::signals::{HangUps, Signals};
 use crate::stderr::Stderr;
 
-/// Serves what `plan` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
-pub(crate) fn serve(plan: &Plan) -> anyhow::Result<()> {
-    serve_while(plan, async |serving| {
+/// Serves what `loaded` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
+pub(crate) fn serve(loaded: &Loaded) -> anyhow::Result<()> {
+    serve_while(&loaded.plan, loaded.sources.origins(), async |serving| {
         serving.signals.stop().await;
         Ok(())
     })
@@ -33,19 +32,19 @@ pub(crate) struct Serving<'s> {
     pub(crate) signals: &'s mut Signals,
 }
 
-/// Wires the two planes as `plan` says and serves while `meanwhile` goes on; then lets what is under way come to its
-/// end.
+/// Wires the two planes as `plan` says, which was read from `origins`, and serves while `meanwhile` goes on; then lets what
+/// is under way come to its end.
 pub(crate) fn serve_while(
     plan: &Plan,
+    origins: Origins,
     meanwhile: impl AsyncFnOnce(Serving<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     log_to_stderr(plan.log.level)?;
-    let plan = &within_descriptors(plan);
+    let (plan, connections_max) = &within_descriptors(plan);
     let clock = Clock::start();
     let seed = seed();
-    let workers = plan
-        .workers
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let workers_default = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = plan.workers.unwrap_or(workers_default);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // What can be taken by somebody else comes before the first connection is accepted.
     let admin = Admin::bind(&plan.admin)?;
@@ -54,10 +53,7 @@ pub(crate) fn serve_while(
         Some((ring, writer)) => (Arc::new(ring) as Arc<dyn AccessLog>, Some(writer)),
         None => (Arc::new(NoLog) as Arc<dyn AccessLog>, None),
     };
-    let mut signals = {
-        let _within = runtime.enter();
-        Signals::new().context("signals cannot be waited for")?
-    };
+    let (mut signals, hang_ups) = take_signals(&runtime).context("signals cannot be waited for")?;
 
     let telemetry = Arc::new(Telemetry::new(workers));
     let decisions = Arc::new(Recent::new(workers));
@@ -75,8 +71,11 @@ pub(crate) fn serve_while(
         seed,
         workers,
     })?;
+    let started = started(plan, origins, (workers, workers_default), *connections_max);
+    let reloader = Reloader::new(control.clone(), plane.followers(), started);
     let api = Api {
         control: control.clone(),
+        reloader: reloader.clone(),
         metrics: Arc::new(Metrics::new(control.clone(), telemetry, dropped, decisions.clone())),
         decisions,
         workers,
@@ -84,19 +83,16 @@ pub(crate) fn serve_while(
     tell_what_is_served(plan, &plane, &admin, workers);
     let drained = runtime.block_on(async {
         tokio::spawn(drive(control.clone(), ring, plane.cuts()));
-        tokio::spawn(async move {
-            if let Err(error) = admin.serve(api).await {
-                tracing::error!(%error, "the admin API cannot be served");
-            }
-        });
+        tokio::spawn(hang_ups.reload(reloader.clone()));
+        tokio::spawn(reloader.watch());
+        tokio::spawn(serve_admin(admin, api));
         let ended = meanwhile(Serving {
             control: &control,
             plane: &plane,
             signals: &mut signals,
         })
         .await;
-        control.begin_drain();
-        drain(plane, plan.node.drain_timeout, &mut signals).await.and(ended)
+        drain(&control, plane, &mut signals).await.and(ended)
     });
     // Whoever did not want to wait is not made to.
     runtime.shutdown_background();
@@ -107,8 +103,38 @@ pub(crate) fn serve_while(
     drained
 }
 
-/// Lets what is under way come to its end, for `timeout` at the most, or until told to stop again.
-async fn drain(plane: Plane, timeout: Duration, signals: &mut Signals) -> anyhow::Result<()> {
+/// What this process cannot change any more.
+fn started(
+    plan: &Plan,
+    origins: Origins,
+    (workers, workers_default): (usize, usize),
+    connections_max: Option<u32>,
+) -> Started {
+    Started {
+        origins,
+        workers,
+        workers_default,
+        connections_max,
+        admin: plan.admin.clone(),
+        log: plan.log.clone(),
+    }
+}
+
+async fn serve_admin(admin: Admin, api: Api) {
+    if let Err(error) = admin.serve(api).await {
+        tracing::error!(%error, "the admin API cannot be served");
+    }
+}
+
+fn take_signals(runtime: &tokio::runtime::Runtime) -> std::io::Result<(Signals, HangUps)> {
+    let _within = runtime.enter();
+    Ok((Signals::new()?, HangUps::new()?))
+}
+
+/// Lets what is under way come to its end, for the drain's timeout at the most, or until told to stop again.
+async fn drain(control: &Control, plane: Plane, signals: &mut Signals) -> anyhow::Result<()> {
+    control.begin_drain();
+    let timeout = control.plan().node.drain_timeout;
     tracing::info!(at_most = ?timeout, connections = plane.connections(), "draining");
     plane.drain(timeout);
     let joined = tokio::task::spawn_blocking(move || plane.join());
@@ -130,13 +156,16 @@ const MAX_CONNECTIONS_DEFAULT: u32 = 100_000;
 /// Connections that are enough for whoever has not asked for a number.
 const ROOMY: u32 = 4_096;
 
-/// The plan with no more connections than the descriptor limit allows: each may need another one to a backend.
-fn within_descriptors(plan: &Plan) -> Plan {
+/// The plan with no more connections than the descriptor limit allows, each of which may need another one to a backend;
+/// and how many that are.
+fn within_descriptors(plan: &Plan) -> (Plan, Option<u32>) {
     let mut plan = plan.clone();
+    let mut most = None;
     if let Some(limit) = plimsoll_net::raise_limit() {
         let room = u32::try_from(limit.saturating_sub(DESCRIPTORS_RESERVED) / 2)
             .unwrap_or(u32::MAX)
             .max(1);
+        most = Some(room);
         let asked = plan.node.max_connections;
         if asked > room {
             let says = "max_connections is clamped: raise the descriptor limit (ulimit -n, LimitNOFILE=)";
@@ -149,7 +178,7 @@ fn within_descriptors(plan: &Plan) -> Plan {
             plan.node.max_connections = room;
         }
     }
-    plan
+    (plan, most)
 }
 
 /// What is said goes to standard error; standard output is for results and for the access log.

@@ -1,5 +1,8 @@
 //! The signals that a serving process listens to.
 
+use std::sync::Arc;
+
+use plimsoll_control::Reloader;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that mean something to us.
@@ -7,7 +10,6 @@ pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// Those whose meaning is not built yet: their default would be our death.
-    hang_up: Signal,
     user_1: Signal,
     user_2: Signal,
 }
@@ -18,7 +20,6 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
             user_1: signal(SignalKind::user_defined1())?,
             user_2: signal(SignalKind::user_defined2())?,
         })
@@ -30,11 +31,30 @@ impl Signals {
             let not_built = tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => "SIGHUP: reload is not built yet",
                 _ = self.user_1.recv() => "SIGUSR1: reopening the access log is not built yet",
                 _ = self.user_2.recv() => "SIGUSR2: upgrading the binary is not built yet",
             };
             tracing::warn!("{not_built}; nothing changed");
+        }
+    }
+}
+
+/// SIGHUP, which reads the configuration again.
+pub(crate) struct HangUps(Signal);
+
+impl HangUps {
+    /// Takes it over; it has to be called within a runtime.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        signal(SignalKind::hangup()).map(HangUps)
+    }
+
+    /// Reloads whenever it comes. Those that come while a reload is under way are one, and are answered by the next.
+    pub(crate) async fn reload(mut self, reloader: Arc<Reloader>) {
+        while self.0.recv().await.is_some() {
+            // How it went is told where it is done.
+            if let Err(error @ plimsoll_control::NotReloaded::NoFile) = reloader.reload().await {
+                tracing::warn!("SIGHUP: {error}");
+            }
         }
     }
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use plimsoll_core::limit::Held;
 use plimsoll_core::name::NameId;
 use plimsoll_core::time::Now;
-use plimsoll_net::{Buffer, Socket, Timer};
+use plimsoll_net::{Buffer, Deadline, Socket, Timer};
 
+use crate::door::Door;
 use crate::handshake::ClientTls;
-use crate::worker::Worker;
+use crate::worker::{Pinned, Worker};
 
 /// Bytes that are read and thrown away after we have said our last word, so that the client gets to read it: closing
 /// with unread bytes would reset the connection (RFC 9112 §9.6). A client that has more to say is left to stand before
@@ -27,6 +28,8 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// Where it connected to, when a proxy in front says so.
     pub(crate) reached: Option<SocketAddr>,
+    /// Where it came in.
+    door: Rc<Door>,
     pub(crate) listener: NameId,
     pub(crate) born: Now,
     /// What is known of its TLS, when it speaks it with us.
@@ -47,13 +50,15 @@ pub(crate) struct Connection {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, (peer, held): (SocketAddr, Option<Held>), listener: NameId, most: u32) -> Self {
+    fn new(worker: Rc<Worker>, (peer, held): (SocketAddr, Option<Held>), door: Rc<Door>, most: u32) -> Self {
+        let listener = door.listener;
         worker.shared.carried[worker.index].fetch_add(1, Relaxed);
         let before = worker.shared.connections.fetch_add(1, Relaxed);
         worker.shard().listener(listener).opened += 1;
         Client {
             peer,
             reached: None,
+            door,
             listener,
             born: worker.now(),
             tls: None,
@@ -62,6 +67,31 @@ impl Client {
             held,
             worker,
         }
+    }
+
+    /// What serves it now, to be kept for as long as a request lasts.
+    pub(crate) fn pin(&self) -> Rc<Pinned> {
+        self.door.pin(&self.worker)
+    }
+
+    /// A timer for something that is done for it.
+    pub(crate) fn timer(&self) -> Timer {
+        self.worker.timers.timer_with(&self.door.lapse)
+    }
+
+    /// Whether its work is to end: the node is being shut down, or its listener is no more.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.worker.is_draining() || self.door.drain().is_some()
+    }
+
+    /// When its connection is to be closed, if it is idle, because of a drain: spread over the drain's first half, so that
+    /// the clients do not all come to the other nodes at once.
+    pub(crate) fn drain_close(&self, timer: &Timer) -> Option<Deadline> {
+        let drain = self.worker.drain().or_else(|| self.door.drain())?;
+        let half = drain.deadline.since(drain.begun) / 2;
+        // A port is as good as a random number here, and needs no place in every idle connection.
+        let close = drain.begun + half.mul_f64(f64::from(self.peer.port().wrapping_mul(40_503)) / 65_536.0);
+        Some(timer.after(close.since(self.worker.now())))
     }
 
     /// What a URL of what it asks for begins with.
@@ -92,12 +122,13 @@ impl Connection {
         worker: Rc<Worker>,
         stream: tokio::net::TcpStream,
         peer: (SocketAddr, Option<Held>),
-        listener: NameId,
+        door: Rc<Door>,
         most: u32,
     ) -> Self {
+        let client = Client::new(worker, peer, door, most);
         Connection {
-            timer: worker.timers.timer(),
-            client: Client::new(worker, peer, listener, most),
+            timer: client.timer(),
+            client,
             socket: Socket::new(stream),
         }
     }

@@ -90,7 +90,7 @@ async fn shake(connection: &mut Connection, terms: TlsTerms) -> Result<Speaks, O
     let first = until_drained(connection, until, |connection, cx| connection.socket.poll_first(cx)).await;
     // Silence, until the end or too long, is what checks of load balancers in front of us, and of ports, look like.
     let Some(Ok(Some(first))) = first else { return Err(None) };
-    let pinned = worker.pin();
+    let pinned = connection.client.pin();
     let service = pinned
         .listener(connection.client.listener)
         .map(|listener| &listener.service);
@@ -182,7 +182,7 @@ async fn until_drained<T>(
         if let Poll::Ready(found) = poll(connection, cx) {
             return Poll::Ready(Some(found));
         }
-        drain_until = drain_until.or_else(|| client.worker.drain_close(client.peer, timer));
+        drain_until = drain_until.or_else(|| client.drain_close(timer));
         let until = drain_until.map_or(until, |drain| until.min(drain));
         timer.poll_elapsed(cx, until).map(|_| None)
     })

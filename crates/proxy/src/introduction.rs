@@ -79,7 +79,7 @@ pub(crate) async fn connect(
 /// Takes the header off the front of a connection and goes on with whoever it is from.
 pub(crate) async fn serve(mut connection: Connection) {
     let worker = connection.client.worker.clone();
-    let pinned = worker.pin();
+    let pinned = connection.client.pin();
     let Some(listener) = pinned.listener(connection.client.listener) else {
         return;
     };

@@ -5,6 +5,7 @@ mod client;
 mod clock;
 mod connect;
 mod decisions;
+mod door;
 mod handshake;
 mod http;
 mod introduction;

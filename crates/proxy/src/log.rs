@@ -370,7 +370,7 @@ fn connection_value(client: &Client, pinned: &Pinned, log: &ConnectionLog, finis
 pub(crate) fn handshake_failed(client: &Client, cause: &'static str) {
     let worker = &client.worker;
     worker.shard().handshake_failed(client.listener, cause);
-    let pinned = worker.pin();
+    let pinned = client.pin();
     if pinned.snapshot.node.access_log.is_some() {
         let mut finished = Finished::new(&pinned);
         finished.fail(Reason::ClientTlsFailed);

@@ -17,7 +17,7 @@ use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::time::Now;
-use plimsoll_core::upcall::{AccessLog, Alarms, Cuts};
+use plimsoll_core::upcall::{AccessLog, Address, Alarms, Cuts, Follow};
 use plimsoll_net::tls::{Origination, Termination};
 use tokio::sync::mpsc;
 
@@ -30,6 +30,10 @@ const INBOX_MAX: usize = 1024;
 
 /// Pause before a full inbox is tried again.
 const INBOX_WAIT: Duration = Duration::from_millis(1);
+
+/// How long workers may take to follow another snapshot before nobody waits for them any more. They take as long as what
+/// they are in the middle of, which is milliseconds.
+const FOLLOW_MAX: Duration = Duration::from_secs(10);
 
 /// What the data plane is given to work with.
 pub struct Wiring {
@@ -65,10 +69,17 @@ pub(crate) struct Wanted {
     pub(crate) since: Now,
 }
 
+/// What says that a worker has followed, by being dropped.
+pub(crate) type Followed = std::sync::mpsc::Sender<Never>;
+
+/// What is never sent.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Never {}
+
 /// What a worker is told.
 pub(crate) enum Message {
-    /// There is another snapshot.
-    Reconcile,
+    /// There is another snapshot; somebody may want to know when it is followed.
+    Reconcile(Option<Followed>),
     /// Finish what is under way, until this point at the latest.
     Drain(Now),
     /// Serve this connection.
@@ -128,7 +139,9 @@ impl Plane {
             shared: shared.clone(),
             threads: Vec::new(),
         };
-        plane.bind(&snapshot)?;
+        shared
+            .bind(&addresses(&snapshot).collect::<Vec<_>>())
+            .map_err(io::Error::other)?;
         let threads = outlets
             .into_iter()
             .enumerate()
@@ -143,41 +156,6 @@ impl Plane {
         Ok(Plane { threads, ..plane })
     }
 
-    /// Binds the addresses of `snapshot` that are not bound yet, one socket a worker. It comes before the snapshot is
-    /// published, so that a port that is taken refuses the change and not half of it.
-    ///
-    /// # Errors
-    /// The first address that cannot be bound, with its name in the message.
-    pub fn bind(&self, snapshot: &Snapshot) -> io::Result<()> {
-        let mut bound = self.shared.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        for listener in &snapshot.listeners {
-            for wanted in listener
-                .bind
-                .iter()
-                .filter(|wanted| !bound.contains_key(wanted))
-                .collect::<Vec<_>>()
-            {
-                let explain = |error: io::Error| {
-                    io::Error::new(
-                        error.kind(),
-                        format!("listener \"{}\" cannot bind {wanted}: {error}", listener.name),
-                    )
-                };
-                // A port 0 is chosen by the first socket, and the others have to follow it.
-                let mut address = *wanted;
-                plimsoll_net::is_ours(address).map_err(explain)?;
-                for worker in 0..self.shared.inboxes.len() {
-                    let socket = plimsoll_net::listen(address).map_err(explain)?;
-                    address = socket.local_addr().map_err(explain)?;
-                    let mut sockets = self.shared.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-                    sockets.insert((worker, *wanted), socket);
-                }
-                bound.insert(*wanted, address);
-            }
-        }
-        Ok(())
-    }
-
     /// Where the address `wanted` is really bound: another port when it asked for port 0.
     pub fn local_address(&self, wanted: SocketAddr) -> Option<SocketAddr> {
         self.shared
@@ -190,7 +168,12 @@ impl Plane {
 
     /// Tells the workers that there is another snapshot.
     pub fn reconcile(&self) {
-        self.tell(|| Message::Reconcile);
+        self.shared.tell(|| Message::Reconcile(None));
+    }
+
+    /// What has workers follow the snapshots that are published.
+    pub fn followers(&self) -> Arc<dyn Follow> {
+        self.shared.clone()
     }
 
     /// What ends connections that the workers hold.
@@ -202,7 +185,7 @@ impl Plane {
     pub fn drain(&self, timeout: Duration) {
         let deadline = self.shared.wiring.clock.now() + timeout;
         self.shared.draining.store(true, Relaxed);
-        self.tell(|| Message::Drain(deadline));
+        self.shared.tell(|| Message::Drain(deadline));
     }
 
     /// Client connections that are open.
@@ -217,15 +200,63 @@ impl Plane {
             let _ = thread.join();
         }
     }
+}
 
-    fn tell(&self, message: impl Fn() -> Message) {
-        for inbox in &self.shared.inboxes {
-            let mut message = message();
-            // A full inbox is emptied within a turn of its worker's loop; one that is closed has nobody behind it.
-            while let Err(mpsc::error::TrySendError::Full(back)) = inbox.try_send(message) {
-                message = back;
-                std::thread::sleep(INBOX_WAIT);
+/// Where the listeners of `snapshot` accept.
+fn addresses(snapshot: &Snapshot) -> impl Iterator<Item = Address<'_>> {
+    snapshot.listeners.iter().flat_map(|listener| {
+        let of = |address: &SocketAddr| Address {
+            listener: &listener.name,
+            address: *address,
+        };
+        listener.bind.iter().map(of)
+    })
+}
+
+/// Whether two addresses that are not the same stand in each other's way all the same.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && is_wide
+}
+
+impl Follow for Shared {
+    fn bind(&self, wanted: &[Address<'_>]) -> Result<(), String> {
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sockets: HashMap<(usize, SocketAddr), TcpListener> = HashMap::new();
+        let mut new: HashMap<SocketAddr, SocketAddr> = HashMap::new();
+        for Address { listener, address } in wanted {
+            if bound.contains_key(address) || new.contains_key(address) {
+                continue;
             }
+            let explain = |error: io::Error| format!("listener \"{listener}\" cannot bind {address}: {error}");
+            // A port 0 is chosen by the first socket, and the others have to follow it.
+            let mut chosen = *address;
+            // Whoever widens an address to all of this machine's is in his own way.
+            if !bound.values().any(|ours| overlap(*ours, chosen)) {
+                plimsoll_net::is_ours(chosen).map_err(explain)?;
+            }
+            for worker in 0..self.inboxes.len() {
+                let socket = plimsoll_net::listen(chosen).map_err(explain)?;
+                chosen = socket.local_addr().map_err(explain)?;
+                sockets.insert((worker, *address), socket);
+            }
+            new.insert(*address, chosen);
+        }
+        bound.extend(new);
+        self.sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(sockets);
+        Ok(())
+    }
+
+    fn follow(&self) {
+        let (followed, following) = std::sync::mpsc::channel::<Never>();
+        self.tell(|| Message::Reconcile(Some(followed.clone())));
+        drop(followed);
+        // Ends when the last of them has dropped its end.
+        if following.recv_timeout(FOLLOW_MAX) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("a worker has not followed the configuration within {FOLLOW_MAX:?}, and will when it can");
         }
     }
 }
@@ -244,6 +275,17 @@ impl Cuts for Shared {
 }
 
 impl Shared {
+    fn tell(&self, message: impl Fn() -> Message) {
+        for inbox in &self.inboxes {
+            let mut message = message();
+            // A full inbox is emptied within a turn of its worker's loop; one that is closed has nobody behind it.
+            while let Err(mpsc::error::TrySendError::Full(back)) = inbox.try_send(message) {
+                message = back;
+                std::thread::sleep(INBOX_WAIT);
+            }
+        }
+    }
+
     /// The socket that was bound for `worker` at `address`.
     pub(crate) fn fetch_socket(&self, worker: usize, address: SocketAddr) -> Option<TcpListener> {
         self.sockets

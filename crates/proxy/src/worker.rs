@@ -25,13 +25,14 @@ use plimsoll_core::telemetry::Shard;
 use plimsoll_core::time::Now;
 use plimsoll_http::reuse::ReuseCache;
 use plimsoll_net::tls::{Origination, Termination, Terms};
-use plimsoll_net::{Blocks, Deadline, Timer, Timers};
+use plimsoll_net::{Blocks, Timers};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::ask::Services;
 use crate::client::Connection;
 use crate::connect::Told;
+use crate::door::{Door, Doors};
 use crate::line::Lines;
 use crate::links::Links;
 use crate::passwords::Remembered;
@@ -97,22 +98,32 @@ pub(crate) struct Worker {
     pub(crate) ration: Ration,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pinned: RefCell<Rc<Pinned>>,
+    doors: Doors,
     drain: Cell<Option<Drain>>,
     date: RefCell<(Now, String)>,
-    accepting: RefCell<HashMap<SocketAddr, JoinHandle<()>>>,
+    accepting: RefCell<HashMap<SocketAddr, Accepting>>,
 }
 
 /// A snapshot as one worker uses it; whoever holds it goes on with its generation.
 pub(crate) struct Pinned {
     pub(crate) snapshot: Arc<Snapshot>,
-    readers: RefCell<Vec<ViewReader>>,
+    /// Of the pools that were asked so far.
+    readers: RefCell<Vec<Option<ViewReader>>>,
 }
 
-/// The end of a worker's work.
+/// The end of a worker's work, or of a listener's.
 #[derive(Clone, Copy)]
-struct Drain {
-    begun: Now,
-    deadline: Now,
+pub(crate) struct Drain {
+    pub(crate) begun: Now,
+    pub(crate) deadline: Now,
+}
+
+/// An address that connections are accepted on.
+struct Accepting {
+    socket: Rc<tokio::net::TcpListener>,
+    /// Of the listener that has the address now.
+    door: Rc<RefCell<Rc<Door>>>,
+    task: JoinHandle<()>,
 }
 
 /// A connection on its way from the worker that accepted it to the one that will serve it.
@@ -135,7 +146,7 @@ pub(crate) fn run(index: usize, shared: Arc<Shared>, inbox: mpsc::Receiver<Messa
 
 impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Self {
-        let mut rng = Rng::seeded(shared.wiring.seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let rng = Rng::seeded(shared.wiring.seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let snapshot = shared.wiring.snapshot.load_full();
         Worker {
             index,
@@ -148,7 +159,8 @@ impl Worker {
             lines: Rc::default(),
             links: Links::default(),
             told: Told::default(),
-            pinned: RefCell::new(Rc::new(Pinned::new(snapshot, &mut rng))),
+            pinned: RefCell::new(Rc::new(Pinned::new(snapshot))),
+            doors: Doors::default(),
             snapshot: RefCell::new(Cache::new(shared.wiring.snapshot.clone())),
             rng: RefCell::new(rng),
             drain: Cell::new(None),
@@ -170,11 +182,14 @@ impl Worker {
         tokio::task::spawn_local(self.timers.clone().run());
         tokio::task::spawn_local(self.clone().sweep());
         tokio::task::spawn_local(self.clone().watch_lateness());
-        self.reconcile();
+        self.reconcile().await;
         loop {
             match inbox.recv().await {
                 None => return,
-                Some(Message::Reconcile) => self.reconcile(),
+                Some(Message::Reconcile(followed)) => {
+                    self.reconcile().await;
+                    drop(followed);
+                }
                 Some(Message::Serve(handed)) => self.serve_handed(handed),
                 Some(Message::Shed(wanted)) => self.shed(wanted),
                 Some(Message::Grant(place)) => self.lines.grant(place),
@@ -222,45 +237,96 @@ impl Worker {
             deadline,
         }));
         for (address, accepting) in self.accepting.borrow_mut().drain() {
-            accepting.abort();
+            accepting.task.abort();
             self.shared.forget(address);
         }
         self.timers.wake_all();
     }
 
     /// Listens where the newest snapshot says, and nowhere else.
-    fn reconcile(self: &Rc<Self>) {
+    async fn reconcile(self: &Rc<Self>) {
         let pinned = self.pin();
+        self.close_doors();
         let wanted: HashMap<SocketAddr, NameId> = (pinned.snapshot.listeners.iter())
             .flat_map(|listener| listener.bind.iter().map(|address| (*address, listener.id)))
             .collect();
-        let mut accepting = self.accepting.borrow_mut();
-        accepting.retain(|address, task| {
-            let keep = wanted.contains_key(address);
-            if !keep {
-                task.abort();
-                self.shared.forget(*address);
-            }
-            keep
-        });
+        let gone: Vec<(SocketAddr, Accepting)> = {
+            let mut accepting = self.accepting.borrow_mut();
+            accepting
+                .extract_if(|address, _| !wanted.contains_key(address))
+                .collect()
+        };
+        for (address, accepting) in gone {
+            self.stop_accepting(accepting).await;
+            self.shared.forget(address);
+        }
         for (address, listener) in wanted {
+            let Some(door) = self.doors.find(listener, &pinned) else {
+                continue;
+            };
+            if let Some(accepting) = self.accepting.borrow().get(&address) {
+                accepting.door.replace(door);
+                continue;
+            }
             let Some(socket) = self.shared.fetch_socket(self.index, address) else {
                 continue;
             };
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
-                    let task = tokio::task::spawn_local(self.clone().accept(socket, listener));
-                    accepting.insert(address, task);
+                    let (socket, door) = (Rc::new(socket), Rc::new(RefCell::new(door)));
+                    let task = tokio::task::spawn_local(self.clone().accept(socket.clone(), door.clone()));
+                    let accepting = Accepting { socket, door, task };
+                    self.accepting.borrow_mut().insert(address, accepting);
                 }
                 Err(error) => tracing::error!(%address, %error, "a listening socket cannot be used"),
             }
         }
     }
 
-    async fn accept(self: Rc<Self>, socket: tokio::net::TcpListener, listener: NameId) {
+    /// Closes a listening socket. Those who have connected and wait to be accepted would be reset: they are served first.
+    async fn stop_accepting(self: &Rc<Self>, accepting: Accepting) {
+        let Accepting { socket, door, task } = accepting;
+        task.abort();
+        // It ends at its next turn, with an error that says that it was aborted.
+        let _ = task.await;
+        let Some(Ok(socket)) = Rc::into_inner(socket).map(tokio::net::TcpListener::into_std) else {
+            return;
+        };
+        let listener = door.borrow().listener;
+        while let Ok((stream, peer)) = socket.accept() {
+            if stream.set_nonblocking(true).is_ok() {
+                self.serve_handed(Handed { stream, peer, listener });
+            }
+        }
+    }
+
+    /// Has the connections of listeners that are no more leave one after the other, and ends those that have not left by
+    /// the deadline.
+    fn close_doors(self: &Rc<Self>) {
+        let closing = self.doors.take_closing();
+        if closing.is_empty() {
+            return;
+        }
+        // Idle ones learn when they have to leave.
+        self.timers.wake_all();
+        for door in closing {
+            let worker = self.clone();
+            tokio::task::spawn_local(async move {
+                let deadline = door.drain().map_or(Now::START, |drain| drain.deadline);
+                tokio::time::sleep(deadline.since(worker.now())).await;
+                worker.timers.expire(&door.lapse);
+                worker.doors.forget(&door);
+            });
+        }
+    }
+
+    async fn accept(self: Rc<Self>, socket: Rc<tokio::net::TcpListener>, door: Rc<RefCell<Rc<Door>>>) {
         loop {
             match socket.accept().await {
-                Ok((stream, peer)) => self.place(stream, peer, listener),
+                Ok((stream, peer)) => {
+                    let listener = door.borrow().listener;
+                    self.place(stream, peer, listener);
+                }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "accepting failed");
@@ -294,24 +360,24 @@ impl Worker {
     }
 
     fn serve(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, listener: NameId) {
-        let pinned = self.pin();
+        let Some(door) = self.doors.find(listener, &self.pin()) else {
+            return;
+        };
+        let pinned = door.pin(self);
         let Some(found) = pinned.listener(listener) else { return };
         let most = pinned.snapshot.node.max_connections;
         if self.shared.connections.load(Relaxed) >= most.saturating_add(REFUSED_MAX) {
             return self.shard().failure(Reason::Overloaded);
         }
         if found.proxy_protocol.is_some() {
-            let connection = Connection::new(self.clone(), stream, (peer, None), listener, most);
+            let connection = Connection::new(self.clone(), stream, (peer, None), door, most);
             tokio::task::spawn_local(introduction::serve(connection));
             return;
         }
         let Ok(held) = self.hold_place(&pinned, found, peer) else {
             return self.shard().failure(Reason::ConcurrencyLimited);
         };
-        self.begin(
-            Connection::new(self.clone(), stream, (peer, held), listener, most),
-            found,
-        );
+        self.begin(Connection::new(self.clone(), stream, (peer, held), door, most), found);
     }
 
     /// Serves a connection whose client is known.
@@ -413,7 +479,8 @@ impl Worker {
         let newest = cache.load();
         let mut pinned = self.pinned.borrow_mut();
         if !Arc::ptr_eq(newest, &pinned.snapshot) {
-            *pinned = Rc::new(Pinned::new(newest.clone(), &mut self.rng.borrow_mut()));
+            let before = std::mem::replace(&mut *pinned, Rc::new(Pinned::new(newest.clone())));
+            self.doors.follow(&before, &pinned, self.now());
         }
         pinned.clone()
     }
@@ -478,19 +545,14 @@ impl Worker {
         self.date.borrow()
     }
 
+    /// How this node's work is to end, when it is being shut down.
+    pub(crate) fn drain(&self) -> Option<Drain> {
+        self.drain.get()
+    }
+
     /// Whether this node is being shut down.
     pub(crate) fn is_draining(&self) -> bool {
         self.drain.get().is_some()
-    }
-
-    /// When the idle connection of `peer` is to be closed because of a drain: spread over its first half, so that the
-    /// clients do not all come to the other nodes at once.
-    pub(crate) fn drain_close(&self, peer: SocketAddr, timer: &Timer) -> Option<Deadline> {
-        let drain = self.drain.get()?;
-        let half = drain.deadline.since(drain.begun) / 2;
-        // A port is as good as a random number here, and needs no place in every idle connection.
-        let close = drain.begun + half.mul_f64(f64::from(peer.port().wrapping_mul(40_503)) / 65_536.0);
-        Some(timer.after(close.since(self.now())))
     }
 
     /// Client connections that this worker carries.
@@ -500,8 +562,9 @@ impl Worker {
 }
 
 impl Pinned {
-    fn new(snapshot: Arc<Snapshot>, rng: &mut Rng) -> Self {
-        let readers = snapshot.pools.iter().map(|pool| pool.reader(rng)).collect();
+    fn new(snapshot: Arc<Snapshot>) -> Self {
+        let mut readers = Vec::new();
+        readers.resize_with(snapshot.pools.len(), || None);
         Pinned {
             snapshot,
             readers: RefCell::new(readers),
@@ -515,7 +578,9 @@ impl Pinned {
 
     /// A lease on a backend of the pool at `pool`.
     pub(crate) fn acquire(&self, pool: PoolIndex, cx: &mut AcquireCx<'_>) -> Result<Lease, Refusal> {
-        self.readers.borrow_mut()[pool].acquire(cx)
+        let mut readers = self.readers.borrow_mut();
+        let reader = readers[pool].get_or_insert_with(|| self.snapshot.pools[pool].reader(cx.rng));
+        reader.acquire(cx)
     }
 }
 

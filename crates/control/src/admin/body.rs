@@ -16,21 +16,32 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 /// Another media type, too many bytes, or what is wrong with the document.
 pub(super) async fn read_body<T: Decode>(fields: &HeaderMap, body: Body) -> Result<T, Problem> {
     // A form in somebody's page can send any other type without asking first.
-    let kind = fields.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/json") {
+    if !kind_of(fields).eq_ignore_ascii_case("application/json") {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the Content-Type has to be application/json",
         ));
     }
-    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
+    let text = read_text(body, BODY_BYTES_MAX).await?;
+    decode_json(text).map_err(|refused| Problem::refused(&refused))
+}
+
+/// The media type of a body, without its parameters.
+pub(super) fn kind_of(fields: &HeaderMap) -> &str {
+    let kind = fields.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+}
+
+/// The text in the body of a call, of `most` bytes.
+///
+/// # Errors
+/// Too many bytes, or what is no text.
+pub(super) async fn read_text(body: Body, most: usize) -> Result<String, Problem> {
+    let bytes = to_bytes(body, most).await.map_err(|_| {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body did not arrive whole, or has more than {BODY_BYTES_MAX} bytes"),
+            format!("the body did not arrive whole, or has more than {most} bytes"),
         )
     })?;
-    let text = String::from_utf8(bytes.into())
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8 text"))?;
-    decode_json(text).map_err(|refused| Problem::refused(&refused))
+    String::from_utf8(bytes.into()).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8 text"))
 }

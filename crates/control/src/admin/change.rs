@@ -25,8 +25,8 @@ document! {
 document! {
     /// What an operator wants of a route.
     pub(super) struct RouteChange {
-        /// The parts of its split, all in one swap; a pool that is left out gets none.
-        pub(super) split: Option<Vec<Located<Part>>>,
+        /// The parts of its split, all in one swap; a pool that is left out gets none. Null undoes that.
+        pub(super) split: Option<Parts>,
         /// Whether it is closed for maintenance; null leaves that to its configuration.
         pub(super) maintenance: Option<Closed>,
     }
@@ -62,6 +62,25 @@ impl Decode for Closed {
 
     fn schema() -> Json {
         json!({ "type": ["boolean", "null"] })
+    }
+}
+
+/// The parts of a split; `None` is as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Parts(pub(super) Option<Vec<Located<Part>>>);
+
+impl Decode for Parts {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        match node.value {
+            Value::Null => Some(Parts(None)),
+            _ => Vec::decode(node, faults).map(|parts| Parts(Some(parts))),
+        }
+    }
+
+    fn schema() -> Json {
+        let mut parts = Vec::<Located<Part>>::schema();
+        parts["minItems"] = 1.into();
+        json!({ "anyOf": [parts, { "type": "null" }] })
     }
 }
 

@@ -13,6 +13,7 @@ mod node;
 mod openapi;
 mod pools;
 mod problem;
+mod reload;
 mod router;
 mod routes;
 mod server;
@@ -34,6 +35,7 @@ pub use self::token::TokenFault;
 use crate::config::AdminPlan;
 use crate::metrics::Metrics;
 use crate::publish::Control;
+use crate::reload::Reloader;
 
 /// Why the admin API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,8 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     /// The decisions that were taken of late.
     pub decisions: Arc<Recent>,
+    /// What loads another configuration.
+    pub reloader: Arc<Reloader>,
     /// How many workers carry traffic.
     pub workers: usize,
 }

@@ -65,7 +65,7 @@ pub(super) async fn status(State(api): State<Api>) -> axum::Json<Value> {
 
 pub(super) fn status_json(api: &Api) -> Value {
     let control = &api.control;
-    let reload = control.last_reload();
+    let (reload, serving) = (control.last_reload(), control.serving());
     let uptime = SystemTime::now().duration_since(control.started()).unwrap_or_default();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -81,6 +81,12 @@ pub(super) fn status_json(api: &Api) -> Value {
             "at": rfc3339(reload.at),
             "result": if reload.errors.is_empty() { "ok" } else { "error" },
             "errors": reload.errors,
+            "from": reload.from.word(),
+        },
+        "configuration": {
+            "from": serving.from.word(),
+            "watched": control.plan().watch,
+            "needs_restart": serving.needs_restart,
         },
         "files": control.files().iter().map(file).collect::<Vec<_>>(),
         "certificates": control.certificates().iter().map(certificate).collect::<Vec<_>>(),

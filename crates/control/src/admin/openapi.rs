@@ -69,6 +69,8 @@ fn paths() -> Value {
         "/api/v1/events": events(),
         "/api/v1/decisions": decisions(),
         "/api/v1/decisions/{request_id}": one_decision(),
+        "/api/v1/reload": { "post": load("Read the configuration's file again, and serve what it says.", None) },
+        "/api/v1/config": { "put": load("Serve what the body says.", Some(configuration())) },
         "/api/v1/routes/{route}": { "patch": route_change() },
         "/api/v1/routes": get("All routes, in the order of the file.", "application/json", &routes),
     })
@@ -328,6 +330,51 @@ fn route_change() -> Value {
     })
 }
 
+/// A call that loads another configuration, which is in its `body` unless it is in a file.
+fn load(summary: &str, body: Option<Value>) -> Value {
+    let dry_run = json!({
+        "name": "dry_run", "in": "query", "required": false, "schema": { "type": "boolean" },
+        "description": "Whether it is only judged: nothing changes.",
+    });
+    let texts = json!({ "type": "array", "items": text() });
+    let reloaded = object(&json!({
+        "result": { "const": "ok" },
+        "dry_run": { "type": "boolean" },
+        "generation": count(),
+        "warnings": texts,
+        "needs_restart": texts,
+    }));
+    let mut call = json!({
+        "summary": summary,
+        "parameters": [dry_run],
+        "responses": {
+            "200": answer("What was, or would be, done.", "application/json", &reloaded),
+            "400": refusal("The query or the body is wrong, with all `errors` and their places. Nothing has changed."),
+            "401": refusal("The token is missing or wrong."),
+            "403": refusal("The Host or the Origin is not ours."),
+            "409": refusal("An address cannot be bound, or there is no file. Nothing has changed."),
+            "500": refusal("An error of our own."),
+            "503": refusal("The node is being shut down. Nothing has changed."),
+        },
+    });
+    match body {
+        Some(body) => {
+            call["requestBody"] = body;
+            call["responses"]["413"] = refusal("The body is too large.");
+            call["responses"]["415"] = refusal("The body is of no type that is known.");
+        }
+        None => call["responses"]["422"] = refusal("The file is wrong, with all `errors`. Nothing has changed."),
+    }
+    call
+}
+
+fn configuration() -> Value {
+    let document = json!({ "schema": { "type": ["object", "string"] } });
+    json!({ "required": true, "content": {
+        "application/toml": document, "application/json": document, "application/yaml": document,
+    } })
+}
+
 /// A change names something to change, and a timeout only with a drain.
 fn change_schema() -> Value {
     let mut schema = Change::schema();
@@ -341,7 +388,6 @@ fn change_schema() -> Value {
 fn route_change_schema() -> Value {
     let mut schema = RouteChange::schema();
     schema["anyOf"] = json!([{ "required": ["split"] }, { "required": ["maintenance"] }]);
-    schema["properties"]["split"]["minItems"] = 1.into();
     schema
 }
 
@@ -424,6 +470,12 @@ fn status() -> Value {
             "at": time(),
             "result": { "enum": ["ok", "error"] },
             "errors": { "type": "array", "items": text() },
+            "from": { "enum": ["file", "api"], "description": "Where it came from: the file, or a call to this API." },
+        })),
+        "configuration": object(&json!({
+            "from": { "enum": ["file", "api"], "description": "Where what is served came from." },
+            "watched": { "type": "boolean", "description": "Whether the file is read again when it changes." },
+            "needs_restart": { "type": "array", "items": text(), "description": "What it says that is not so yet." },
         })),
         "files": { "type": "array", "items": object(&json!({
             "path": text(),
@@ -516,20 +568,21 @@ fn route() -> Value {
         "query": texts,
         "cookies": texts,
     }));
+    let split = json!({ "type": ["array", "null"], "items": object(&json!({ "pool": text(), "weight": count() })) });
     let of_connections = object(&json!({ "sni": text(), "alpn": texts, "client": or_null("string") }));
     object(&json!({
         "name": text(),
         "listeners": texts,
         "match": { "type": "array", "items": { "anyOf": [of_requests, of_connections] } },
         "pool": or_null("string"),
-        "split": { "type": ["array", "null"], "items": object(&json!({ "pool": text(), "weight": count() })) },
+        "split": split,
         "redirect": or_null("object"),
         "respond": or_null("object"),
         "timeout_ms": or_null("integer"),
         "retry_attempts": count(),
         "host": { "type": "string", "description": "The Host sent upstream: keep, backend, or a name." },
         "maintenance": { "type": "boolean", "description": "Whether it is closed now." },
-        "operator": object(&json!({ "maintenance": or_null("boolean") })),
+        "operator": object(&json!({ "maintenance": or_null("boolean"), "split": split })),
     }))
 }
 

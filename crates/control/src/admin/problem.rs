@@ -64,6 +64,12 @@ impl Problem {
 }
 
 impl Problem {
+    /// The same with another member.
+    pub(super) fn with(mut self, name: &str, value: Value) -> Self {
+        self.more.insert(name.to_owned(), value);
+        self
+    }
+
     /// Whether `response` is one.
     pub(super) fn is_problem(response: &Response) -> bool {
         response

@@ -13,10 +13,16 @@ use axum::routing::{get, patch, post, put};
 use super::guard::{Guard, guard};
 use super::problem::Problem;
 use super::server::{FIELDS_MAX, HEAD_BYTES_MAX};
-use super::{Api, decisions, events, explain, node, openapi, pools, routes, stats};
+use super::{Api, decisions, events, explain, node, openapi, pools, reload, routes, stats};
 
 /// The longest that an answer may take, the reading of the request's body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same for a call that loads a configuration, of which there may be ten thousand routes.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The calls that load one.
+const LOADS: [&str; 2] = ["/api/v1/reload", "/api/v1/config"];
 
 /// One backend of a pool.
 const BACKEND: &str = "/api/v1/pools/{pool}/backends/{address}";
@@ -34,8 +40,8 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route(BACKEND, patch(pools::change))
         .route("/api/v1/routes", get(routes::list))
         .route("/api/v1/routes/{route}", patch(routes::change))
-        .route("/api/v1/reload", post(not_built))
-        .route("/api/v1/config", put(not_built))
+        .route(LOADS[0], post(reload::reload))
+        .route(LOADS[1], put(reload::replace))
         .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/decisions", get(decisions::latest))
         .route("/api/v1/decisions/{request_id}", get(decisions::one))
@@ -70,9 +76,11 @@ fn finish(router: Router<Api>, api: Api) -> Router {
 
 /// Bounds the time of a call, and keeps its answer out of caches and guesses.
 async fn bounded(request: Request, next: Next) -> Response {
+    let loads = LOADS.contains(&request.uri().path());
+    let patience = if loads { LOAD_TIMEOUT } else { CALL_TIMEOUT };
     let mut answer = match check_head(&request) {
         Err(problem) => problem.into_response(),
-        Ok(()) => match tokio::time::timeout(CALL_TIMEOUT, next.run(request)).await {
+        Ok(()) => match tokio::time::timeout(patience, next.run(request)).await {
             Ok(answer) => answer,
             Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time").into_response(),
         },

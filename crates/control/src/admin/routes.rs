@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::body::read_body;
-use super::change::{Closed, RouteChange};
+use super::change::{Closed, Parts, RouteChange};
 use super::pools::unknown;
 use super::problem::Problem;
 use crate::config::{Part, Plan, RouteIndex, RoutePlan, ServicePlan};
@@ -41,7 +41,14 @@ pub(super) async fn change(
         let plan = api.control.plan();
         unknown("route", &name, plan.routes.iter().map(|route| route.name.as_str()))
     };
-    if let Some(parts) = split {
+    if let Some(Parts(None)) = &split {
+        api.control.reset_split(&name).map_err(|fault| match fault {
+            SplitFault::NoRoute => no_route(),
+            fault => bad(fault.to_string()),
+        })?;
+        tracing::info!(route = name, "an operator left a split to its configuration again");
+    }
+    if let Some(Parts(Some(parts))) = split {
         let weight = |part: &'_ Located<Part>| (part.value.pool.value.clone(), part.value.weight.0);
         let weights: Vec<(String, u32)> = parts.iter().map(weight).collect();
         let named: Vec<(&str, u32)> = weights.iter().map(|(pool, weight)| (pool.as_str(), *weight)).collect();
@@ -110,7 +117,11 @@ fn routes_json(control: &Control) -> Value {
         let maintenance = living.map(|living| &living.maintenance);
         json["maintenance"] = maintenance.is_some_and(Maintenance::is_closed).into();
         let wanted = maintenance.and_then(|maintenance| maintenance.switch.wanted());
-        json["operator"] = json!({ "maintenance": wanted });
+        let weights = control.split_of(&route.name).map(|parts| {
+            let part = |(pool, weight): &(String, u32)| json!({ "pool": pool, "weight": weight });
+            parts.iter().map(part).collect::<Vec<_>>()
+        });
+        json["operator"] = json!({ "maintenance": wanted, "split": weights });
         json
     };
     routes.map(json).collect()

@@ -82,7 +82,8 @@ impl Certificates {
             let was = was.map(|at| before.swap_remove(at));
             endings.push(Ending::begin(listener, was));
         }
-        self.publish(&endings);
+        // Handshakes that came just before their listener was taken away are finished.
+        self.publish(before.iter().chain(&*endings));
     }
 
     /// Reads what has changed, and publishes what can be used of it.
@@ -93,7 +94,7 @@ impl Certificates {
             .filter_map(|ending| ending.look().then_some(()))
             .count();
         if changed > 0 {
-            self.publish(&endings);
+            self.publish(&*endings);
         }
     }
 
@@ -107,8 +108,8 @@ impl Certificates {
         self.lock().iter().flat_map(Ending::clients).collect()
     }
 
-    fn publish(&self, endings: &[Ending]) {
-        let map = endings.iter().filter_map(Ending::published).collect();
+    fn publish<'e>(&self, endings: impl IntoIterator<Item = &'e Ending>) {
+        let map = endings.into_iter().filter_map(Ending::published).collect();
         self.published.store(Arc::new(map));
     }
 

@@ -26,7 +26,7 @@ pub use plan::{
 };
 pub use read::{Environment, Format};
 pub use schema::schema;
-pub use source::{FILE_BYTES_MAX, Position, Source, Sources};
+pub use source::{FILE_BYTES_MAX, Origins, Position, Source, Sources};
 
 use file::File;
 pub(crate) use file::{Part, WEIGHT_MAX};
@@ -83,6 +83,32 @@ pub fn parse_text(name: &str, format: Format, text: &str) -> Result<Loaded, Refu
     }
     let tree = tree.map(|root| Tree { root, complete: true });
     finish(tree, sources, faults)
+}
+
+/// Reads one text that came over the network. It includes nothing, its variables are all unset, and it names no file and no
+/// program: those come from the files of this machine alone.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn parse_foreign(format: Format, text: &str) -> Result<Loaded, Refused> {
+    let loaded = parse_text("the body", format, text)?;
+    let mut faults = Faults::default();
+    for span in loaded.sources.names_files() {
+        faults
+            .error(
+                span,
+                "files and programs are named by the configuration's own file alone, never over the network",
+            )
+            .help("write it into the file, and reload");
+    }
+    if !faults.has_errors() {
+        return Ok(loaded);
+    }
+    faults.forget_repeated();
+    Err(Refused {
+        faults: in_file_order(faults),
+        sources: loaded.sources,
+    })
 }
 
 /// Reads one JSON text that came over the network: variables in it are refused like unset ones.

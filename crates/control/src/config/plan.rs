@@ -37,6 +37,8 @@ pub struct Plan {
     pub workers: Option<usize>,
     /// Where this node stands, for zone-aware pools.
     pub zone: Option<String>,
+    /// Whether the files that this was read from are watched, and read again when they change.
+    pub watch: bool,
     /// What holds for the whole node, as the data plane sees it.
     pub node: NodeSettings,
     /// Bodies for our own replies, where neither route nor listener has one.

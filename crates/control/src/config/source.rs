@@ -1,5 +1,6 @@
 //! The texts that were read, and where a span stands in them.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use plimsoll_core::document::Span;
@@ -23,6 +24,45 @@ pub struct Source {
 pub struct Sources {
     /// The files, the one that includes the others first.
     pub files: Vec<Source>,
+    /// The patterns by which it includes them, with the directory that each is relative to.
+    pub(super) patterns: Vec<Pattern>,
+    /// Where files are named.
+    named: RefCell<Vec<Span>>,
+}
+
+/// A pattern that names files, and the directory that it is relative to.
+pub(super) type Pattern = (PathBuf, String);
+
+/// The files that a configuration was read from, without what they hold.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    /// Those that were read, the one that includes the others first.
+    pub files: Vec<PathBuf>,
+    patterns: Vec<Pattern>,
+}
+
+impl Origins {
+    /// These as well.
+    pub(crate) fn join(&mut self, other: Origins) {
+        let Origins { files, patterns } = other;
+        self.files.extend(files);
+        self.patterns.extend(patterns);
+        // The first stays the first.
+        let mut seen = std::collections::BTreeSet::new();
+        self.files.retain(|file| seen.insert(file.clone()));
+        let mut seen = std::collections::BTreeSet::new();
+        self.patterns.retain(|pattern| seen.insert(pattern.clone()));
+    }
+
+    /// What there is to look at to see whether the same would be read again: the files, and those that the patterns name
+    /// now.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let named = super::read::included(&self.patterns);
+        let mut paths: Vec<PathBuf> = self.files.iter().cloned().chain(named).collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
 }
 
 /// Where something stands.
@@ -73,8 +113,23 @@ impl Sources {
         }
     }
 
-    /// `path` as written in the file of `span`: relative to that file.
+    /// Where they come from.
+    pub fn origins(&self) -> Origins {
+        Origins {
+            files: self.files.iter().filter_map(|source| source.path.clone()).collect(),
+            patterns: self.patterns.clone(),
+        }
+    }
+
+    /// Where files are named, by whatever key.
+    pub(super) fn names_files(&self) -> Vec<Span> {
+        self.named.borrow().clone()
+    }
+
+    /// `path` as written in the file of `span`: relative to that file. Whatever names a file, a directory or a program is
+    /// resolved here, so that a text that may name none can be told.
     pub(crate) fn resolve(&self, span: Span, path: &str) -> PathBuf {
+        self.named.borrow_mut().push(span);
         let directory = self
             .source(span)
             .and_then(|source| source.path.as_deref())

@@ -1,11 +1,12 @@
 //! From a plan to a snapshot, over the pools, backends and filters' states that live.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use plimsoll_core::hedge::Hedge;
 use plimsoll_core::maintenance::Maintenance;
 use plimsoll_core::route::{ConnectionTable, RouteTable};
-use plimsoll_core::snapshot::{HttpService, Listener, PassthroughService, Route, Service, Snapshot, TlsTerms};
+use plimsoll_core::snapshot::{Action, HttpService, Listener, PassthroughService, Route, Service, Snapshot, TlsTerms};
+use plimsoll_core::split::{Share, Split};
 use plimsoll_core::sticky::Seal;
 use plimsoll_core::time::Now;
 
@@ -31,6 +32,7 @@ impl State {
         self.filters.begin();
         let ids = plan.pools.iter().map(|pool| (self.pools[&*pool.name].pool.id, pool));
         self.originations.set(ids, self.filters.files());
+        self.restore_splits(plan);
         let pools = plan
             .pools
             .iter()
@@ -60,6 +62,28 @@ impl State {
             has_error_pages: plan.has_error_pages(),
             node: plan.node.clone(),
         }
+    }
+
+    /// Shares requests out as operators want them, where a route still has the pools that they have set the weights of.
+    fn restore_splits(&mut self, plan: &Plan) {
+        let routes: BTreeMap<&str, &RoutePlan> = plan.routes.iter().map(|route| (&*route.name, route)).collect();
+        self.splits.retain(|name, wanted| {
+            let shares = routes.get(&**name).and_then(|route| match &route.action {
+                Action::Split(split) => Some((split, operated(split, wanted, plan)?)),
+                _ => None,
+            });
+            match shares {
+                Some((split, shares)) => split.publish(shares),
+                None => {
+                    tracing::warn!(
+                        route = name,
+                        "the weights that an operator has set are gone: the split has other pools"
+                    );
+                    return false;
+                }
+            }
+            true
+        });
     }
 
     fn wanted_certificates<'p>(&self, plan: &'p Plan, listeners: &[Arc<Listener>]) -> Vec<Wanted<'p>> {
@@ -94,22 +118,23 @@ impl State {
     }
 
     fn route(&mut self, index: usize, plan: &RoutePlan) -> Route {
+        let owner = format!("route:{}", plan.name);
         Route {
             id: self.identities.names.intern(&plan.name),
             index,
             name: plan.name.as_str().into(),
-            filters: self.filters.chain(&format!("route:{}", plan.name), &plan.filters),
+            filters: self.filters.chain(&owner, &plan.filters),
             action: plan.action.clone(),
             timeout: plan.timeout,
             retry: plan.retry.clone(),
-            hedge: plan.hedge.map(Hedge::new).map(Arc::new),
+            hedge: plan.hedge.map(|policy| self.filters.hedge(&owner, policy)),
             upgrade_websocket: plan.upgrade_websocket,
             mirror: plan.mirror,
             priority: plan.priority.clone(),
             host: plan.host.clone(),
             maintenance: Maintenance {
                 configured: plan.closed,
-                switch: self.filters.switch(&format!("route:{}", plan.name)),
+                switch: self.filters.switch(&owner),
                 notice: plan.notice.clone(),
             },
             error_pages: self.filters.error_pages(&plan.error_pages),
@@ -157,4 +182,21 @@ impl State {
             service,
         }
     }
+}
+
+/// The shares of `split` with the weights that an operator wants; `None` when it has other pools by now.
+fn operated(split: &Split, wanted: &[(String, u32)], plan: &Plan) -> Option<Vec<Share>> {
+    let name_of = |share: &Share| plan.pools[share.pool].name.as_str();
+    let has: BTreeSet<&str> = split.configured.iter().map(name_of).collect();
+    if has != wanted.iter().map(|(pool, _)| pool.as_str()).collect() {
+        return None;
+    }
+    let weigh = |share: &Share| {
+        let (_, weight) = wanted.iter().find(|(pool, _)| pool == name_of(share))?;
+        Some(Share {
+            pool: share.pool,
+            weight: *weight,
+        })
+    };
+    split.configured.iter().map(weigh).collect()
 }

@@ -194,6 +194,7 @@ impl Pool {
             queue: before.queue.clone(),
             retry_budget: before.retry_budget.clone(),
             latencies: self.latencies.map(|own| before.latencies.clone().unwrap_or(own)),
+            slow_tail: AtomicU64::new(before.slow_tail.load(Relaxed)),
             ..self
         }
     }

@@ -61,6 +61,8 @@ mod proxy_protocol;
 mod queue;
 mod rate_limits;
 mod refusals;
+mod reload;
+mod reload_load;
 mod retries;
 mod retry_words;
 mod reuse;

@@ -9,10 +9,14 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use super::text;
 use crate::cli::{INPUT_WRONG, UNREACHABLE, USAGE};
 
 /// How long the connection, and then each read, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long an answer may take that is work for the process: a large configuration.
+const LONG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The largest answer that is read: ten thousand backends are four of these MiB.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -114,6 +118,11 @@ impl Client {
         self.call("GET", path, None)
     }
 
+    /// The JSON that a POST to `path` answers, which may take its time.
+    pub(crate) fn post(&self, path: &str) -> Result<Value, Failure> {
+        self.call("POST", path, None)
+    }
+
     /// The JSON that a PATCH of `path` with `change` answers.
     pub(crate) fn patch(&self, path: &str, change: &Value) -> Result<Value, Failure> {
         self.call("PATCH", path, Some(change))
@@ -131,6 +140,10 @@ impl Client {
                 "{} wants its token: --token-file FILE, with the file that its [admin] token_file names",
                 self.admin
             ))),
+            (_, Some(json)) if json["errors"].is_array() => Err(Failure {
+                text: wrong(&json["errors"]),
+                code: INPUT_WRONG,
+            }),
             (_, Some(json)) if json["detail"].is_string() => {
                 let detail = json["detail"].as_str().unwrap_or_default();
                 Err(Failure::refused(format!("{} refused ({status}): {detail}", self.admin)))
@@ -141,7 +154,7 @@ impl Client {
 
     fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(if method == "POST" { LONG_PATIENCE } else { PATIENCE }))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         // By address: a name could be anybody's, and the API refuses to be called by one.
         let mut head = format!(
@@ -149,6 +162,9 @@ impl Client {
             self.address
         );
         let body = body.map(Value::to_string);
+        if body.is_none() && method == "POST" {
+            head.push_str("content-length: 0\r\n");
+        }
         if let Some(body) = &body {
             head.push_str(&format!(
                 "content-type: application/json\r\ncontent-length: {}\r\n",
@@ -184,6 +200,19 @@ impl Client {
             self.admin
         ))
     }
+}
+
+/// What is wrong with a configuration, a line for each fault and what to do.
+fn wrong(errors: &Value) -> String {
+    let line = |error: &Value| {
+        let help = error["help"]
+            .as_str()
+            .map_or(String::new(), |_| format!(" ({})", text(&error["help"])));
+        let (file, message) = (text(&error["file"]), text(&error["message"]));
+        format!("{file}:{}:{}: {message}{help}", error["line"], error["column"])
+    };
+    let lines: Vec<String> = errors.as_array().into_iter().flatten().map(line).collect();
+    lines.join("\n")
 }
 
 /// The status and the body of a whole answer whose length is told. `None` when it is none, or was cut short.

@@ -9,6 +9,7 @@ pub(crate) mod drain;
 pub(crate) mod explain;
 pub(crate) mod proxy;
 pub(crate) mod ready;
+pub(crate) mod reload;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod weight;

@@ -41,7 +41,7 @@ impl Proxy {
         });
         let text = serde_json::to_string_pretty(&document)?;
         match config::parse_text("the command line, as a configuration", Format::Json, &text) {
-            Ok(loaded) => serve::serve(&loaded.plan).map(|()| ExitCode::SUCCESS),
+            Ok(loaded) => serve::serve(&loaded).map(|()| ExitCode::SUCCESS),
             Err(refused) => {
                 super::tell(&refused.faults, &refused.sources);
                 Ok(ExitCode::from(INPUT_WRONG))

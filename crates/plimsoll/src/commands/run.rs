@@ -19,7 +19,7 @@ impl Run {
     /// Serves until SIGTERM or SIGINT.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match super::load(&self.config) {
-            Ok(loaded) => serve::serve(&loaded.plan).map(|()| ExitCode::SUCCESS),
+            Ok(loaded) => serve::serve(&loaded).map(|()| ExitCode::SUCCESS),
             Err(code) => Ok(code),
         }
     }

@@ -85,6 +85,9 @@ fn summary(status: &Value) -> String {
         text(&status["workers"]),
         text(&status["connections"]),
     );
+    for key in list(&status["configuration"]["needs_restart"]) {
+        let _ = writeln!(summary, "takes a restart: {}", text(key));
+    }
     let reload = &status["last_reload"];
     if reload["result"] == "error" {
         let _ = writeln!(summary, "the last reload was refused at {}:", text(&reload["at"]));

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use plimsoll_control::Control;
+use plimsoll_control::config::Origins;
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_proxy::Plane;
 
@@ -60,7 +61,7 @@ pub(crate) fn run(live: bool) -> anyhow::Result<()> {
     let backends = backends::start(&BACKENDS).context("the demo's backends cannot start")?;
     let places = Places::find().context("there is no free port on 127.0.0.1")?;
     let plan = scene::plan(places, &backends)?;
-    serve::serve_while(&plan, async |serving| {
+    serve::serve_while(&plan, Origins::default(), async |serving| {
         let show = Show {
             control: serving.control,
             plane: serving.plane,

@@ -66,7 +66,7 @@ pub(crate) fn serve(mut connection: Connection) -> impl Future<Output = ()> {
 /// Tells a client that speaks HTTP where TLS is spoken so, in its own words.
 pub(crate) async fn refuse_plain(connection: &mut Connection) {
     let worker = connection.client.worker.clone();
-    let pinned = worker.pin();
+    let pinned = connection.client.pin();
     let request = Request::unread(0, worker.now());
     let reply = Reply::detailed(Reason::BadRequest, &"this port speaks TLS: ask with https://").closing();
     respond::respond(connection, &pinned, &request, reply).await;
@@ -77,7 +77,7 @@ pub(crate) async fn refuse_plain(connection: &mut Connection) {
 async fn becomes_readable(connection: &Connection) -> bool {
     let Connection { client, socket, timer } = connection;
     let worker = &client.worker;
-    let pinned = worker.pin();
+    let pinned = client.pin();
     let Some(service) = http_service(&pinned, client) else {
         return false;
     };
@@ -95,7 +95,7 @@ async fn becomes_readable(connection: &Connection) -> bool {
         if let Poll::Ready(result) = socket.poll_readable(cx) {
             return Poll::Ready(result.is_ok());
         }
-        drain_until = drain_until.or_else(|| worker.drain_close(client.peer, timer));
+        drain_until = drain_until.or_else(|| client.drain_close(timer));
         let until = sooner(sooner(idle_until, age_limit), drain_until);
         timer.poll_elapsed(cx, until).map(|_| false)
     })
@@ -127,7 +127,7 @@ pub(super) fn http_service<'p>(pinned: &'p Pinned, client: &Client) -> Option<&'
 async fn busy(connection: &mut Connection, ahead: &mut Vec<u8>) -> Next {
     let mut input = connection.client.worker.blocks.buffer();
     loop {
-        let pinned = connection.client.worker.pin();
+        let pinned = connection.client.pin();
         let next = match http_service(&pinned, &connection.client) {
             Some(service) => one_request(connection, &mut input, &pinned, service).await,
             None => Next::Close,

@@ -32,21 +32,31 @@ pub(super) enum Ended {
 
 /// Whether the client's connection goes on, for all that is known before the answer.
 #[derive(Clone, Copy)]
-pub(super) struct Goes {
+pub(super) struct Goes<'c> {
     on: bool,
+    client: Option<&'c Client>,
 }
 
-impl Goes {
+impl<'c> Goes<'c> {
     /// There is no connection.
     pub(super) fn nowhere() -> Self {
-        Goes { on: false }
+        Goes {
+            on: false,
+            client: None,
+        }
     }
 
     /// What is known from the request, the connection and the node.
-    pub(super) fn of(client: &Client, pinned: &Pinned, request: &Request) -> Self {
+    pub(super) fn of(client: &'c Client, pinned: &Pinned, request: &Request) -> Self {
         Goes {
             on: request.keep_alive && may_go_on(client, pinned, request.started),
+            client: Some(client),
         }
+    }
+
+    /// Whether it goes on by now: a drain may have begun meanwhile.
+    fn still(self) -> bool {
+        self.on && self.client.is_some_and(|client| !client.is_draining())
     }
 }
 
@@ -57,10 +67,10 @@ impl Forward<'_> {
         &self,
         exchange: &mut Exchange<'_, D>,
         (upstream, length): (&Upstream, usize),
-        (lease, goes): (&Lease, Goes),
+        (lease, goes): (&Lease, Goes<'_>),
     ) -> Result<(Answer, bool), Fault> {
         // RFC 9112 §9.3: what is left of a request when its answer begins stands in the way of the next one.
-        let keep_alive = goes.on && exchange.upload.is_read() && !self.worker.is_draining();
+        let keep_alive = goes.still() && exchange.upload.is_read();
         let method = if self.request.is_head {
             Method::Head
         } else {

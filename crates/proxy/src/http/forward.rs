@@ -202,7 +202,7 @@ impl<'f> Forward<'f> {
     }
 
     /// Tries backend after backend, as far as that is safe, until one has answered.
-    pub(super) async fn run<D: Downstream>(&mut self, exchange: &mut Exchange<'f, D>, goes: Goes) -> Ended {
+    pub(super) async fn run<D: Downstream>(&mut self, exchange: &mut Exchange<'f, D>, goes: Goes<'_>) -> Ended {
         let mut begun = self.request.started;
         let mut next = None;
         // A retry that finds no backend is answered with what came before it: that is what went wrong.

@@ -77,7 +77,7 @@ pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
     let worker = client.worker.clone();
     let local = socket.local().ok();
     let sight = Rc::new(Sight::default());
-    let Some((mut greeting, times)) = http_service(&worker.pin(), &client).map(|service| {
+    let Some((mut greeting, times)) = http_service(&client.pin(), &client).map(|service| {
         let io = Watched::new(ahead, socket, worker.clone(), sight.clone());
         let times = Times {
             greeting: service.timeouts.request_header,
@@ -291,7 +291,7 @@ impl Multiplexed {
         if self.parting {
             return soon;
         }
-        let drain = || self.client.worker.drain_close(self.client.peer, &self.timer);
+        let drain = || self.client.drain_close(&self.timer);
         self.drain_until = self.drain_until.or_else(drain);
         [soon, self.age_until, self.drain_until].into_iter().flatten().min()
     }
@@ -319,7 +319,7 @@ impl Multiplexed {
     fn begin(&mut self, head: Head<RecvStream>, mut respond: SendResponse<Bytes>) {
         let client = self.client.clone();
         client.count_request();
-        let pinned = client.worker.pin();
+        let pinned = client.pin();
         // Its age is looked after when nothing comes as well.
         let goes_on =
             may_go_on(&client, &pinned, client.born) && !client.is_too_many(pinned.snapshot.node.max_connections);
@@ -356,7 +356,7 @@ pub(super) async fn one_request(desk: &Desk) {
         return;
     };
     let worker = &client.worker;
-    let timer = worker.timers.timer();
+    let timer = client.timer();
     let (parts, body) = head.into_parts();
     let mut text = worker.blocks.take_scratch();
     let mut upstream_head = worker.blocks.take_scratch();

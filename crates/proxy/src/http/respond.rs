@@ -245,7 +245,7 @@ fn write_reply(
 /// Whether the connection may serve another request, for all that we know.
 pub(crate) fn may_go_on(client: &Client, pinned: &Pinned, now: Now) -> bool {
     http_service(pinned, client).is_some_and(|service| {
-        !client.worker.is_draining()
+        !client.is_draining()
             && client.requests.get() < service.keepalive_requests
             && service.keepalive_age.is_none_or(|age| now.since(client.born) < age)
     })

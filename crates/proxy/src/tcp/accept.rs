@@ -13,7 +13,7 @@ use crate::log::{self, ConnectionLog, Finished};
 pub(crate) async fn serve(mut connection: Connection) {
     let client = &connection.client;
     let worker = client.worker.clone();
-    let pinned = worker.pin();
+    let pinned = client.pin();
     let Some(listener) = pinned.listener(client.listener) else {
         return;
     };

@@ -92,8 +92,6 @@ async fn the_description_tells_what_is_there_and_nothing_else() {
 async fn what_is_not_built_yet_says_so() {
     let fixture = Fixture::new();
     for (method, path) in [
-        (Method::POST, "/api/v1/reload"),
-        (Method::PUT, "/api/v1/config"),
         (Method::POST, "/api/v1/pools/api/backends"),
         (Method::DELETE, "/api/v1/pools/api/backends/one"),
     ] {

@@ -17,15 +17,17 @@ use plimsoll_core::decision::Recent;
 use plimsoll_core::membership::Event;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::time::Now;
+use plimsoll_core::upcall::{Address, Follow};
 use serde_json::Value;
 use tower::ServiceExt;
 
 use super::guard::Guard;
 use super::token::Token;
 use super::{Api, router};
-use crate::config::{Format, parse_text};
+use crate::config::{Format, Origins, Plan, parse_text};
 use crate::metrics::Metrics;
 use crate::publish::Control;
+use crate::reload::{Reloader, Started};
 
 const CONFIG: &str = r#"
     listeners.web.bind = ["127.0.0.1:0"]
@@ -48,6 +50,31 @@ const CONFIG: &str = r#"
     backends = ["[::1]:3"]
     health = false
 "#;
+
+/// A data plane without workers, where everything can be bound but port 1.
+struct Nobody;
+
+impl Follow for Nobody {
+    fn bind(&self, wanted: &[Address<'_>]) -> Result<(), String> {
+        match wanted.iter().find(|address| address.address.port() == 1) {
+            Some(taken) => Err(format!("listener \"{}\" cannot bind {}", taken.listener, taken.address)),
+            None => Ok(()),
+        }
+    }
+
+    fn follow(&self) {}
+}
+
+fn started(plan: &Plan) -> Started {
+    Started {
+        origins: Origins::default(),
+        workers: 1,
+        workers_default: 1,
+        connections_max: None,
+        admin: plan.admin.clone(),
+        log: plan.log.clone(),
+    }
+}
 
 /// An API over a control plane whose time stands where the test puts it.
 struct Fixture {
@@ -90,6 +117,7 @@ impl Fixture {
         ));
         Fixture {
             api: Api {
+                reloader: Reloader::new(control.clone(), Arc::new(Nobody), started(&plan)),
                 control,
                 metrics,
                 decisions,

@@ -51,6 +51,7 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
         });
     }
     check_programs(file, sources, faults);
+    check_secrets_are_here(file, sources, faults);
     tls::check_files(file, sources, faults);
     super::pool_tls::check_files(file, sources, faults);
     secrets(file, sources, faults)
@@ -68,6 +69,14 @@ fn check_programs(file: &File, sources: &Sources, faults: &mut Faults) {
         if let Some(words) = words.filter(|words| !is_file(words.span)) {
             faults.error(words.span, "programs are named by a configuration's file alone");
         }
+    }
+}
+
+/// Adds an error for each secret that is named by anything but a file of this machine.
+fn check_secrets_are_here(file: &File, sources: &Sources, faults: &mut Faults) {
+    let is_foreign = |span: Span| sources.source(span).is_none_or(|source| source.path.is_none());
+    for written in file.server.secret_files.iter().filter(|named| is_foreign(named.span)) {
+        faults.error(written.span, "secrets are named by a configuration's file alone");
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
     Plan {
         workers: file.server.workers.0.map(|number| number as usize),
         zone: file.server.zone.clone(),
+        watch: file.server.watch,
         node: NodeSettings {
             trusted_proxies: file
                 .server

@@ -33,6 +33,8 @@ document! {
         pub(in super::super) secret_files: Vec<Located<String>>,
         /// Whether our own replies say why in x-plimsoll-reason.
         pub(in super::super) expose_reason: bool = true,
+        /// Whether this file and those that it includes are watched, and read again when they change.
+        pub(in super::super) watch: bool = false,
     } later { "user" }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn merge(
     faults: &mut Faults,
 ) -> Tree {
     let before = faults.list.len();
-    let files = included(&tree, path, faults);
+    let files = included(&tree, path, sources, faults);
     let mut complete = faults.list.len() == before;
     let Value::Table(entries) = tree.value else {
         return Tree { root: tree, complete };
@@ -40,7 +40,7 @@ pub(super) fn merge(
 }
 
 /// The files that the patterns of `tree` name, each once, and the pattern's place. What is no text is left to decoding.
-fn included(tree: &Node, path: &Path, faults: &mut Faults) -> Vec<(Span, PathBuf)> {
+fn included(tree: &Node, path: &Path, sources: &mut Sources, faults: &mut Faults) -> Vec<(Span, PathBuf)> {
     let patterns = match tree.field("include") {
         Some(
             one @ Node {
@@ -60,6 +60,7 @@ fn included(tree: &Node, path: &Path, faults: &mut Faults) -> Vec<(Span, PathBuf
         let (Value::Text(pattern) | Value::Variable(pattern)) = &node.value else {
             continue;
         };
+        sources.patterns.push((directory.to_path_buf(), pattern.clone()));
         let matched = match expand(directory, pattern) {
             Ok(matched) => matched,
             Err(why) => {
@@ -86,7 +87,7 @@ fn same(one: &Path, other: &Path) -> bool {
 }
 
 /// The files that `pattern` matches, by name. `*` and `?` stand in the last part alone; hidden files match no `*`.
-fn expand(directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+pub(super) fn expand(directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
     let (parent, last) = pattern.rsplit_once('/').unwrap_or(("", pattern));
     let is_wild = |text: &str| text.contains(['*', '?']);
     if is_wild(parent) {

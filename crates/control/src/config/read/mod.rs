@@ -47,6 +47,15 @@ impl Format {
     }
 }
 
+/// The files that patterns name now, with the directory that each is relative to.
+pub(super) fn included(patterns: &[(std::path::PathBuf, String)]) -> impl Iterator<Item = std::path::PathBuf> {
+    let expand = |(directory, pattern): &(std::path::PathBuf, String)| include::expand(directory, pattern);
+    patterns
+        .iter()
+        .filter_map(move |pattern| expand(pattern).ok())
+        .flatten()
+}
+
 /// What was read of the first file and of those that it includes.
 pub(super) struct Tree {
     /// All of it.
