@@ -231,7 +231,7 @@ impl LivingPool {
             name: self.pool.name.clone(),
             id: self.pool.id,
             policy: self.pool.policy.name(),
-            key: self.pool.key().map(|key| key.text().to_string()),
+            key: self.pool.key().map(|key| key.text()),
             panicking: self.panicking,
             waiting: self.pool.queue().waiting(),
             queue: self.pool.settings.queue.most,

@@ -30,6 +30,7 @@
 mod authority;
 pub mod backend;
 mod binary;
+pub mod browser;
 mod client;
 mod foreign;
 pub mod frames;

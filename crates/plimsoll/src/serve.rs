@@ -81,11 +81,11 @@ pub(crate) fn serve_while(
         workers,
     };
     tell_what_is_served(plan, &plane, &admin, workers);
+    serve_admin(admin, api)?;
     let drained = runtime.block_on(async {
         tokio::spawn(drive(control.clone(), ring, plane.cuts()));
         tokio::spawn(hang_ups.reload(reloader.clone()));
         tokio::spawn(reloader.watch());
-        tokio::spawn(serve_admin(admin, api));
         let ended = meanwhile(Serving {
             control: &control,
             plane: &plane,
@@ -120,10 +120,17 @@ fn started(
     }
 }
 
-async fn serve_admin(admin: Admin, api: Api) {
-    if let Err(error) = admin.serve(api).await {
-        tracing::error!(%error, "the admin API cannot be served");
-    }
+/// Serves the admin API on a thread of its own: a scrape of ten thousand backends delays neither a request nor a check.
+/// The thread ends with the process.
+fn serve_admin(admin: Admin, api: Api) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = move || {
+        if let Err(error) = runtime.block_on(admin.serve(api)) {
+            tracing::error!(%error, "the admin API cannot be served");
+        }
+    };
+    let thread = std::thread::Builder::new().name("admin".into()).spawn(serve);
+    thread.map(drop).context("the admin API's thread cannot be started")
 }
 
 fn take_signals(runtime: &tokio::runtime::Runtime) -> std::io::Result<(Signals, HangUps)> {
@@ -223,9 +230,12 @@ fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize
             tracing::info!(listener = name, %address, protocol, "listening");
         }
     }
-    match admin.address() {
-        Some(address) => tracing::info!(%address, "the admin API is listening"),
-        None => tracing::info!("the admin API is off"),
+    match (admin.address(), admin.socket()) {
+        (Some(address), _) => {
+            tracing::info!(%address, "the admin API is listening, and http://{address}/ shows the dashboard")
+        }
+        (None, Some(path)) => tracing::info!(path = %path.display(), "the admin API is listening on a unix socket"),
+        (None, None) => tracing::info!("the admin API is off"),
     }
     if let Some(address) = admin.metrics_address() {
         tracing::info!(%address, "metrics are served");

@@ -17,20 +17,32 @@ use super::token::Token;
 
 /// What callers are held against.
 pub(super) struct Guard {
-    /// Where we listen.
-    pub(super) bound: SocketAddr,
+    /// Where we listen; nowhere on a network when it is a unix socket, which no browser can be made to call.
+    pub(super) bound: Option<SocketAddr>,
     /// What they have to show, if anything.
     pub(super) token: Option<Token>,
+    /// What those show who only read, if anybody does.
+    pub(super) read_token: Option<Token>,
+}
+
+/// Whether the caller may change anything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MayWrite(pub(super) bool);
+
+/// Lets a request for the page itself through, which needs no token, or answers it.
+pub(super) async fn only_host(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.check_host(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// Lets a request through, or answers it.
-pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     if let Err(problem) = guard.check_host(&request) {
         return problem.into_response();
     }
-    let shown = request.headers().get(header::AUTHORIZATION);
-    let admitted = |token: &Token| shown.is_some_and(|shown| token.admits(shown.as_bytes()));
-    if !guard.token.as_ref().is_none_or(admitted) {
+    let Some(may_write) = guard.admits(&request) else {
         let mut response = Problem::new(
             StatusCode::UNAUTHORIZED,
             "this API wants its token: `Authorization: Bearer …`, or `--token-file` on the command line",
@@ -39,11 +51,28 @@ pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
         let scheme = HeaderValue::from_static("Bearer realm=\"plimsoll\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         return response;
+    };
+    if !may_write && !request.method().is_safe() {
+        let why = "this token only reads: changes want the one of [admin] token_file";
+        return Problem::new(StatusCode::FORBIDDEN, why).into_response();
     }
+    request.extensions_mut().insert(MayWrite(may_write));
     next.run(request).await
 }
 
 impl Guard {
+    /// Whether the caller may change anything; `None` when it may not even look.
+    fn admits(&self, request: &Request) -> Option<bool> {
+        let shown = request.headers().get(header::AUTHORIZATION);
+        let is = |token: &Token| shown.is_some_and(|shown| token.admits(shown.as_bytes()));
+        match (&self.token, &self.read_token) {
+            (None, _) => Some(true),
+            (Some(token), _) if is(token) => Some(true),
+            (_, Some(token)) if is(token) => Some(false),
+            _ => None,
+        }
+    }
+
     fn check_host(&self, request: &Request) -> Result<(), Problem> {
         let host = host_of(request)?;
         if !host_name(host).is_some_and(|name| self.is_ours(name)) {
@@ -69,13 +98,14 @@ impl Guard {
 
     /// Whether we may be called so. A name in a page's address bar can resolve anywhere; an address cannot.
     fn is_ours(&self, name: &str) -> bool {
-        if name.trim_end_matches('.').eq_ignore_ascii_case("localhost") {
+        if self.bound.is_none() || name.trim_end_matches('.').eq_ignore_ascii_case("localhost") {
             return true;
         }
         let Ok(address) = name.parse::<IpAddr>() else {
             return false;
         };
-        let (address, bound) = (address.to_canonical(), self.bound.ip().to_canonical());
+        let Some(bound) = self.bound else { return true };
+        let (address, bound) = (address.to_canonical(), bound.ip().to_canonical());
         bound.is_unspecified() || address == bound || address.is_loopback()
     }
 }
@@ -120,8 +150,9 @@ mod tests {
 
     fn verdict(bound: &str, host: &str, origin: Option<&str>) -> Option<u16> {
         let guard = Guard {
-            bound: bound.parse().expect("an address"),
+            bound: Some(bound.parse().expect("an address")),
             token: None,
+            read_token: None,
         };
         let mut request = Request::builder().uri("/metrics").header("host", host);
         if let Some(origin) = origin {

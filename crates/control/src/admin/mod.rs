@@ -5,6 +5,7 @@
 
 mod body;
 mod change;
+mod dashboard;
 mod decisions;
 mod events;
 mod explain;
@@ -22,7 +23,10 @@ mod stats;
 mod tests;
 mod token;
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +34,7 @@ use plimsoll_core::decision::Recent;
 
 use self::guard::Guard;
 pub(crate) use self::pools::backend_json;
+use self::server::Socket;
 use self::token::Token;
 pub use self::token::TokenFault;
 use crate::config::AdminPlan;
@@ -45,6 +50,14 @@ pub enum AdminError {
     Bind {
         /// The address.
         address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Its unix socket cannot be had.
+    #[error("admin cannot bind unix:{}: {error}; choose another path with [admin] bind, or \"off\"", path.display())]
+    Socket {
+        /// The path.
+        path: PathBuf,
         /// What the system said.
         error: std::io::Error,
     },
@@ -85,8 +98,16 @@ pub struct Api {
 #[derive(Debug)]
 pub struct Admin {
     api: Option<TcpListener>,
+    socket: Option<UnixListener>,
     metrics: Option<TcpListener>,
-    token: Option<Token>,
+    tokens: Tokens,
+}
+
+/// What callers show.
+#[derive(Debug, Default)]
+struct Tokens {
+    writes: Option<Token>,
+    reads: Option<Token>,
 }
 
 impl Admin {
@@ -95,9 +116,11 @@ impl Admin {
     /// # Errors
     /// The first thing that is wrong, with what to do about it.
     pub fn bind(plan: &AdminPlan) -> Result<Self, AdminError> {
-        let token = match (&plan.token_file, plan.bind) {
-            (Some(path), Some(_)) => Some(read_token(path)?),
-            _ => None,
+        let is_on = plan.bind.is_some() || plan.socket.is_some();
+        let token = |path: &Option<PathBuf>| path.as_deref().filter(|_| is_on).map(read_token).transpose();
+        let tokens = Tokens {
+            writes: token(&plan.token_file)?,
+            reads: token(&plan.read_token_file)?,
         };
         let api = plan
             .bind
@@ -107,8 +130,9 @@ impl Admin {
             .map(|address| listen(address).map_err(|error| AdminError::MetricsBind { address, error }));
         Ok(Admin {
             api: api.transpose()?,
+            socket: plan.socket.as_deref().map(listen_on).transpose()?,
             metrics: metrics.transpose()?,
-            token,
+            tokens,
         })
     }
 
@@ -122,6 +146,12 @@ impl Admin {
         self.metrics.as_ref().and_then(|socket| socket.local_addr().ok())
     }
 
+    /// On which unix socket it is, if it is on one.
+    pub fn socket(&self) -> Option<PathBuf> {
+        let address = self.socket.as_ref()?.local_addr().ok()?;
+        address.as_pathname().map(Path::to_path_buf)
+    }
+
     /// Answers calls until it is dropped. It has to be called within a runtime.
     ///
     /// # Errors
@@ -130,17 +160,23 @@ impl Admin {
         let (bound, metrics) = (self.address(), api.metrics.clone());
         let register = |socket: Option<TcpListener>| socket.map(tokio::net::TcpListener::from_std).transpose();
         let (whole, scraped) = (register(self.api)?, register(self.metrics)?);
-        let token = self.token;
+        let socket = self.socket.map(tokio::net::UnixListener::from_std).transpose()?;
+        let whole = whole.map(Socket::Tcp).or(socket.map(Socket::Unix));
+        let Tokens { writes, reads } = self.tokens;
+        let guard = Guard {
+            bound,
+            token: writes,
+            read_token: reads,
+        };
         tokio::join!(
             async {
-                if let (Some(bound), Some(socket)) = (bound, whole) {
-                    let router = router::whole(api.clone(), Guard { bound, token });
-                    server::serve(socket, router, metrics.clone()).await;
+                if let Some(socket) = whole {
+                    server::serve(socket, router::whole(api.clone(), guard), metrics.clone()).await;
                 }
             },
             async {
                 if let Some(socket) = scraped {
-                    server::serve(socket, router::scraped(api.clone()), metrics.clone()).await;
+                    server::serve(Socket::Tcp(socket), router::scraped(api.clone()), metrics.clone()).await;
                 }
             }
         );
@@ -165,6 +201,23 @@ pub(crate) fn check_token(path: &Path) -> Result<(), AdminError> {
         }) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
         read => read.map(drop),
     }
+}
+
+/// A unix socket at `path`, for this user alone. One that a process has left behind is taken away; one that answers is
+/// somebody's.
+fn listen_on(path: &Path) -> Result<UnixListener, AdminError> {
+    let wrong = |error: std::io::Error| AdminError::Socket {
+        path: path.to_path_buf(),
+        error,
+    };
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+        std::fs::remove_file(path).map_err(wrong)?;
+    }
+    let socket = UnixListener::bind(path).map_err(wrong)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(wrong)?;
+    socket.set_nonblocking(true).map_err(wrong)?;
+    Ok(socket)
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -16,23 +16,6 @@ use crate::status::Readiness;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// `GET /`.
-pub(super) async fn front_page() -> impl IntoResponse {
-    let version = env!("CARGO_PKG_VERSION");
-    let page = format!(
-        "Plimsoll {version}, the admin API. There is no dashboard yet.\n\n\
-         GET /api/v1/status        how this node stands\n\
-         GET /api/v1/pools         pools and their backends\n\
-         GET /api/v1/routes        routes\n\
-         GET /api/v1/explain       what a request would get, and why: ?url=http://HOST/PATH\n\
-         GET /api/v1/openapi.json  all calls\n\
-         GET /metrics              for Prometheus\n\
-         GET /healthz, /readyz     for probes\n\n\
-         The same for people: `plimsoll status`\n"
-    );
-    ([(header::CONTENT_TYPE, PLAIN)], page)
-}
-
 /// `GET /healthz`: 200 for as long as the process runs.
 pub(super) async fn healthz() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, PLAIN)], "ok\n")

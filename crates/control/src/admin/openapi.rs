@@ -55,7 +55,7 @@ fn paths() -> Value {
     one_pool["get"]["parameters"] = json!([pool]);
     one_pool["get"]["responses"]["404"] = refusal("No such pool.");
     json!({
-        "/": open(get("A page that tells where to go on.", "text/plain", &text()), false),
+        "/": open(get("The dashboard.", "text/html", &text()), true),
         "/healthz": open(get("200 for as long as the process runs.", "text/plain", &text()), true),
         "/readyz": readyz(),
         "/metrics": open(get("Metrics for Prometheus, or as OpenMetrics.", "text/plain", &text()), false),

@@ -10,10 +10,10 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post, put};
 
-use super::guard::{Guard, guard};
+use super::guard::{self, Guard};
 use super::problem::Problem;
 use super::server::{FIELDS_MAX, HEAD_BYTES_MAX};
-use super::{Api, decisions, events, explain, node, openapi, pools, reload, routes, stats};
+use super::{Api, dashboard, decisions, events, explain, node, openapi, pools, reload, routes, stats};
 
 /// The longest that an answer may take, the reading of the request's body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,8 +29,9 @@ const BACKEND: &str = "/api/v1/pools/{pool}/backends/{address}";
 
 /// Everything.
 pub(super) fn whole(api: Api, who: Guard) -> Router {
+    let who = Arc::new(who);
+    let page = dashboard::router().layer(from_fn_with_state(who.clone(), guard::only_host));
     let guarded = Router::new()
-        .route("/", get(node::front_page))
         .route("/metrics", get(node::metrics))
         .route("/api/v1/status", get(node::status))
         .route("/api/v1/stats", get(stats::stats))
@@ -49,8 +50,8 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route("/api/v1/openapi.json", get(openapi::document))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(Arc::new(who), guard));
-    finish(guarded.merge(open()), api)
+        .layer(from_fn_with_state(who, guard::guard));
+    finish(guarded.merge(page).merge(open()), api)
 }
 
 /// What scrapers and probes need, alone: nobody has to show a token for it.

@@ -9,7 +9,8 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
@@ -46,12 +47,32 @@ const STALL_LOOK: Duration = Duration::from_secs(10);
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener` until it is dropped.
-pub(super) async fn serve(listener: TcpListener, router: Router, metrics: Arc<Metrics>) {
+/// What callers come in by.
+pub(super) enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    async fn accept(&self) -> std::io::Result<Stream> {
+        match self {
+            Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+            Socket::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+}
+
+/// Serves `router` on `socket` until it is dropped.
+pub(super) async fn serve(socket: Socket, router: Router, metrics: Arc<Metrics>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let stream = match socket.accept().await {
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::debug!(%error, "the admin API cannot accept");
                 tokio::time::sleep(ACCEPT_REST).await;
@@ -64,7 +85,15 @@ pub(super) async fn serve(listener: TcpListener, router: Router, metrics: Arc<Me
         };
         let router = router.clone();
         tokio::spawn(async move {
-            converse(stream, router).await;
+            match stream {
+                Stream::Tcp(stream) => {
+                    // Without it, small answers would wait for the peer's delayed acknowledgement; nothing is lost when
+                    // it fails.
+                    let _ = stream.set_nodelay(true);
+                    converse(stream, router).await;
+                }
+                Stream::Unix(stream) => converse(stream, router).await,
+            }
             drop(place);
         });
     }
@@ -104,9 +133,7 @@ impl Liveness {
     }
 }
 
-async fn converse(stream: TcpStream, router: Router) {
-    // Without it, small answers would wait for the peer's delayed acknowledgement; nothing is lost when it fails.
-    let _ = stream.set_nodelay(true);
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
     let liveness = Liveness::default();
     let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(liveness.clone());

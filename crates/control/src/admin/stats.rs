@@ -1,10 +1,11 @@
 //! `GET /api/v1/stats`: what the dashboard and `plimsoll top` draw.
 
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{Extensions, StatusCode};
 use serde_json::{Value, json};
 
 use super::Api;
+use super::guard::MayWrite;
 use super::pools::unknown;
 use super::problem::Problem;
 use crate::metrics::{Page, Sort};
@@ -27,16 +28,16 @@ pub(super) const SORTS: [(&str, Sort); 6] = [
 pub(super) async fn stats(
     State(api): State<Api>,
     Query(parameters): Query<Vec<(String, String)>>,
+    extensions: Extensions,
 ) -> Result<axum::Json<Value>, Problem> {
     let page = page(&parameters)?;
-    let stats = api.metrics.stats(page.as_ref()).ok_or_else(|| {
+    let mut stats = api.metrics.stats(page.as_ref()).ok_or_else(|| {
         let names = api.control.pool_names();
         let pool = page.map(|page| page.pool).unwrap_or_default();
         unknown("pool", &pool, names.iter().map(|name| &**name))
     })?;
-    let mut stats = stats;
     stats["status"] = super::node::status_json(&api);
-    stats["may_write"] = json!(true);
+    stats["may_write"] = json!(extensions.get::<MayWrite>().is_none_or(|may| may.0));
     Ok(axum::Json(stats))
 }
 

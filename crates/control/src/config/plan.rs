@@ -77,10 +77,14 @@ impl std::fmt::Debug for Secrets {
 /// Where the admin API is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdminPlan {
-    /// The API, the dashboard and the metrics; `None` when off.
+    /// The API, the dashboard and the metrics; `None` when off, or on a unix socket.
     pub bind: Option<SocketAddr>,
+    /// The unix socket that they are on instead.
+    pub socket: Option<PathBuf>,
     /// The file with the token that callers have to show.
     pub token_file: Option<PathBuf>,
+    /// The file with the token of callers who only read.
+    pub read_token_file: Option<PathBuf>,
     /// `/metrics`, `/healthz` and `/readyz` alone.
     pub metrics_bind: Option<SocketAddr>,
 }

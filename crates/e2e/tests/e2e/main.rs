@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod admin_access;
 mod attacks;
 mod bans;
 mod basic_auth;
@@ -17,6 +18,7 @@ mod concurrency;
 mod continuing;
 mod cors;
 mod cuts;
+mod dashboard;
 mod decisions;
 mod draining;
 mod error_pages;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,8 +64,46 @@ impl std::fmt::Display for Failure {
 pub(crate) struct Client {
     /// As it was written.
     admin: String,
-    address: SocketAddr,
+    address: Address,
     token: Option<String>,
+}
+
+/// Where it is.
+enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// A connection to it.
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
+impl Address {
+    fn connect(&self, patience: Duration) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect_timeout(address, PATIENCE)?;
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                Ok(Box::new(stream))
+            }
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+
+    /// What the Host field has. By address: a name could be anybody's, and the API refuses to be called by one.
+    fn host(&self) -> String {
+        match self {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix(_) => "localhost".into(),
+        }
+    }
 }
 
 impl Target {
@@ -75,6 +114,11 @@ impl Target {
             .trim_start_matches("http://")
             .trim_end_matches('/')
             .to_owned();
+        if let Some(path) = admin.strip_prefix("unix:") {
+            let address = Address::Unix(path.into());
+            let token = self.token_file.as_deref().map(read_token).transpose()?;
+            return Ok(Client { admin, address, token });
+        }
         let written = match admin.strip_prefix(':') {
             Some(port) => format!("127.0.0.1:{port}"),
             None => admin.clone(),
@@ -92,6 +136,7 @@ impl Target {
             },
         })?;
         let token = self.token_file.as_deref().map(read_token).transpose()?;
+        let address = Address::Tcp(address);
         Ok(Client { admin, address, token })
     }
 }
@@ -153,13 +198,11 @@ impl Client {
     }
 
     fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        stream.set_read_timeout(Some(if method == "POST" { LONG_PATIENCE } else { PATIENCE }))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        // By address: a name could be anybody's, and the API refuses to be called by one.
+        let patience = if method == "POST" { LONG_PATIENCE } else { PATIENCE };
+        let mut stream = self.address.connect(patience)?;
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n",
-            self.address
+            self.address.host()
         );
         let body = body.map(Value::to_string);
         if body.is_none() && method == "POST" {

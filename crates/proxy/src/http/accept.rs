@@ -210,7 +210,7 @@ async fn one_request(
                     next
                 }
                 Forwarded::Refused(reply, finished) => {
-                    respond::respond_after(connection, pinned, &request, &reply, finished).await
+                    respond::respond_after(connection, pinned, &request, &reply, *finished).await
                 }
             }
         }

@@ -58,7 +58,7 @@ pub(super) enum Forwarded {
     /// It was answered, wholly or in part; what becomes of the connection.
     Answered(Next),
     /// It is to be answered by us, with this.
-    Refused(Reply, Finished),
+    Refused(Reply, Box<Finished>),
 }
 
 /// Forwards `request` to a backend of the pool at `pool_at`, and its answer to the client.
@@ -124,7 +124,7 @@ pub(super) async fn forward<D: Downstream>(
         }
         Ended::Refused(reason) => {
             let reply = Reply::reason(reason);
-            Forwarded::Refused(if read { reply } else { reply.closing() }, finished)
+            Forwarded::Refused(if read { reply } else { reply.closing() }, Box::new(finished))
         }
     }
 }

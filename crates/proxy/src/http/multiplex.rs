@@ -402,7 +402,7 @@ pub(super) async fn one_request(desk: &Desk) {
                     worker.keep_changes(request.changes.take());
                     return downstream.hear_out(&timer).await;
                 }
-                Forwarded::Refused(reply, finished) => (reply, finished),
+                Forwarded::Refused(reply, finished) => (reply, *finished),
             }
         }
         route::Routed::Reply(reply) => (reply, Finished::new(pinned)),

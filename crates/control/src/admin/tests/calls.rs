@@ -2,6 +2,7 @@
 
 use axum::http::Method;
 
+use super::super::token::Token;
 use super::super::{openapi, router};
 use super::{Fixture, call};
 
@@ -10,8 +11,15 @@ async fn every_call_but_the_probes_wants_the_token_and_our_host() {
     let fixture = Fixture::new();
     let token = "0123456789abcdef";
     let shown = [("authorization", "Bearer 0123456789abcdef")];
+    let page = call(fixture.router(Some(token)), Method::GET, "/", &[], "").await;
+    assert_eq!(page.status, 200, "the page asks for the token itself");
+    assert!(page.field("content-security-policy").starts_with("default-src 'none'"));
+    let foreign = [("origin", "http://evil.example")];
+    assert_eq!(
+        call(fixture.router(None), Method::GET, "/", &foreign, "").await.status,
+        403
+    );
     for path in [
-        "/",
         "/metrics",
         "/api/v1/status",
         "/api/v1/pools/api",
@@ -31,6 +39,32 @@ async fn every_call_but_the_probes_wants_the_token_and_our_host() {
         let foreign = [("origin", "http://evil.example")];
         let answer = call(fixture.router(Some(token)), Method::GET, path, &foreign, "").await;
         assert!(matches!(answer.status, 200 | 503), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_reads_changes_nothing() {
+    let fixture = Fixture::new();
+    let token = |text: &str| Some(Token::parse(text).expect("a token"));
+    let router = || fixture.guarded(token("0123456789abcdef-writes"), token("0123456789abcdef-reads"));
+    let path = "/api/v1/pools/api/backends/one";
+    for (shown, read, changed) in [
+        ("Bearer 0123456789abcdef-writes", 200, 200),
+        ("Bearer 0123456789abcdef-reads", 200, 403),
+        ("Bearer 0123456789abcdef-guess", 401, 401),
+    ] {
+        let fields = [("authorization", shown), ("content-type", "application/json")];
+        assert_eq!(
+            call(router(), Method::GET, "/api/v1/pools", &fields, "").await.status,
+            read,
+            "{shown}"
+        );
+        let change = call(router(), Method::PATCH, path, &fields, r#"{"weight": 2}"#).await;
+        assert_eq!(change.status, changed, "{shown}");
+        let stats = call(router(), Method::GET, "/api/v1/stats", &fields, "").await;
+        if read == 200 {
+            assert_eq!(stats.json()["may_write"], changed == 200, "{shown}");
+        }
     }
 }
 

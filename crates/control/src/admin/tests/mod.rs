@@ -129,8 +129,17 @@ impl Fixture {
 
     fn router(&self, token: Option<&str>) -> Router {
         let token = token.map(|token| Token::parse(token).expect("a token"));
-        let bound = "127.0.0.1:9900".parse().expect("an address");
-        router::whole(self.api.clone(), Guard { bound, token })
+        self.guarded(token, None)
+    }
+
+    fn guarded(&self, token: Option<Token>, read_token: Option<Token>) -> Router {
+        let bound = Some("127.0.0.1:9900".parse().expect("an address"));
+        let guard = Guard {
+            bound,
+            token,
+            read_token,
+        };
+        router::whole(self.api.clone(), guard)
     }
 
     fn check(&self, backend: usize, passed: bool) {

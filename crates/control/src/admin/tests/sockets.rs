@@ -10,7 +10,9 @@ use crate::config::AdminPlan;
 fn plan(bind: Option<&str>, token_file: Option<&str>) -> AdminPlan {
     AdminPlan {
         bind: bind.map(|bind| bind.parse().expect("an address")),
+        socket: None,
         token_file: token_file.map(Into::into),
+        read_token_file: None,
         metrics_bind: None,
     }
 }

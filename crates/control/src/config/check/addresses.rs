@@ -14,7 +14,7 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
     // A file that could not be read may say where the API is.
     let bind = file.admin.bind.0.as_ref();
     let bind = bind.filter(|bind| known.complete || bind.span != Span::default());
-    let admin = bind.and_then(|bind| Some(Place::of_admin(bind.value.0?, bind.span)));
+    let admin = bind.and_then(|bind| Some(Place::of_admin(bind.value.address()?, bind.span)));
     let metrics = &file.admin.metrics_bind;
     let metrics = metrics.as_ref().map(|bind| Place::of_admin(bind.value.0, bind.span));
     for place in admin.into_iter().chain(metrics) {

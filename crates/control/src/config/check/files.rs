@@ -8,7 +8,7 @@ use plimsoll_core::document::{Faults, Span};
 use plimsoll_core::filter::{FilterEntry, Held};
 use plimsoll_core::sticky::{SECRET_BYTES_MIN, SECRETS_MAX};
 
-use super::super::file::{AccessTarget, File, FilterUse, Health, Page, Tried};
+use super::super::file::{AccessTarget, AdminBind, File, FilterUse, Health, Page, Tried};
 use super::super::plan::Secrets;
 use super::super::source::Sources;
 use super::tls;
@@ -27,9 +27,11 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
         }
     };
     // Without the API nobody reads its token.
-    let served = file.admin.bind.0.as_ref().is_some_and(|bind| bind.value.0.is_some());
-    if let (true, Some(Tried(Some(path)))) = (served, &file.admin.token_file) {
-        check(path.span, path, &|path| admin::check_token(path).err().map(told));
+    let served = (file.admin.bind.0.as_ref()).is_some_and(|bind| bind.value != AdminBind::Off);
+    for token in [&file.admin.token_file, &file.admin.read_token_file] {
+        if let (true, Some(Tried(Some(path)))) = (served, token) {
+            check(path.span, path, &|path| admin::check_token(path).err().map(told));
+        }
     }
     if let AccessTarget::File(path) = &file.log.access.value {
         check(file.log.access.span, path, &|path| access::check(path).err().map(told));

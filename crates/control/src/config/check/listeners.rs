@@ -3,7 +3,7 @@
 use plimsoll_core::document::{Faults, Span};
 use plimsoll_core::route::path::{PathFault, canonical};
 
-use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol};
+use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol, Tried};
 use super::routes::check_filters;
 use super::{Known, check_reference, tls};
 
@@ -124,7 +124,17 @@ fn check_admin(file: &File, known: &Known<'_>, faults: &mut Faults) {
     let Some(bind) = &file.admin.bind.0 else {
         return;
     };
-    let Some(address) = bind.value.0 else {
+    if let (Some(Tried(Some(path))), None) = (&file.admin.read_token_file, &file.admin.token_file)
+        && known.complete
+    {
+        faults
+            .error(
+                path.span,
+                "`read_token_file` is for callers who only read, and anybody may change everything",
+            )
+            .help("add token_file = \"…\", for those who may");
+    }
+    let Some(address) = bind.value.address() else {
         return;
     };
     if !address.ip().to_canonical().is_loopback() && file.admin.token_file.is_none() && known.complete {

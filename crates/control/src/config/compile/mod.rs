@@ -15,7 +15,7 @@ use plimsoll_core::snapshot::{
     AccessFormat, HttpLimits, HttpTimeouts, NodeSettings, PoolIndex, ProxyTrust, TcpService,
 };
 
-use super::file::{AccessTarget, Backend, File, Listener, LogFormat, Protocol, ProxyProtocol, Route, Timeout};
+use super::file::{AccessTarget, Backend, File, Listener, LogFormat, Protocol, ProxyProtocol, Route, Timeout, Tried};
 use super::plan::{
     AccessLog, AdminPlan, HttpPlan, ListenerPlan, LogPlan, Plan, PoolPlan, RoutePlan, Secrets, ServicePlan,
 };
@@ -43,6 +43,10 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
     let listeners = listeners(file, sources, &pools, &mut routes);
     let mut pool_plans = pools::pools(file, sources, &pools);
     measure(&routes, &mut pool_plans);
+    let token = |path: Option<&Tried<String>>| {
+        let path = path.and_then(|path| path.0.as_ref())?;
+        Some(sources.resolve(path.span, &path.value))
+    };
     Plan {
         workers: file.server.workers.0.map(|number| number as usize),
         zone: file.server.zone.clone(),
@@ -67,13 +71,11 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
         error_pages: routes::error_pages(&file.error_pages, sources),
         secrets: Secrets::default(),
         admin: AdminPlan {
-            bind: file.admin.bind.0.as_ref().and_then(|bind| bind.value.0),
-            token_file: file
-                .admin
-                .token_file
-                .as_ref()
-                .and_then(|path| path.0.as_ref())
-                .map(|path| sources.resolve(path.span, &path.value)),
+            bind: file.admin.bind.0.as_ref().and_then(|bind| bind.value.address()),
+            socket: (file.admin.bind.0.as_ref())
+                .and_then(|bind| Some(sources.resolve(bind.span, bind.value.socket()?))),
+            token_file: token(file.admin.token_file.as_ref()),
+            read_token_file: token(file.admin.read_token_file.as_ref()),
             metrics_bind: file.admin.metrics_bind.as_ref().map(|bind| bind.value.0),
         },
         log: LogPlan {

@@ -39,7 +39,7 @@ pub(super) use pool_tls::{PoolTls, PoolTlsTable};
 pub(super) use retry::{BACKOFF_MAX, BackoffTable, RetryBudget, RetryOn, RetryTable};
 pub(crate) use route::Part;
 pub(super) use route::{ACTIONS, Mirror, Respond, Route, Upgrade};
-pub(super) use server::{AccessTarget, Admin, Log, LogFormat, Server};
+pub(super) use server::{AccessTarget, Admin, AdminBind, Log, LogFormat, Server};
 pub(super) use sticky::{SameSite, Sticky};
 pub(super) use tls::{CertificateFiles, ClientAuth, Tls};
 pub(super) use values::{Each, Item, Keyed, Many, Name, Named, Timeout, Tried};

@@ -43,12 +43,14 @@ document! {
     pub(in super::super) struct Admin {
         /// Where it listens; "off" for nowhere.
         pub(in super::super) bind: Tried<AdminBind> =
-            Tried::absent(AdminBind(Some(SocketAddr::from(([127, 0, 0, 1], 9900))))),
-        /// The file with the token that callers show. Required when bind is not loopback.
+            Tried::absent(AdminBind::Address(SocketAddr::from(([127, 0, 0, 1], 9900)))),
+        /// The file with the token that callers show. Required when bind is neither loopback nor a unix socket.
         pub(in super::super) token_file: Option<Tried<String>>,
+        /// The file with the token of callers who only read.
+        pub(in super::super) read_token_file: Option<Tried<String>>,
         /// Where /metrics, /healthz and /readyz alone are served.
         pub(in super::super) metrics_bind: Option<Located<BindAddress>>,
-    } later { "read_token_file" }
+    }
 }
 
 document! {
@@ -116,20 +118,53 @@ impl Decode for Workers {
     }
 }
 
-/// Where the admin API listens; `None` when off.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in super::super) struct AdminBind(pub(in super::super) Option<SocketAddr>);
+/// Where the admin API listens.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) enum AdminBind {
+    /// Nowhere.
+    Off,
+    /// On the network.
+    Address(SocketAddr),
+    /// On a unix socket.
+    Socket(String),
+}
+
+impl AdminBind {
+    /// Where on the network, if it is there.
+    pub(in super::super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            AdminBind::Address(address) => Some(*address),
+            AdminBind::Off | AdminBind::Socket(_) => None,
+        }
+    }
+
+    /// On which unix socket, if it is on one.
+    pub(in super::super) fn socket(&self) -> Option<&str> {
+        match self {
+            AdminBind::Socket(path) => Some(path),
+            AdminBind::Off | AdminBind::Address(_) => None,
+        }
+    }
+}
 
 impl Decode for AdminBind {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        if expect_text(node, "an address and a port, or \"off\"", &mut Faults::default()) == Some("off") {
-            return Some(AdminBind(None));
+        let text = expect_text(node, "an address and a port, or \"off\"", &mut Faults::default());
+        match text.map(|text| (text, text.strip_prefix("unix:"))) {
+            Some(("off", _)) => Some(AdminBind::Off),
+            Some((_, Some(""))) => {
+                faults
+                    .error(node.span, "a unix socket has a path")
+                    .help("write it like \"unix:/run/plimsoll.sock\"");
+                None
+            }
+            Some((_, Some(path))) => Some(AdminBind::Socket(path.to_owned())),
+            _ => BindAddress::decode(node, faults).map(|BindAddress(address)| AdminBind::Address(address)),
         }
-        BindAddress::decode(node, faults).map(|BindAddress(address)| AdminBind(Some(address)))
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "examples": ["127.0.0.1:9900", "off"] })
+        json!({ "type": "string", "examples": ["127.0.0.1:9900", "unix:/run/plimsoll.sock", "off"] })
     }
 }
 

@@ -71,7 +71,7 @@ fn each_alternative_of_the_contract_is_accepted_or_not_built_yet() {
         ("[pools.p]\nbackends = [\"unix:/run/app.sock\"]", false),
         ("[pools.p]\nbackends = [\"app.internal:8080\"]", false),
         ("[pools.p]\nbackends = [\"10.0.0.1:80\"]\npolicy = \"prequal\"", true),
-        ("[admin]\nbind = \"unix:/run/plimsoll.sock\"", false),
+        ("[admin]\nbind = \"unix:/run/plimsoll.sock\"", true),
         ("[admin]\nbind = \"off\"\nmetrics_bind = \"0.0.0.0:9901\"", true),
         ("[admin]\nbind = \"0.0.0.0:9900\"\ntoken_file = \"admin.token\"", true),
         ("[listeners.l]\nbind = \":53\"\nprotocol = \"udp\"", false),
