@@ -176,6 +176,7 @@ mod tests {
                 shed_after: None,
                 drain_timeout: Duration::ZERO,
                 access_log: None,
+                access_percent: 100.0,
             },
         }
     }

@@ -59,6 +59,8 @@ pub struct NodeSettings {
     pub drain_timeout: Duration,
     /// Whether finished requests and connections are written to the access log.
     pub access_log: Option<AccessFormat>,
+    /// How many of a hundred are written of those that went well.
+    pub access_percent: f64,
 }
 
 /// How a line of the access log is written.
@@ -353,6 +355,7 @@ mod tests {
             shed_after: None,
             drain_timeout: Duration::ZERO,
             access_log: None,
+            access_percent: 100.0,
         };
         for (peer, lines, client) in [
             ("192.0.2.1", &["198.51.100.1"][..], "192.0.2.1"),

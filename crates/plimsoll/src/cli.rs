@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Status(commands::status::Status),
     /// Have a running process read its configuration again
     Reload(commands::reload::Reload),
+    /// Watch a running process live in the terminal
+    Top(commands::top::Top),
     /// Give a backend no new work, and tell when it can be stopped
     Drain(commands::drain::Drain),
     /// Let a drained backend take work again
@@ -73,6 +75,7 @@ impl Command {
             Command::Explain(explain) => explain.run(),
             Command::Status(status) => status.run(),
             Command::Reload(reload) => reload.run(),
+            Command::Top(top) => top.run(),
             Command::Drain(drain) => drain.run(),
             Command::Ready(ready) => ready.run(),
             Command::Weight(weight) => weight.run(),

@@ -12,9 +12,8 @@ enum Until {
 }
 
 /// The commands.
-const COMMANDS: [(&str, Until); 8] = [
+const COMMANDS: [(&str, Until); 7] = [
     ("shift", Until::Nothing),
-    ("top", Until::Do("plimsoll status")),
     ("upgrade", Until::Do("start a new process when this one has ended")),
     ("test", Until::Nothing),
     ("plan", Until::Nothing),

@@ -7,6 +7,7 @@ mod later;
 mod serve;
 mod signals;
 mod stderr;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -14,7 +14,7 @@ use plimsoll_proxy::{Clock, Plane, Wiring};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::signals::{HangUps, Signals};
+use crate::signals::{HangUps, Reopens, Signals};
 use crate::stderr::Stderr;
 
 /// Serves what `loaded` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
@@ -53,7 +53,7 @@ pub(crate) fn serve_while(
         Some((ring, writer)) => (Arc::new(ring) as Arc<dyn AccessLog>, Some(writer)),
         None => (Arc::new(NoLog) as Arc<dyn AccessLog>, None),
     };
-    let (mut signals, hang_ups) = take_signals(&runtime).context("signals cannot be waited for")?;
+    let (mut signals, hang_ups, reopens) = take_signals(&runtime).context("signals cannot be waited for")?;
 
     let telemetry = Arc::new(Telemetry::new(workers));
     let decisions = Arc::new(Recent::new(workers));
@@ -84,6 +84,7 @@ pub(crate) fn serve_while(
     serve_admin(admin, api)?;
     let drained = runtime.block_on(async {
         tokio::spawn(drive(control.clone(), ring, plane.cuts()));
+        tokio::spawn(reopens.reopen(writer.as_ref().map(access::Writer::reopener)));
         tokio::spawn(hang_ups.reload(reloader.clone()));
         tokio::spawn(reloader.watch());
         let ended = meanwhile(Serving {
@@ -133,9 +134,9 @@ fn serve_admin(admin: Admin, api: Api) -> anyhow::Result<()> {
     thread.map(drop).context("the admin API's thread cannot be started")
 }
 
-fn take_signals(runtime: &tokio::runtime::Runtime) -> std::io::Result<(Signals, HangUps)> {
+fn take_signals(runtime: &tokio::runtime::Runtime) -> std::io::Result<(Signals, HangUps, Reopens)> {
     let _within = runtime.enter();
-    Ok((Signals::new()?, HangUps::new()?))
+    Ok((Signals::new()?, HangUps::new()?, Reopens::new()?))
 }
 
 /// Lets what is under way come to its end, for the drain's timeout at the most, or until told to stop again.
@@ -232,7 +233,8 @@ fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize
     }
     match (admin.address(), admin.socket()) {
         (Some(address), _) => {
-            tracing::info!(%address, "the admin API is listening, and http://{address}/ shows the dashboard")
+            let dashboard = format_args!("http://{address}/");
+            tracing::info!(%address, %dashboard, "the admin API is listening");
         }
         (None, Some(path)) => tracing::info!(path = %path.display(), "the admin API is listening on a unix socket"),
         (None, None) => tracing::info!("the admin API is off"),

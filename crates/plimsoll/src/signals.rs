@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use plimsoll_control::Reloader;
+use plimsoll_control::access::Reopener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that mean something to us.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Those whose meaning is not built yet: their default would be our death.
-    user_1: Signal,
+    /// Its meaning is not built yet: its default would be our death.
     user_2: Signal,
 }
 
@@ -20,7 +20,6 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            user_1: signal(SignalKind::user_defined1())?,
             user_2: signal(SignalKind::user_defined2())?,
         })
     }
@@ -31,10 +30,29 @@ impl Signals {
             let not_built = tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.user_1.recv() => "SIGUSR1: reopening the access log is not built yet",
                 _ = self.user_2.recv() => "SIGUSR2: upgrading the binary is not built yet",
             };
             tracing::warn!("{not_built}; nothing changed");
+        }
+    }
+}
+
+/// SIGUSR1, which begins the access log anew where its file is called now.
+pub(crate) struct Reopens(Signal);
+
+impl Reopens {
+    /// Takes it over; it has to be called within a runtime.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        signal(SignalKind::user_defined1()).map(Reopens)
+    }
+
+    /// Has it done whenever it comes.
+    pub(crate) async fn reopen(mut self, log: Option<Reopener>) {
+        while self.0.recv().await.is_some() {
+            match &log {
+                Some(log) => log.reopen(),
+                None => tracing::warn!("SIGUSR1: there is no access log to be begun anew"),
+            }
         }
     }
 }

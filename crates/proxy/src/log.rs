@@ -244,11 +244,21 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
     let Some(format) = pinned.snapshot.node.access_log else {
         return;
     };
+    if !is_written(client, pinned, finished) {
+        return;
+    }
     let line = match format {
         AccessFormat::Json => json_line(client, pinned, request, finished, duration),
         AccessFormat::Combined => combined_line(client, request, finished),
     };
     worker.shared.wiring.access.write(line);
+}
+
+/// Whether what ended so is among those that the access log has.
+pub(crate) fn is_written(client: &Client, pinned: &Pinned, finished: &Finished) -> bool {
+    let percent = pinned.snapshot.node.access_percent;
+    let failed = finished.reason.is_some() || finished.status >= 500;
+    percent >= 100.0 || failed || client.worker.rng.borrow_mut().unit() * 100.0 < percent
 }
 
 /// Once for each ban. The client is who its last request was counted for.

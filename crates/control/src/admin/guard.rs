@@ -209,8 +209,9 @@ mod tests {
     #[test]
     fn a_request_without_one_host_is_malformed() {
         let guard = Guard {
-            bound: "127.0.0.1:9900".parse().expect("an address"),
+            bound: Some("127.0.0.1:9900".parse().expect("an address")),
             token: None,
+            read_token: None,
         };
         for hosts in [&[][..], &["localhost", "localhost"]] {
             let request = hosts

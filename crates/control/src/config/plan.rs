@@ -109,6 +109,8 @@ pub enum AccessLog {
     Stdout,
     /// To the end of this file.
     File(PathBuf),
+    /// To syslog: this machine's, or the one at this address.
+    Syslog(Option<SocketAddr>),
 }
 
 /// A listener.

@@ -4,6 +4,8 @@
 //! its counters.
 
 mod exposition;
+#[cfg(test)]
+mod packaging_tests;
 mod process;
 mod series;
 mod shares;

@@ -30,7 +30,7 @@ fn plan() -> Plan {
         .plan
 }
 
-fn metrics() -> (Metrics, Arc<Control>, Arc<Telemetry>) {
+pub(super) fn metrics() -> (Metrics, Arc<Control>, Arc<Telemetry>) {
     let control = Control::new(&plan(), || Now::from_millis(5), 1);
     let telemetry = Arc::new(Telemetry::new(2));
     let metrics = Metrics::new(
@@ -43,7 +43,7 @@ fn metrics() -> (Metrics, Arc<Control>, Arc<Telemetry>) {
 }
 
 /// Counts one of everything, as workers would.
-fn work(control: &Control, telemetry: &Telemetry) {
+pub(super) fn work(control: &Control, telemetry: &Telemetry) {
     let snapshot = control.snapshot().load();
     let (listener, pool) = (&snapshot.listeners[0], &snapshot.pools[0]);
     let status = control.pool("api").expect("the pool");

@@ -3,6 +3,7 @@
 //! One module a topic; a test is named after the behaviour that it proves.
 
 mod access_log;
+mod access_log_targets;
 mod admin;
 mod admin_access;
 mod attacks;
@@ -88,6 +89,7 @@ mod tls_hostile;
 mod tls_stage;
 mod tls_streams;
 mod tls_trust;
+mod top;
 mod upgrade;
 mod upstream_host;
 mod waiting;

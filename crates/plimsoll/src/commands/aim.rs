@@ -101,7 +101,7 @@ pub(crate) fn page(aim: &Aim, backends: &[Value], as_json: bool, line: impl Fn(&
 }
 
 /// A name as it stands in a path (RFC 3986 §2.3).
-fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),

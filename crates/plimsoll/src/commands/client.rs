@@ -306,7 +306,7 @@ mod tests {
                 admin: admin.into(),
                 token_file: None,
             };
-            let found = target.client().ok().map(|client| client.address.to_string());
+            let found = target.client().ok().map(|client| client.address.host());
             assert_eq!(found.as_deref(), address, "{admin}");
         }
     }

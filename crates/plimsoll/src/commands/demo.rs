@@ -1,11 +1,11 @@
 //! `plimsoll demo`: see what a policy is worth.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::demo;
+use crate::terminal::is_live;
 
 /// Watch policies balance live traffic over three backends of unlike speed, on loopback, without any file.
 #[derive(Args)]
@@ -18,8 +18,6 @@ pub(crate) struct Demo {
 impl Demo {
     /// Runs until Ctrl-C, or for a few seconds.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let live = !self.once && !dumb && std::io::stdout().is_terminal();
-        demo::run(live).map(|()| ExitCode::SUCCESS)
+        demo::run(!self.once && is_live()).map(|()| ExitCode::SUCCESS)
     }
 }

@@ -10,6 +10,7 @@ use plimsoll_control::explain::{self, Question, Unanswerable, Url};
 use plimsoll_core::decision::{Decision, Stage, Step, Verdict};
 use serde_json::Value;
 
+use super::aim::escaped;
 use super::client::{Failure, Target};
 
 /// Steps of one stage that are printed; `--json` has them all.
@@ -156,18 +157,6 @@ fn query<'q>(parameters: impl Iterator<Item = (&'q str, &'q str)>) -> String {
         .map(|(name, value)| format!("{name}={}", escaped(value)))
         .collect();
     pairs.join("&")
-}
-
-/// `text` with everything percent-encoded but what stands for itself anywhere (RFC 3986 §2.3).
-fn escaped(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            // Writing into a String cannot fail.
-            _ => drop(write!(out, "%{byte:02X}")),
-        }
-        out
-    })
 }
 
 /// The decision for people: what it comes to, and then every step in a line.

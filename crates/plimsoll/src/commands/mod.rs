@@ -12,6 +12,7 @@ pub(crate) mod ready;
 pub(crate) mod reload;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod top;
 pub(crate) mod weight;
 
 use std::io::{IsTerminal, Write};

@@ -19,9 +19,10 @@ use plimsoll_core::balance::PolicyConfig;
 use plimsoll_proxy::Plane;
 
 use crate::serve;
+use crate::terminal::Screen;
 use scene::{BACKENDS, LOAD_LINE, POLICIES, POOL, Places, SLOTS, UTILISATION};
 use traffic::Traffic;
-use view::{History, Moment, Screen};
+use view::{History, Moment};
 
 /// How long a policy is shown.
 #[derive(Clone, Copy)]

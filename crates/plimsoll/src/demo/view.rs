@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::time::Duration;
 
 use super::scene::{BACKENDS, LOAD_LINE, POLICIES, Places, SLOTS, UTILISATION, traffic_per_second};
 use super::table::{self, millis};
 use super::tally::Samples;
+use crate::terminal::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, bar};
 
 /// Cells of a bar.
 const BAR_CELLS: usize = 20;
@@ -18,13 +18,6 @@ const HISTORY_MAX: usize = 60;
 /// The lowest and the highest p99 of the history, in milliseconds; between them it is drawn by its logarithm, since
 /// what matters is how many times.
 const HISTORY_MS: (f64, f64) = (10.0, 1_000.0);
-
-const BOLD: &str = "\x1b[1m";
-const DIM: &str = "\x1b[2m";
-const GREEN: &str = "\x1b[32m";
-const YELLOW: &str = "\x1b[33m";
-const RED: &str = "\x1b[31m";
-const PLAIN: &str = "\x1b[0m";
 
 /// What is seen at one moment.
 pub(super) struct Moment<'m> {
@@ -118,7 +111,7 @@ pub(super) fn hints(places: Places) -> [String; 3] {
     let Places { proxy, admin } = places;
     [
         format!("curl -i http://{proxy}/"),
-        format!("curl -s http://{admin}/api/v1/pools/{}", super::scene::POOL),
+        format!("http://{admin}/ in a browser, or plimsoll top --admin {admin}"),
         format!("curl -s http://{admin}/metrics"),
     ]
 }
@@ -159,7 +152,7 @@ fn backends(out: &mut String, moment: &Moment<'_>) {
             " {BOLD}{:<8}{PLAIN} {speed:<10} {:>4.0} %  {colour}{}{PLAIN} {in_flight:>3} of {LOAD_LINE:<3} {:>9}",
             spec.name,
             moment.recent.share_percent(at),
-            bar(f64::from(in_flight) / f64::from(LOAD_LINE)),
+            bar(f64::from(in_flight) / f64::from(LOAD_LINE), BAR_CELLS),
             millis(moment.recent.median_of(at)),
         );
     }
@@ -178,66 +171,9 @@ fn clients(out: &mut String, moment: &Moment<'_>, history: &History) {
     let _ = writeln!(out, " {DIM}p99 so far{PLAIN}    {}\n", history.text());
 }
 
-/// `share` of [`BAR_CELLS`], to an eighth of a cell.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to the bar's cells"
-)]
-fn bar(share: f64) -> String {
-    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (share.clamp(0.0, 1.0) * BAR_CELLS as f64 * 8.0).round() as usize;
-    let filled = format!("{}{}", "█".repeat(eighths / 8), PARTS[eighths % 8]);
-    format!("{filled:<BAR_CELLS$}")
-}
-
-/// The terminal while the live view has it: another screen without a cursor. It is given back when this is dropped.
-pub(super) struct Screen;
-
-impl Screen {
-    /// Takes the terminal.
-    pub(super) fn take() -> io::Result<Self> {
-        let mut out = io::stdout();
-        // xterm's control sequences: the alternate screen, and no cursor.
-        out.write_all(b"\x1b[?1049h\x1b[?25l")?;
-        out.flush()?;
-        Ok(Screen)
-    }
-
-    /// Draws over what is there, line by line, so that nothing flickers.
-    pub(super) fn draw(&self, picture: &str) -> io::Result<()> {
-        let mut bytes = String::from("\x1b[H");
-        for line in picture.lines() {
-            bytes.push_str(line);
-            bytes.push_str("\x1b[K\n");
-        }
-        bytes.push_str("\x1b[J");
-        let mut out = io::stdout();
-        out.write_all(bytes.as_bytes())?;
-        out.flush()
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        let mut out = io::stdout();
-        // There is nobody left to tell when the terminal is gone.
-        let _ = out.write_all(b"\x1b[?25h\x1b[?1049l");
-        let _ = out.flush();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bars_are_always_as_wide() {
-        for share in [-1.0, 0.0, 0.01, 0.5, 0.999, 1.0, 7.0] {
-            assert_eq!(bar(share).chars().count(), BAR_CELLS, "{share}");
-        }
-        assert_eq!(bar(0.5).trim_end(), "█".repeat(BAR_CELLS / 2));
-    }
 
     #[test]
     fn the_history_is_bounded_and_drawn_by_the_logarithm() {

@@ -47,7 +47,7 @@ pub(crate) async fn serve(mut connection: Connection) {
         finished.count_fallback(&pinned, &mut shard);
     }
     decisions::connection(&connection.client, &pinned, &log, &finished, sampled);
-    if pinned.snapshot.node.access_log.is_some() {
+    if pinned.snapshot.node.access_log.is_some() && log::is_written(&connection.client, &pinned, &finished) {
         worker
             .shared
             .wiring

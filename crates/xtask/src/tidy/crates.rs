@@ -141,6 +141,8 @@ const RULES: &[Rule] = &[
             "anyhow",
             "clap",
             "clap_complete",
+            // How many lines a terminal has.
+            "rustix",
             "serde_json",
             "tokio",
             "tracing",

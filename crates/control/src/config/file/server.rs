@@ -8,6 +8,7 @@ use plimsoll_core::{document, words};
 use serde_json::json;
 
 use super::address::BindAddress;
+use super::route::PartPercent;
 use super::values::{Pause, Positive, Timeout, Tried, Within};
 
 /// The most worker threads. No host that we know of has more cores.
@@ -58,13 +59,15 @@ document! {
     pub(in super::super) struct Log {
         /// The least severity that is written.
         pub(in super::super) level: Level = Level::Info,
-        /// Where finished requests and connections are written: "off", "stdout", or a file.
+        /// Where finished requests and connections are written: "off", "stdout", "syslog", "syslog:ADDRESS", or a file.
         pub(in super::super) access: Located<AccessTarget> = Located {
             value: AccessTarget::Off,
             span: plimsoll_core::document::Span::default(),
         },
         /// How they are written.
         pub(in super::super) format: LogFormat = LogFormat::Json,
+        /// How many of a hundred are written of those that went well; all of them unless set. What failed always is.
+        pub(in super::super) sample_percent: Option<PartPercent>,
     }
 }
 
@@ -177,20 +180,34 @@ pub(in super::super) enum AccessTarget {
     Stdout,
     /// To a file.
     File(String),
+    /// To syslog: this machine's, or the one at this address.
+    Syslog(Option<SocketAddr>),
 }
 
 impl Decode for AccessTarget {
     fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
-        let text = expect_text(node, "\"off\", \"stdout\" or a file", faults)?;
+        let text = expect_text(node, "\"off\", \"stdout\", \"syslog\" or a file", faults)?;
         Some(match text {
             "off" => AccessTarget::Off,
             "stdout" => AccessTarget::Stdout,
+            "syslog" => AccessTarget::Syslog(None),
+            _ if text.starts_with("syslog:") => {
+                let Ok(address) = text["syslog:".len()..].parse() else {
+                    faults
+                        .error(node.span, format!("\"{text}\" names no address and port"))
+                        .help("write it like \"syslog:10.0.0.9:514\", or \"syslog\" for this machine's");
+                    return None;
+                };
+                AccessTarget::Syslog(Some(address))
+            }
             // A bare word is a slip rather than a file.
             _ if !text.contains(['.', '/']) => {
                 let fault = faults.error(node.span, format!("unknown word \"{text}\""));
-                match nearest(text, ["off", "stdout"]) {
+                match nearest(text, ["off", "stdout", "syslog"]) {
                     Some(word) => fault.help(format!("did you mean \"{word}\"?")),
-                    None => fault.help(format!("write \"off\", \"stdout\", or a file like \"./{text}.log\"")),
+                    None => fault.help(format!(
+                        "write \"off\", \"stdout\", \"syslog\", or a file like \"./{text}.log\""
+                    )),
                 };
                 return None;
             }
@@ -199,6 +216,6 @@ impl Decode for AccessTarget {
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "examples": ["off", "stdout", "access.log"] })
+        json!({ "type": "string", "examples": ["off", "stdout", "syslog", "syslog:10.0.0.9:514", "access.log"] })
     }
 }

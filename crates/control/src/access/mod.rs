@@ -2,8 +2,10 @@
 //!
 //! A worker never waits: a line that finds no room is dropped and counted.
 
+mod sink;
+
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_core::upcall;
 
+use self::sink::{LogFile, Sink, Syslog};
 use crate::config::AccessLog;
 
 /// Lines that may wait.
@@ -45,6 +48,9 @@ pub enum AccessError {
         /// What the system said.
         error: io::Error,
     },
+    /// Nobody listens there.
+    #[error("the access log cannot be sent to syslog: {0}; set [log] access")]
+    Syslog(io::Error),
     /// There is no thread to write it.
     #[error("the access log's writer cannot be started: {0}")]
     Thread(io::Error),
@@ -72,6 +78,8 @@ struct Counts {
 
 enum Message {
     Line(Vec<u8>),
+    /// The file may have been moved away.
+    Reopen,
     /// Nothing more is wanted; the sender is told when everything before is written.
     End(SyncSender<()>),
 }
@@ -82,16 +90,14 @@ enum Message {
 /// # Errors
 /// The file cannot be opened for appending.
 pub fn open(target: &AccessLog, dropped: Arc<AtomicU64>) -> Result<Option<(Ring, Writer)>, AccessError> {
-    let sink: Box<dyn Write + Send> = match target {
+    let sink: Box<dyn Sink> = match target {
         AccessLog::Off => return Ok(None),
         AccessLog::Stdout => Box::new(io::stdout()),
-        AccessLog::File(path) => {
-            let file = OpenOptions::new().append(true).create(true).open(path);
-            Box::new(file.map_err(|error| AccessError::Open {
-                path: path.clone(),
-                error,
-            })?)
-        }
+        AccessLog::File(path) => Box::new(LogFile::open(path).map_err(|error| AccessError::Open {
+            path: path.clone(),
+            error,
+        })?),
+        AccessLog::Syslog(address) => Box::new(Syslog::open(*address).map_err(AccessError::Syslog)?),
     };
     start(sink, dropped).map(Some).map_err(AccessError::Thread)
 }
@@ -118,7 +124,7 @@ pub(crate) fn check(path: &Path) -> Result<(), AccessError> {
     }
 }
 
-fn start(sink: Box<dyn Write + Send>, dropped: Arc<AtomicU64>) -> io::Result<(Ring, Writer)> {
+fn start(sink: Box<dyn Sink>, dropped: Arc<AtomicU64>) -> io::Result<(Ring, Writer)> {
     let (lines, outlet) = sync_channel(RING_LINES_MAX);
     let counts = Arc::new(Counts {
         waiting_bytes: AtomicUsize::new(0),
@@ -152,7 +158,23 @@ impl upcall::AccessLog for Ring {
     }
 }
 
+/// What has the access log begin anew where its file is called now.
+#[derive(Clone, Debug)]
+pub struct Reopener(SyncSender<Message>);
+
+impl Reopener {
+    /// Asks for it. A ring that is full of lines has the writer look by itself within a second.
+    pub fn reopen(&self) {
+        let _ = self.0.try_send(Message::Reopen);
+    }
+}
+
 impl Writer {
+    /// What has the log begin anew.
+    pub fn reopener(&self) -> Reopener {
+        Reopener(self.lines.clone())
+    }
+
     /// Waits until what was handed over is written, or a few seconds have shown that it cannot be.
     pub fn finish(self) {
         let (done, ended) = sync_channel(1);
@@ -176,7 +198,7 @@ impl Writer {
 
 /// The writing thread's own.
 struct Pen {
-    sink: Box<dyn Write + Send>,
+    sink: Box<dyn Sink>,
     batch: Vec<u8>,
     batched: u64,
     counts: Arc<Counts>,
@@ -196,6 +218,11 @@ impl Pen {
                         self.write_batch();
                     }
                     pause = PAUSES[0];
+                }
+                Ok(Message::Reopen) => {
+                    self.write_batch();
+                    let reopened = self.sink.reopen();
+                    self.complain(reopened);
                 }
                 Err(TryRecvError::Empty) => {
                     self.write_batch();
@@ -217,24 +244,34 @@ impl Pen {
         if self.batch.is_empty() {
             return;
         }
+        // A file that cannot be found again is written to where it is.
+        let looked = self.sink.look();
+        self.complain(looked);
         let written = self.sink.write_all(&self.batch).and_then(|()| self.sink.flush());
-        if let Err(error) = written {
-            let dropped = self.counts.dropped.fetch_add(self.batched, Relaxed) + self.batched;
-            let now = Instant::now();
-            if self.complained.is_none_or(|at| now - at >= COMPLAINT_INTERVAL) {
-                self.complained = Some(now);
-                tracing::error!(%error, dropped, "the access log cannot be written");
-            }
+        if written.is_err() {
+            self.counts.dropped.fetch_add(self.batched, Relaxed);
         }
+        self.complain(written);
         self.batch.clear();
         // A long line may have made it large.
         self.batch.shrink_to(BATCH_BYTES);
         self.batched = 0;
     }
+
+    /// Tells what went wrong, now and then.
+    fn complain(&mut self, result: io::Result<()>) {
+        let Err(error) = result else { return };
+        let (now, dropped) = (Instant::now(), self.counts.dropped.load(Relaxed));
+        if self.complained.is_none_or(|at| now - at >= COMPLAINT_INTERVAL) {
+            self.complained = Some(now);
+            tracing::error!(%error, dropped, "the access log cannot be written");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::sync::Mutex;
 
     use plimsoll_core::upcall::AccessLog as _;
@@ -243,13 +280,13 @@ mod tests {
 
     /// Takes what is written, or is stuck, or fails.
     #[derive(Clone, Default)]
-    struct Sink {
+    struct Paper {
         text: Arc<Mutex<Vec<u8>>>,
         gate: Arc<Mutex<()>>,
         fails: bool,
     }
 
-    impl Write for Sink {
+    impl Write for Paper {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _open = self.gate.lock().expect("no panic");
             if self.fails {
@@ -264,7 +301,9 @@ mod tests {
         }
     }
 
-    fn begin(sink: &Sink) -> (Ring, Writer, Arc<AtomicU64>) {
+    impl Sink for Paper {}
+
+    fn begin(sink: &Paper) -> (Ring, Writer, Arc<AtomicU64>) {
         let dropped = Arc::new(AtomicU64::new(0));
         let (ring, writer) = start(Box::new(sink.clone()), dropped.clone()).expect("a thread");
         (ring, writer, dropped)
@@ -272,7 +311,7 @@ mod tests {
 
     #[test]
     fn every_line_is_written_in_order_before_the_end() {
-        let sink = Sink::default();
+        let sink = Paper::default();
         let (ring, writer, dropped) = begin(&sink);
         let lines: Vec<String> = (0..5_000).map(|at| format!("line {at}\n")).collect();
         lines.iter().for_each(|line| ring.write(line.clone().into_bytes()));
@@ -284,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_stuck_costs_lines_and_no_time() {
-        let sink = Sink::default();
+        let sink = Paper::default();
         let (ring, writer, dropped) = begin(&sink);
         let gate = sink.gate.lock().expect("no panic");
         let lines = 3 * RING_LINES_MAX as u64;
@@ -299,7 +338,7 @@ mod tests {
 
     #[test]
     fn long_lines_are_bounded_by_their_bytes() {
-        let sink = Sink::default();
+        let sink = Paper::default();
         let (ring, writer, dropped) = begin(&sink);
         let gate = sink.gate.lock().expect("no panic");
         (0..64).for_each(|_| ring.write(vec![b'x'; 1 << 20]));
@@ -310,9 +349,9 @@ mod tests {
 
     #[test]
     fn lines_that_cannot_be_written_are_counted() {
-        let sink = Sink {
+        let sink = Paper {
             fails: true,
-            ..Sink::default()
+            ..Paper::default()
         };
         let (ring, writer, dropped) = begin(&sink);
         (0..10).for_each(|_| ring.write(b"x\n".to_vec()));
