@@ -111,8 +111,8 @@ pub(super) fn hints(places: Places) -> [String; 3] {
     let Places { proxy, admin } = places;
     [
         format!("curl -i http://{proxy}/"),
-        format!("http://{admin}/ in a browser, or plimsoll top --admin {admin}"),
-        format!("curl -s http://{admin}/metrics"),
+        format!("http://{admin}/ in a browser: the dashboard"),
+        format!("plimsoll top --admin {admin}"),
     ]
 }
 
