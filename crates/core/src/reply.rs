@@ -101,19 +101,29 @@ impl Redirect {
     /// The reply that sends a client there.
     pub fn reply(&self, values: &Values<'_>) -> Reply {
         let path = self.path.as_ref().map(|path| path.rendered(Position::Url, values));
-        Reply::redirect(self.status, self.location(values, path.as_deref()))
+        self.reply_at(values, path.as_deref())
     }
 
-    /// Where it sends a request, with `path` in place of its own. No client is sent to another host by `//` at the
-    /// beginning of a path.
-    pub fn location(&self, values: &Values<'_>, path: Option<&str>) -> String {
+    /// The same with `path` in place of the request's own. A request that names no host cannot be sent to another scheme
+    /// or port of it: a path alone would send it where it is.
+    pub fn reply_at(&self, values: &Values<'_>, path: Option<&str>) -> Reply {
+        match self.location(values, path) {
+            Some(location) => Reply::redirect(self.status, location),
+            None => Reply::detailed(Reason::BadRequest, &"it is to be redirected, and names no host"),
+        }
+    }
+
+    /// Where it sends a request, unless that takes a host and there is none. No client is sent to another host by `//` at
+    /// the beginning of a path.
+    fn location(&self, values: &Values<'_>, path: Option<&str>) -> Option<String> {
         let from = values.asked.authority.as_ref();
         let scheme = self.scheme.as_deref().unwrap_or(values.scheme);
         let host = self.host.as_deref().or(from.map(|from| &*from.host));
         let path = path.unwrap_or(&values.asked.path).trim_start_matches(['/', '\\']);
         let query = values.asked.query.map(|query| format!("?{query}")).unwrap_or_default();
         let Some(host) = host.filter(|host| !host.is_empty()) else {
-            return format!("/{path}{query}");
+            let goes_elsewhere = self.scheme.is_some() || self.port.is_some();
+            return (!goes_elsewhere).then(|| format!("/{path}{query}"));
         };
         // Another scheme or host is another server: the old port means nothing there.
         let kept = if self.scheme.is_none() && self.host.is_none() {
@@ -122,7 +132,11 @@ impl Redirect {
             None
         };
         let port = self.port.or(kept).map(|port| format!(":{port}")).unwrap_or_default();
-        format!("{scheme}://{host}{port}/{path}{query}")
+        // RFC 9110 §7.1: the asterisk means the server as a whole, whose URL has no path.
+        if path == "*" && values.asked.path == "*" {
+            return Some(format!("{scheme}://{host}{port}"));
+        }
+        Some(format!("{scheme}://{host}{port}/{path}{query}"))
     }
 }
 

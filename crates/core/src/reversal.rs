@@ -116,14 +116,12 @@ impl Reversal {
         Some(format!("{}://{}{path}{tail}", self.scheme, self.client))
     }
 
-    /// The same of a `Refresh` field: `5; url=/there`.
+    /// The same of a `Refresh` field: `5; url=/there`, or `0;/there`.
     pub fn refresh(&self, value: &[u8], backend: SocketAddr) -> Option<String> {
         let text = std::str::from_utf8(value).ok()?;
-        let at = text.to_ascii_lowercase().find("url=")? + "url=".len();
-        let (head, url) = text.split_at(at);
-        let bare = url.trim_matches(['"', '\'', ' ']);
-        let back = self.url(bare.as_bytes(), backend)?;
-        Some(format!("{head}{back}"))
+        let url = refreshed(text)?;
+        let back = self.url(url.trim_matches(['"', '\'', ' ']).as_bytes(), backend)?;
+        Some(format!("{}{back}", &text[..text.len() - url.len()]))
     }
 
     /// Whether `authority` is the one that was sent upstream, or the backend's own.
@@ -158,6 +156,21 @@ impl Reversal {
             },
         }
     }
+}
+
+/// The URL of a `Refresh` field, to its end, as browsers find it (HTML, "shared declarative refresh steps"): behind the
+/// seconds and what parts them from it, `url=` or not.
+fn refreshed(text: &str) -> Option<&str> {
+    let seconds = |c: char| c.is_ascii_digit() || c == '.';
+    let rest = text.trim_start().trim_start_matches(seconds);
+    let parted = rest.trim_start();
+    let url = parted.strip_prefix([';', ',']).unwrap_or(parted).trim_start();
+    if url.is_empty() || url.len() == rest.len() {
+        return None;
+    }
+    let named = url.get(..3).filter(|word| word.eq_ignore_ascii_case("url"));
+    let named = named.and_then(|word| url[word.len()..].trim_start().strip_prefix('='));
+    Some(named.map_or(url, str::trim_start))
 }
 
 /// A URL that names an authority.

@@ -28,6 +28,9 @@ pub const END_STREAM: u8 = 1;
 /// Ends a head, of HEADERS and CONTINUATION; of SETTINGS and PING, with [`END_STREAM`]'s value, an answer.
 pub const END_HEADERS: u8 = 4;
 
+/// What a frame carries at the most, unless the other end takes more (RFC 9113 §4.2).
+const FRAME: usize = 16 << 10;
+
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -137,8 +140,17 @@ impl Frames {
             (":path", path),
         ];
         fields.extend(more);
-        self.send(kind::HEADERS, END_HEADERS | flags, stream, &head(&fields))
-            .expect("a request is taken");
+        let block = head(&fields);
+        let mut parts = block.chunks(FRAME).enumerate().peekable();
+        while let Some((at, part)) = parts.next() {
+            let (kind, flags) = if at == 0 {
+                (kind::HEADERS, flags)
+            } else {
+                (kind::CONTINUATION, 0)
+            };
+            let ends = if parts.peek().is_none() { END_HEADERS } else { 0 };
+            self.send(kind, ends | flags, stream, part).expect("a request is taken");
+        }
     }
 
     /// Reads the next frame.
@@ -196,22 +208,30 @@ pub fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A head's fields as literals that nobody remembers (RFC 7541 §6.2.2), each below 127 bytes.
+/// A head's fields as literals that nobody remembers (RFC 7541 §6.2.2).
 pub fn head(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
         for text in [name, value] {
-            block.push(
-                u8::try_from(text.len())
-                    .ok()
-                    .filter(|length| *length < 127)
-                    .expect("it is short"),
-            );
+            length(text.len(), &mut block);
             block.extend(text.as_bytes());
         }
     }
     block
+}
+
+/// An integer with a prefix of seven bits (RFC 7541 §5.1).
+fn length(length: usize, block: &mut Vec<u8>) {
+    let Some(mut left) = length.checked_sub(127) else {
+        return block.push(length as u8);
+    };
+    block.push(127);
+    while left >= 128 {
+        block.push((left % 128) as u8 | 128);
+        left /= 128;
+    }
+    block.push(left as u8);
 }
 
 /// The status of an answer's head, whose first field it is, when it is one of the static table's (RFC 7541, appendix A).

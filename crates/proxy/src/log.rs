@@ -391,6 +391,30 @@ pub(crate) fn handshake_failed(client: &Client, cause: &'static str) {
     }
 }
 
+/// Counts a connection of HTTP/2 that ends for this reason apart from its requests, and writes it to the access log when
+/// there is one; `cause` says more.
+pub(crate) fn connection_failed(client: &Client, reason: Reason, cause: Option<&dyn std::fmt::Display>) {
+    let worker = &client.worker;
+    worker.shard().failure(reason);
+    let pinned = worker.pin();
+    if pinned.snapshot.node.access_log.is_some() {
+        let mut finished = Finished::new(&pinned);
+        finished.fail(reason);
+        let mut line = connection_value(client, &pinned, &ConnectionLog::default(), &finished);
+        line["protocol"] = "HTTP/2".into();
+        line["cause"] = cause.map(ToString::to_string).into();
+        worker.shared.wiring.access.write(line_of(&line));
+    }
+}
+
+/// Counts a request whose head was so large that the codec has answered it by itself.
+pub(crate) fn too_large(client: &Client) {
+    let pinned = client.worker.pin();
+    let mut finished = Finished::new(&pinned);
+    finished.fail(Reason::HeaderTooLarge);
+    request(client, &pinned, &Request::unread(0, client.worker.now()), &finished);
+}
+
 /// The name that is asked for in TLS that is passed through.
 fn passed(log: &ConnectionLog) -> Option<Value> {
     let sni = log.sni.as_ref()?;

@@ -119,7 +119,7 @@ impl Explanation<'_> {
     /// A filter answers it.
     fn filtered(&mut self, reply: &Reply) {
         match (reply.reason, location(reply)) {
-            (Some(reason), _) => self.answer(reason),
+            (Some(reason), _) => self.answer_as(reason, reply.status),
             (None, Some(location)) => {
                 let why = format!("answered by a filter: {} to {location}", reply.status);
                 self.action("redirect", Verdict::Taken, why);

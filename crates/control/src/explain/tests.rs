@@ -314,3 +314,14 @@ fn what_would_break_out_of_its_line_is_refused() {
     assert!(Question::header("x-beta").is_err() && Question::header(": 1").is_err());
     assert!(Question::client("nobody").is_err());
 }
+
+#[test]
+fn a_filter_that_answers_with_another_status_than_its_reasons_is_told_with_it() {
+    let text = format!(
+        "{SHOP}\n[[routes]]\nmatch = {{ host = \"tea.example.com\" }}\npool = \"api\"\nfilters = [{{ kind = \"fault\", abort = 418 }}]\n"
+    );
+    let decision = offline(&plan(&text), &question("http://tea.example.com/")).unwrap();
+    assert_eq!(decision.reason.as_deref(), Some("fault_injected"));
+    let last = decision.steps.last().unwrap();
+    assert!(last.why.contains("answered by us: 418"), "{last:?}");
+}

@@ -3,9 +3,9 @@
 use super::expression::{Expression, no_such_group};
 use super::{Filter, FilterCx, FilterKind, Flow, Keep, RequestView};
 use crate::document::{Decode, Faults, Json, Node, expect_text};
-use crate::reply::{self, Reply};
+use crate::reply;
 use crate::route::host;
-use crate::template::{Position, Template};
+use crate::template::Template;
 use crate::{document, words};
 
 document! {
@@ -75,23 +75,19 @@ impl Filter for Redirect {
     fn request(&self, head: &mut RequestView<'_>, cx: &mut FilterCx<'_>) -> Flow {
         let fields = head.fields();
         let values = cx.values(head, &fields);
-        let location = match &self.regex {
-            None => {
-                let path = self.to.path.as_ref();
-                self.to.location(&values, path.map(|path| path.rendered(Position::Url, &values)).as_deref())
-            }
+        Flow::Reply(match &self.regex {
+            None => self.to.reply(&values),
             Some(regex) => {
                 let pattern = self.to.path.as_ref().and_then(Template::as_text);
                 match regex.replace(head.path(), pattern.unwrap_or(Expression::WHOLE)) {
-                    Some(path) => self.to.location(&values, Some(&path)),
+                    Some(path) => self.to.reply_at(&values, Some(&path)),
                     None => {
                         cx.say(|| format!("{} is not meant", head.path()));
                         return Flow::Next;
                     }
                 }
             }
-        };
-        Flow::Reply(Reply::redirect(self.to.status, location))
+        })
     }
 }
 

@@ -136,6 +136,22 @@ fn host_and_path_are_turned_back_together() {
     assert_url(&to, "http://other.example.com/x", "http://other.example.com/x");
     let back = to.refresh(b"5; URL='http://api.internal/x'", BACKEND.parse().unwrap());
     assert_eq!(back.as_deref(), Some("5; URL=https://shop.example.com/v1/x"));
+    for (value, wanted) in [
+        ("0;http://api.internal/x", Some("0;https://shop.example.com/v1/x")),
+        ("0 ;  http://api.internal/x", Some("0 ;  https://shop.example.com/v1/x")),
+        (
+            "1.5,URL = http://api.internal/x",
+            Some("1.5,URL = https://shop.example.com/v1/x"),
+        ),
+        ("3 http://api.internal/x", Some("3 https://shop.example.com/v1/x")),
+        ("http://api.internal/x", None),
+        ("0;", None),
+        ("url", None),
+        ("0; urgent", None),
+    ] {
+        let back = to.refresh(value.as_bytes(), BACKEND.parse().unwrap());
+        assert_eq!(back.as_deref(), wanted, "{value}");
+    }
     assert_eq!(to.refresh(b"5", BACKEND.parse().unwrap()), None);
     assert_eq!(
         to.refresh(b"5; url=http://other.example/", BACKEND.parse().unwrap()),

@@ -451,3 +451,44 @@ fn plain_requests_are_sent_to_https_and_browsers_told_to_stay_there() {
         "{output:?}"
     );
 }
+
+#[test]
+fn http_2_within_tls_is_chosen_by_alpn_alone() {
+    let authority = shop();
+    let backend = Backend::start(Script::Echo);
+    let ask = "PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n\\000\\000\\000\\004\\000\\000\\000\\000\\000";
+    for (more, offer) in [(", alpn = [\"http/1.1\"]", &["-alpn", "http/1.1"][..]), ("", &[])] {
+        let plimsoll = secured(&authority, more).before(backend.address());
+        let options = [&["-servername", "shop.test", "-ign_eof", "-quiet"][..], offer].concat();
+        let output = s_client_says(&authority, &plimsoll, ask, &options).stdout;
+        assert!(output.contains("HTTP/1.1 400"), "{more}: {output}");
+        wait_for_failures(&plimsoll, "bad_request", 1);
+    }
+    assert_eq!(backend.requests(), 0);
+}
+
+#[test]
+fn what_names_no_host_is_not_sent_to_itself() {
+    let backend = Backend::start(Script::Echo);
+    let plimsoll = front().listener("redirect_to_https = true").before(backend.address());
+    for head in [
+        "GET /x HTTP/1.0\r\n\r\n",
+        "GET /x HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n",
+    ] {
+        let mut wire = plimsoll.connect("web");
+        wire.send(head);
+        let reply = wire.reply();
+        reply.assert_reason(400, "bad_request");
+        assert_eq!(reply.header("location"), None, "{head}");
+    }
+    for (head, to) in [
+        ("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", "https://a"),
+        ("GET /x?y=1 HTTP/1.0\r\nhost: a:80\r\n\r\n", "https://a/x?y=1"),
+        ("GET http://b HTTP/1.1\r\nhost: b\r\n\r\n", "https://b/"),
+    ] {
+        let mut wire = plimsoll.connect("web");
+        wire.send(head);
+        let reply = wire.reply();
+        assert_eq!((reply.status, reply.header("location")), (308, Some(to)), "{head}");
+    }
+}

@@ -3,10 +3,12 @@
 
 mod guard;
 mod head;
+mod sent;
 mod upstream;
 
 pub use guard::{Breach, Guard};
 pub use head::{Follows, HeadError, response, trailer_lines, trailers, write_head};
+pub use sent::Sent;
 pub use upstream::{Asking, backend_trailers, request, write_response, write_switch};
 
 /// What a client sends first (RFC 9113 §3.4).

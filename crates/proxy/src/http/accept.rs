@@ -246,7 +246,8 @@ async fn read_head(connection: &mut Connection, input: &mut Buffer, service: &Ht
     let mut begun = None;
     let now = || client.worker.now();
     let mut may_skip = true;
-    let may_be_http2 = client.requests.get() == 0;
+    // Within TLS it is chosen by ALPN, and by nothing else (RFC 9113 §3.2).
+    let may_be_http2 = client.requests.get() == 0 && client.tls.is_none();
     if input.is_empty() {
         match socket.try_fill(input) {
             Ok(None) => return Err(HeadEnd::NotBegun),

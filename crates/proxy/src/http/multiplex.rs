@@ -15,6 +15,7 @@ use http::Request as Head;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::reply::Reply;
 use plimsoll_core::snapshot::HttpService;
+use plimsoll_http::h1::FIELDS_MAX;
 use plimsoll_http::h2::{Follows, write_head};
 use plimsoll_http::websocket;
 use plimsoll_net::{Deadline, Timer};
@@ -132,6 +133,9 @@ struct Times {
 }
 
 fn settings(service: &HttpService) -> Builder {
+    // Each field counts 32 bytes more than it has (RFC 9113 §6.5.2): what is too long for us alone we answer ourselves,
+    // with a reason, and the codec what is far too long.
+    let head_bytes = service.limits.head_bytes + 32 * FIELDS_MAX;
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS_MAX)
@@ -139,7 +143,7 @@ fn settings(service: &HttpService) -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .data_frame_budget(SMALL_FRAMES_MAX)
         .max_send_buffer_size(SEND_MAX)
-        .max_header_list_size(u32::try_from(service.limits.head_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_reset_streams(ENDED_MAX)
         .max_pending_accept_reset_streams(RESET_MAX)
         .max_local_error_reset_streams(Some(ERRORS_MAX))
@@ -217,11 +221,15 @@ impl Multiplexed {
                 && self.was != Phase::CutOff
             {
                 tracing::debug!(client = %self.client.peer, %breach, "an HTTP/2 connection is ended");
-                self.client.worker.shard().failure(Reason::Http2Abuse);
+                log::connection_failed(&self.client, Reason::Http2Abuse, Some(&breach));
                 self.frames.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
                 self.parting = true;
                 self.enter(Phase::CutOff);
                 continue;
+            }
+            for _ in 0..self.sight.too_large.take() {
+                self.client.count_request();
+                log::too_large(&self.client);
             }
             match polled {
                 Poll::Ready(Some(Ok((head, respond)))) => {
@@ -244,7 +252,7 @@ impl Multiplexed {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(_) if self.timer.is_expired() => return Poll::Ready(()),
                 Poll::Ready(_) if self.head_until.is_some_and(|head| self.timer.is_past(head)) => {
-                    self.client.worker.shard().failure(Reason::RequestHeaderTimeout);
+                    log::connection_failed(&self.client, Reason::RequestHeaderTimeout, None);
                     return Poll::Ready(());
                 }
                 Poll::Ready(_) if self.parting => return Poll::Ready(()),
@@ -259,7 +267,7 @@ impl Multiplexed {
         if self.was != Phase::CutOff && error.is_go_away() && error.is_library() {
             let abuse = error.reason() == Some(Code::ENHANCE_YOUR_CALM);
             let reason = if abuse { Reason::Http2Abuse } else { Reason::BadRequest };
-            self.client.worker.shard().failure(reason);
+            log::connection_failed(&self.client, reason, Some(error));
         }
     }
 

@@ -206,7 +206,7 @@ fn introduction(arrived: &Arrived<'_>, action: &Routed, id: &str) -> Option<Box<
 
 impl Request {
     /// A request of which nothing is known but that it began.
-    pub(super) fn unread(head_bytes: usize, started: Now) -> Self {
+    pub(crate) fn unread(head_bytes: usize, started: Now) -> Self {
         Request {
             started,
             action: Routed::Done,

@@ -10,8 +10,11 @@ use plimsoll_net::{Deadline, Timer};
 use super::downstream::Downstream;
 use super::upstream::{Deaf, Outgoing, Upstream};
 
-/// The most bytes of a request that are kept to be sent again; a longer request is sent and not retried.
+/// The most bytes of a body that are kept to be sent again; a longer one is sent and not retried.
 pub(crate) const REPLAY_MAX: usize = 64 << 10;
+
+/// What such a body may take up with its framing: one in tiny chunks is not worth keeping.
+const FRAMED_MAX: usize = 2 * REPLAY_MAX;
 
 /// Bytes that are framed before they are written.
 const BATCH: usize = 64 << 10;
@@ -239,18 +242,24 @@ impl Upload {
         self.written > 0 || !self.replayable
     }
 
-    /// Whether all that was sent is still there.
+    /// Whether it can be sent to another backend from its beginning: all of it is there, and it is none too long of which
+    /// something was sent. How much has come by chance before a backend fails makes no difference.
     pub(crate) fn is_replayable(&self) -> bool {
-        self.replayable
+        self.replayable && (self.written == 0 || !self.is_long())
+    }
+
+    fn is_long(&self) -> bool {
+        self.body_bytes > REPLAY_MAX as u64 || self.sending.len() - self.head.min(self.sending.len()) > FRAMED_MAX
     }
 
     /// Begins again for another backend; false when what was sent is no longer there.
     pub(crate) fn restart(&mut self) -> bool {
+        let again = self.is_replayable();
         self.written = 0;
         self.sent = false;
         self.broken = false;
         self.stalls_at = None;
-        self.replayable
+        again
     }
 
     /// Moves what can be moved now; ready once all is sent.
@@ -322,7 +331,7 @@ impl Upload {
 
     /// Drops what was sent once there is too much of it to be kept for a retry.
     fn make_room(&mut self) {
-        if self.sending.len() - self.head.min(self.sending.len()) > REPLAY_MAX || !self.replayable {
+        if self.is_long() || !self.replayable {
             if self.replayable {
                 self.past_head = self.sending[..self.head.min(self.sending.len())].into();
             }
@@ -337,6 +346,28 @@ impl Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_is_sent_again_up_to_a_length_and_no_further() {
+        for (length, again) in [
+            (0, true),
+            (REPLAY_MAX, true),
+            (REPLAY_MAX + 1, false),
+            (2 * REPLAY_MAX, false),
+        ] {
+            for framing in [Framing::Length(length as u64), Framing::Chunked] {
+                let mut upload = Upload::new(b"HEAD\r\n\r\n".to_vec(), framing);
+                let body = vec![b'x'; length];
+                body.chunks(BATCH)
+                    .for_each(|part| assert_eq!(upload.add(part), part.len()));
+                upload.end(b"");
+                assert!(upload.is_replayable(), "{length}: nothing was sent");
+                upload.written = upload.sending.len();
+                assert_eq!(upload.is_replayable(), again, "{length} {framing:?}");
+                assert_eq!(upload.restart(), again, "{length} {framing:?}");
+            }
+        }
+    }
 
     fn sent(upload: &Upload) -> (&str, &str) {
         let text = std::str::from_utf8(&upload.sending).expect("text");

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use plimsoll_http::h2::{Breach, Guard};
+use plimsoll_http::h2::{Breach, Guard, Sent};
 use plimsoll_net::Socket;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Chain, ReadBuf};
 
@@ -20,6 +20,8 @@ const WASTE_MAX: usize = 1 << 20;
 pub(super) struct Sight {
     /// What there was too much of. Nothing more is read then.
     pub(super) breach: Cell<Option<Breach>>,
+    /// Heads that the codec has found too large, and answered, since somebody looked.
+    pub(super) too_large: Cell<u32>,
     /// What has come ends in the middle of a head.
     pub(super) mid_head: Cell<bool>,
     /// There was nothing more to read, and somebody will be woken when there is: the codec looks again for each stream
@@ -35,6 +37,7 @@ pub(super) struct Watched {
     /// What was read before it was known what it is, and then the stream.
     inner: Chain<Cursor<Vec<u8>>, Socket>,
     guard: Guard,
+    sent: Sent,
     worker: Rc<Worker>,
     sight: Rc<Sight>,
     wasted: usize,
@@ -46,9 +49,18 @@ impl Watched {
         Watched {
             inner: Cursor::new(ahead).chain(stream),
             guard: Guard::of_client(),
+            sent: Sent::default(),
             worker,
             sight,
             wasted: 0,
+        }
+    }
+
+    /// Follows what was sent.
+    fn follow(&mut self, bytes: &[u8]) {
+        let too_large = self.sent.see(bytes);
+        if too_large > 0 {
+            self.sight.too_large.set(self.sight.too_large.get() + too_large);
         }
     }
 
@@ -77,7 +89,9 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
+        let written = ready!(self.stream().poll_write(cx, bytes))?;
+        self.follow(&bytes[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -85,7 +99,14 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, parts)
+        let written = ready!(self.stream().poll_write_vectored(cx, parts))?;
+        let mut left = written;
+        for part in parts {
+            let count = part.len().min(left);
+            self.follow(&part[..count]);
+            left -= count;
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

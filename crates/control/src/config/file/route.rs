@@ -1,6 +1,6 @@
 //! `[[routes]]`.
 
-use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text};
+use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect_text, nearest};
 use plimsoll_core::filter::{FieldMap, Redirect};
 use plimsoll_core::reversal::HostSent;
 use plimsoll_core::route::host::normalise;
@@ -79,6 +79,16 @@ impl Decode for UpstreamHost {
                         .error(node.span, format!("\"{}\" cannot be a host", text.escape_debug()))
                         .help("write \"keep\", \"backend\", or a name like \"api.internal\", with a port if need be");
                     return None;
+                }
+                if !lower.contains('.')
+                    && let Some(word) = nearest(&lower, ["keep", "backend"])
+                {
+                    faults
+                        .warning(
+                            node.span,
+                            format!("\"{}\" is sent as a host's name", text.escape_debug()),
+                        )
+                        .help(format!("did you mean \"{word}\"?"));
                 }
                 HostSent::Name(lower.into())
             }

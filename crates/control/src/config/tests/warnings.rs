@@ -9,6 +9,27 @@ fn a_sound_configuration_warns_of_nothing() {
 }
 
 #[test]
+fn a_host_that_is_nearly_a_word_is_warned_of() {
+    let with = |host: &str| {
+        let route = format!("[[routes]]\npool = \"api\"\nhost = \"{host}\"\n");
+        let told = told(&toml(&format!("{SOUND}\n{route}")));
+        told.into_iter()
+            .filter(|said| said.contains("as a host's name"))
+            .collect::<Vec<_>>()
+    };
+    for (host, word) in [("beckend", "backend"), ("KEEP", "keep"), ("Backend", "backend")] {
+        let told = with(host);
+        assert!(
+            told.len() == 1 && told[0].contains(&format!("did you mean \"{word}\"?")),
+            "{told:?}"
+        );
+    }
+    for host in ["keep", "backend", "backend.internal", "shop"] {
+        assert_eq!(with(host), Vec::<String>::new(), "{host}");
+    }
+}
+
+#[test]
 fn what_will_hurt_is_warned_of_where_it_stands() {
     let pool = |rest: &str| {
         format!(
