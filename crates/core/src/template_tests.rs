@@ -38,6 +38,7 @@ fn rendered(text: &str, position: Position) -> String {
         sni: "shop.example".into(),
         subject: "CN=ann,O=Shop".into(),
         fingerprint: "ab12".into(),
+        ..Secured::default()
     };
     let values = Values {
         asked: &asked,

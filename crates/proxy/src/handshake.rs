@@ -155,16 +155,20 @@ fn client_tls(
     {
         return Err(Some("expired_certificate"));
     }
-    let (subject, fingerprint) = facts
-        .map(|facts| (facts.subject, facts.fingerprint))
-        .unwrap_or_default();
+    let mut secured = Secured {
+        sni: agreed.name.map(String::from).unwrap_or_default(),
+        ..Secured::default()
+    };
+    if let Some(facts) = facts {
+        secured.subject = facts.subject;
+        secured.issuer = facts.issuer;
+        secured.fingerprint = facts.fingerprint;
+        secured.names = facts.names;
+        secured.names.extend(facts.identities);
+    }
     Ok(ClientTls {
         version: agreed.version,
-        secured: Secured {
-            sni: agreed.name.map(String::from).unwrap_or_default(),
-            subject,
-            fingerprint,
-        },
+        secured,
         took: Cell::new(Some(took)),
         termination,
     })

@@ -297,6 +297,8 @@ pub struct OriginationPlan {
     pub name: Option<ServerName<'static>>,
     /// The files of our certificate and its key, for those that ask who we are.
     pub own: Option<(PathBuf, PathBuf)>,
+    /// What is offered where no HTTP is spoken.
+    pub alpn: Vec<Vec<u8>>,
     /// The oldest version that is spoken.
     pub min_version: Version,
     /// Whether whoever answers is believed.

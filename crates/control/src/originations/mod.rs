@@ -276,6 +276,7 @@ impl Standing {
         };
         let demands = Demands {
             name: self.plan.name.clone(),
+            alpn: self.plan.alpn.clone(),
             min_version: self.plan.min_version,
             trust,
         };

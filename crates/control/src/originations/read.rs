@@ -52,6 +52,7 @@ pub(crate) fn validities(text: &[u8]) -> Result<Vec<Validity>, Wrong> {
 fn believing(authorities: &[CertificateDer<'static>]) -> Result<Origination, Wrong> {
     let demands = Demands {
         name: None,
+        alpn: Vec::new(),
         min_version: Version::Tls12,
         trust: Trust::Authorities(authorities.to_vec()),
     };

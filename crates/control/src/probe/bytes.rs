@@ -25,7 +25,7 @@ impl Bytes {
     }
 
     async fn ask(&self, way: Way, deadline: Instant) -> Result<(), ProbeError> {
-        let mut stream = way.dial(Offer::Nothing).await?.stream;
+        let mut stream = way.dial(Offer::Bytes).await?.stream;
         let failed = |error: std::io::Error| ProbeError::Protocol(error.to_string());
         stream.write_all(&self.send).await.map_err(failed)?;
         stream.flush().await.map_err(failed)?;

@@ -10,6 +10,6 @@ pub(super) struct Tcp;
 
 impl Probe for Tcp {
     fn probe(&self, way: Way, _deadline: Instant) -> Probing<'_> {
-        Box::pin(async move { way.dial(Offer::Nothing).await.map(drop) })
+        Box::pin(async move { way.dial(Offer::Bytes).await.map(drop) })
     }
 }

@@ -135,6 +135,7 @@ impl Snapshot {
             };
             let head = RequestHead {
                 fields: &fields,
+                tls: passage.visitor.tls,
                 ..asked.head()
             };
             let Some(taken) = service.routes.find(&head, passage.record.as_deref_mut()) else {

@@ -97,6 +97,7 @@ impl<'a> Asked<'a> {
             path: &self.path,
             query: self.query.unwrap_or_default(),
             fields: self.fields,
+            tls: None,
         }
     }
 }

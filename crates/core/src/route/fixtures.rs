@@ -27,6 +27,7 @@ pub(super) fn get<'a>(host: &'a str, path: &'a str) -> RequestHead<'a> {
         path,
         query: "",
         fields: &NO_HEADERS,
+        tls: None,
     }
 }
 
@@ -46,6 +47,7 @@ pub(super) fn rule(host: &str, path: &str) -> Rule {
         headers: Vec::new(),
         query: Vec::new(),
         cookies: Vec::new(),
+        certificate: Vec::new(),
     }
 }
 

@@ -24,6 +24,8 @@ mod fixtures;
 
 use regex::Regex;
 
+use crate::secured::{CertificatePart, Secured};
+
 pub use asked::{Asked, AskedFault, Target};
 pub use connection::{ConnectionHead, ConnectionRule, ConnectionTable};
 pub use destination::Destination;
@@ -88,6 +90,8 @@ pub struct Rule {
     pub query: Vec<(String, ValueMatch)>,
     /// Cookies; all have to match.
     pub cookies: Vec<(String, ValueMatch)>,
+    /// Parts of the client's certificate; all have to match.
+    pub certificate: Vec<(CertificatePart, ValueMatch)>,
 }
 
 /// The parts of a request's head that a route may look at.
@@ -102,6 +106,8 @@ pub struct RequestHead<'a> {
     pub query: &'a str,
     /// The header fields.
     pub fields: &'a dyn Fields,
+    /// What is known of the client's TLS, when it speaks it with us.
+    pub tls: Option<&'a Secured>,
 }
 
 /// The header fields of a message, whatever holds them.

@@ -8,7 +8,7 @@ use super::values::{self, Misfit};
 use super::{HostMatch, PathMatch, RequestHead, Rule, ValueMatch};
 
 /// How specific a rule is; the smallest comes first: host, path, method, headers, query, as in the Kubernetes Gateway
-/// API, which knows no cookies: they come after. Then the order of the file, which is not in here.
+/// API, which knows neither cookies nor certificates: they come after. Then the order of the file, which is not in here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     /// Exact, the longest suffix, any.
@@ -19,6 +19,7 @@ pub(super) struct Rank {
     pub(super) headers: Reverse<usize>,
     pub(super) query: Reverse<usize>,
     pub(super) cookies: Reverse<usize>,
+    pub(super) certificate: Reverse<usize>,
 }
 
 /// The first thing that keeps a rule from matching.
@@ -36,6 +37,7 @@ pub(super) enum Kind {
     Header,
     Cookie,
     Query,
+    Certificate,
 }
 
 impl HostMatch {
@@ -86,6 +88,7 @@ impl Rule {
             headers: Reverse(self.headers.len()),
             query: Reverse(self.query.len()),
             cookies: Reverse(self.cookies.len()),
+            certificate: Reverse(self.certificate.len()),
         }
     }
 
@@ -122,6 +125,12 @@ impl Rule {
                     Some(Refusal::Value(Kind::Query, name, wanted, misfit))
                 })
             })
+            .or_else(|| {
+                self.certificate.iter().find_map(|(part, wanted)| {
+                    let misfit = values::certificate(head.tls, *part, wanted)?;
+                    Some(Refusal::Value(Kind::Certificate, part.word(), wanted, misfit))
+                })
+            })
     }
 
     /// What the rule asks for, in words.
@@ -143,6 +152,11 @@ impl Rule {
         ] {
             parts.extend(conditions.iter().map(|(name, _)| format!("{kind} {name}")));
         }
+        parts.extend(
+            self.certificate
+                .iter()
+                .map(|(part, _)| format!("{} {}", Kind::Certificate, part.word())),
+        );
         if parts.is_empty() {
             return "any request".into();
         }
@@ -162,8 +176,11 @@ impl Refusal<'_> {
             Refusal::Value(kind, name, _, Misfit::Unwanted) => format!("{kind} {name} is present"),
             Refusal::Value(kind, name, wanted, Misfit::Other) => {
                 // The wanted value may be a secret as well, as in a route for one API key.
-                let secret =
-                    *kind != Kind::Header || matches!(*name, "authorization" | "proxy-authorization" | "cookie");
+                let secret = match kind {
+                    Kind::Header => matches!(*name, "authorization" | "proxy-authorization" | "cookie"),
+                    Kind::Cookie | Kind::Query => true,
+                    Kind::Certificate => false,
+                };
                 match wanted {
                     ValueMatch::Exact(text) if !secret => format!("{kind} {name} is not \"{text}\""),
                     ValueMatch::Prefix(text) if !secret => format!("{kind} {name} does not begin with \"{text}\""),
@@ -183,6 +200,7 @@ impl fmt::Display for Kind {
             Kind::Header => "header",
             Kind::Cookie => "cookie",
             Kind::Query => "query parameter",
+            Kind::Certificate => "the client certificate's",
         })
     }
 }

@@ -144,9 +144,10 @@ fn hides(before: &Rule, after: &Rule) -> bool {
         && implied(&before.headers, &after.headers)
         && implied(&before.cookies, &after.cookies)
         && implied(&before.query, &after.query)
+        && implied(&before.certificate, &after.certificate)
 }
 
-fn implied(weaker: &[(String, ValueMatch)], stronger: &[(String, ValueMatch)]) -> bool {
+fn implied<N: PartialEq>(weaker: &[(N, ValueMatch)], stronger: &[(N, ValueMatch)]) -> bool {
     weaker.iter().all(|(name, weak)| {
         stronger
             .iter()

@@ -6,6 +6,7 @@ use super::super::fixtures::{Headers, get, route, rule, table};
 use super::super::{HostMatch, PathMatch, TOLD_MAX, ValueMatch};
 use super::*;
 use crate::decision::{Decision, Verdict};
+use crate::secured::{CertificatePart, Secured};
 
 fn taken(table: &RouteTable, head: &RequestHead<'_>) -> Option<String> {
     table.find(head, None).map(|taken| taken.route.name.to_string())
@@ -87,6 +88,7 @@ fn then_method_headers_query_cookies_and_the_order_of_the_file_decide() {
             path: "/x",
             query,
             fields: &fields,
+            tls: None,
         };
         taken(&table, &head).unwrap()
     };
@@ -314,4 +316,40 @@ proptest! {
             prop_assert_eq!(decision.steps.len(), rules.len(), "each rule is told once");
         }
     }
+}
+
+#[test]
+fn a_certificate_is_matched_by_its_parts_and_decides_last() {
+    let ann = Secured {
+        subject: "CN=ann,O=Shop".into(),
+        issuer: "CN=People".into(),
+        fingerprint: "ab12".into(),
+        names: vec!["ann@shop.test".into(), "spiffe://shop/ann".into()],
+        ..Secured::default()
+    };
+    let nobody = Secured::default();
+    let mut rules = vec![rule("", "/x"); 6];
+    let exact = |part, text: &str| (part, ValueMatch::Exact(text.into()));
+    rules[1].certificate = vec![exact(CertificatePart::Subject, "CN=ann,O=Shop")];
+    rules[2].certificate = vec![
+        exact(CertificatePart::Name, "spiffe://shop/ann"),
+        (CertificatePart::Issuer, ValueMatch::Prefix("CN=People".into())),
+    ];
+    rules[3].certificate = vec![(CertificatePart::Fingerprint, ValueMatch::Present(false))];
+    rules[4].certificate = vec![exact(CertificatePart::Name, "bob@shop.test"); 3];
+    rules[5].cookies = vec![("c".into(), ValueMatch::Exact("1".into()))];
+    let table = table(rules);
+    let of = |tls: Option<&Secured>, headers: &[(&str, &str)]| {
+        let fields = Headers(headers);
+        let head = RequestHead {
+            fields: &fields,
+            tls,
+            ..get("", "/x")
+        };
+        taken(&table, &head).unwrap()
+    };
+    assert_eq!(of(Some(&ann), &[]), "r2");
+    assert_eq!(of(Some(&nobody), &[]), "r3");
+    assert_eq!(of(None, &[]), "r3");
+    assert_eq!(of(Some(&ann), &[("cookie", "c=1")]), "r5");
 }

@@ -112,6 +112,12 @@ fn passed_words(entry: &Entry, taken: &Entry) -> String {
         more("query parameters", this.query.0, that.query.0)
     } else if this.cookies != that.cookies {
         more("cookies", this.cookies.0, that.cookies.0)
+    } else if this.certificate != that.certificate {
+        more(
+            "parts of the client's certificate",
+            this.certificate.0,
+            that.certificate.0,
+        )
     } else {
         "this one is as specific and stands later in the file".to_owned()
     };

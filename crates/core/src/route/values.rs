@@ -3,6 +3,7 @@
 //! Nothing is allocated, except where a regular expression is to see a value that does not stand in one piece.
 
 use super::{Fields, ValueMatch};
+use crate::secured::{CertificatePart, Secured};
 
 /// What the values of one name lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,15 @@ pub(super) fn cookie(fields: &dyn Fields, name: &str, wanted: &ValueMatch) -> Op
                 seen.value(|| wanted.accepts(value) || unquoted(value).is_some_and(|inner| wanted.accepts(inner)))
             })
     });
+    seen.misfit()
+}
+
+/// What a part of the client's certificate lacks.
+pub(super) fn certificate(tls: Option<&Secured>, part: CertificatePart, wanted: &ValueMatch) -> Option<Misfit> {
+    let mut seen = Seen::new(wanted);
+    if let Some(tls) = tls {
+        tls.each_of(part, |value| seen.value(|| wanted.accepts(value.as_bytes())));
+    }
     seen.misfit()
 }
 

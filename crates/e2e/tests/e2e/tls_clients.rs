@@ -1,9 +1,10 @@
 //! Mutual TLS: clients that have to show certificates, and those that may.
 
-use e2e::{Authority, Backend, Plimsoll, Script, When, eventually};
+use e2e::{Authority, Backend, Foreign, Plimsoll, Script, When, eventually, haproxy_command};
 
 use crate::front::front;
 use crate::tls::{curl, logged, s_client_says, shop};
+use crate::tls_stage::authority;
 
 /// An authority for clients with a certificate of each kind.
 fn people() -> Authority {
@@ -194,4 +195,117 @@ fn a_list_that_cannot_be_read_leaves_the_rules_as_they_were() {
         error.contains("holds no list of revoked certificates").then_some(())
     });
     assert!(comes("ann") && !comes("bob"));
+}
+
+#[test]
+fn a_route_may_be_for_those_who_show_a_certificate_of_a_kind() {
+    let (shop, people) = (shop(), Authority::new("People"));
+    people.issue("ann", &[]);
+    people.issue("robot", &["robot.internal", "10.1.2.3"]);
+    people.issue("bob", &[]);
+    let print = people
+        .openssl(&["x509", "-in", "bob.pem", "-noout", "-fingerprint", "-sha256"])
+        .stdout;
+    let print = print.rsplit('=').next().expect("a value").trim();
+    let backend = Backend::start(Script::Echo);
+    let (pair, ca) = (shop.pair("shop"), people.named("ca.pem"));
+    let route = |name: &str, what: &str| {
+        format!(
+            "[[routes]]\nname = \"{name}\"\nmatch = {{ client_cert = {{ {what} }} }}\nrespond = {{ body = \"{name}\" }}\n"
+        )
+    };
+    let routes = [
+        route("subject", "subject = \"CN=ann,O=Shop\""),
+        route("san", "san = { prefix = \"robot.\" }, issuer = \"CN=People\""),
+        route(
+            "print",
+            &format!("fingerprint = [\"{print}\", \"{}\"]", "00".repeat(32)),
+        ),
+        route("none", "present = false"),
+    ];
+    let plimsoll = front()
+        .listener(&format!(
+            "tls = {{ certificates = [{pair}], client_ca = \"{ca}\", client_auth = \"request\" }}"
+        ))
+        .tables(&routes.concat())
+        .before(backend.address());
+    for version in ["--http1.1", "--http2"] {
+        for (who, route) in [
+            (Some("ann"), "subject"),
+            (Some("robot"), "san"),
+            (Some("bob"), "print"),
+            (None, "none"),
+        ] {
+            let files = who.map(|name| {
+                (
+                    people.named(&format!("{name}.pem")),
+                    people.named(&format!("{name}.key")),
+                )
+            });
+            let mut more = vec![version];
+            if let Some((cert, key)) = &files {
+                more.extend(["--cert", cert, "--key", key]);
+            }
+            let output = curl(&shop, &plimsoll, "shop.test", "/", &more);
+            assert_eq!(output.stdout, route, "{version} {who:?}: {output:?}");
+        }
+    }
+    // Whom no such route is for goes on to the others.
+    people.issue("eve", &[]);
+    let [cert, key] = ["eve.pem", "eve.key"].map(|name| people.named(name));
+    let output = curl(
+        &shop,
+        &plimsoll,
+        "shop.test",
+        "/",
+        &["--fail", "--cert", &cert, "--key", &key],
+    );
+    assert_eq!((output.code, backend.requests()), (Some(0), 1), "{output:?}");
+}
+
+#[test]
+fn a_handshake_of_a_tcp_listener_has_its_time() {
+    let shop = shop();
+    let backend = Backend::start(Script::Echo);
+    let pair = shop.pair("shop");
+    let plimsoll = front()
+        .tables(&format!(
+            "[listeners.bytes]\nbind = \"@bytes@\"\nprotocol = \"tcp\"\npool = \"api\"\n\
+             timeouts = {{ request_header = \"1s\" }}\ntls = {{ certificates = [{pair}] }}\n"
+        ))
+        .before(backend.address());
+    let mut wire = plimsoll.connect("bytes");
+    wire.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+    assert!(wire.read_to_end().0.is_empty());
+    assert_eq!(failed(&plimsoll, "timeout"), 1.0);
+}
+
+#[test]
+fn bytes_are_offered_to_a_pool_by_the_protocol_that_it_names() {
+    let authority = authority();
+    let inner = Backend::start(Script::Echo);
+    let pair = crate::tls_stage::both(&authority, "api");
+    let strict = Foreign::start(|port, directory| {
+        let crt = directory.join("both.pem");
+        std::fs::write(&crt, pair).expect("it can be written");
+        let sections = format!(
+            "frontend all\n mode tcp\n bind 127.0.0.1:{port} ssl crt {} alpn postgresql\n \
+             tcp-request content reject unless {{ ssl_fc_alpn postgresql }}\n default_backend there\n\
+             backend there\n mode tcp\n server one {}\n",
+            crt.display(),
+            inner.address()
+        );
+        haproxy_command(directory, &sections)
+    });
+    for (alpn, served) in [(", alpn = \"postgresql\"", true), ("", false)] {
+        let pool = crate::tls_stage::trusting(&authority, alpn);
+        let plimsoll = front()
+            .tables("[listeners.bytes]\nbind = \"@bytes@\"\nprotocol = \"tcp\"\npool = \"api\"\n")
+            .pool(&pool)
+            .before(strict.address());
+        let mut wire = plimsoll.connect("bytes");
+        wire.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let (answer, _) = wire.read_to_end();
+        assert_eq!(answer.starts_with(b"HTTP/1.1 200"), served, "{alpn}: {answer:?}");
+    }
 }

@@ -31,6 +31,8 @@ pub struct Facts {
     pub issuer: String,
     /// The names that it is for: hosts in lower case, and addresses.
     pub names: Vec<String>,
+    /// Who else it is for: mail addresses, and URIs such as SPIFFE's.
+    pub identities: Vec<String>,
     /// From when it is valid.
     pub not_before: SystemTime,
     /// Until when.
@@ -64,6 +66,7 @@ impl Facts {
         Ok(Facts {
             subject: printable(&inner.subject().to_string()),
             issuer: printable(&inner.issuer().to_string()),
+            identities: names.iter().filter_map(identity).collect(),
             names: names.iter().filter_map(name).collect(),
             not_before: time(inner.validity().not_before.to_unix_duration()),
             not_after: time(inner.validity().not_after.to_unix_duration()),
@@ -112,6 +115,14 @@ fn name(name: &GeneralName) -> Option<String> {
             let address = four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
             address.ok().map(|address| address.to_string())
         }
+        _ => None,
+    }
+}
+
+fn identity(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::Rfc822Name(mail) => Some(printable(mail.as_str())),
+        GeneralName::UniformResourceIdentifier(uri) => Some(printable(uri.as_str())),
         _ => None,
     }
 }

@@ -35,8 +35,8 @@ const ALPN_H2: &[u8] = b"h2";
 /// What a backend is offered to choose from (RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Offer {
-    /// Nothing: these are bytes.
-    Nothing,
+    /// What the pool says, or nothing: these are bytes.
+    Bytes,
     /// HTTP/1.1.
     H1,
     /// HTTP/2.
@@ -46,9 +46,9 @@ pub enum Offer {
 }
 
 impl Offer {
-    fn protocols(self) -> Vec<Vec<u8>> {
+    fn protocols(self, of_bytes: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let names: &[&[u8]] = match self {
-            Offer::Nothing => &[],
+            Offer::Bytes => return of_bytes.to_vec(),
             Offer::H1 => &[ALPN_H1],
             Offer::H2 => &[ALPN_H2],
             Offer::Either => &[ALPN_H2, ALPN_H1],
@@ -84,6 +84,8 @@ pub enum Trust {
 pub struct Demands {
     /// Who it has to be; its address when there is none.
     pub name: Option<ServerName<'static>>,
+    /// What is offered where no HTTP is spoken.
+    pub alpn: Vec<Vec<u8>>,
     /// The oldest version that it may speak.
     pub min_version: Version,
     /// Whom we believe.
@@ -97,6 +99,7 @@ pub struct Origination {
     /// Which of those who vouch may.
     standing: Vec<bool>,
     name: Option<ServerName<'static>>,
+    alpn: Vec<Vec<u8>>,
     terms: Terms,
     /// What is used for each backend, which has sessions of its own: another one could not take them up.
     servers: Mutex<HashMap<(SocketAddr, Offer), Arc<ClientConfig>>>,
@@ -145,6 +148,7 @@ impl Origination {
             standing: verifier.authorities.standing(now),
             verifier,
             name: demands.name,
+            alpn: demands.alpn,
             terms: Terms::fresh(),
             servers: Mutex::default(),
         })
@@ -190,7 +194,7 @@ impl Origination {
 
     fn config_with(&self, offer: Offer, resumption: Resumption) -> ClientConfig {
         let mut config = self.config.clone();
-        config.alpn_protocols = offer.protocols();
+        config.alpn_protocols = offer.protocols(&self.alpn);
         config.resumption = resumption;
         config
     }

@@ -147,7 +147,7 @@ async fn reach(
             let connecting = connect(
                 &client.worker,
                 pool,
-                (lease.backend(), Offer::Nothing),
+                (lease.backend(), Offer::Bytes),
                 introduction.as_ref(),
             );
             match timer.within(until, connecting).await {

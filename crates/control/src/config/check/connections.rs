@@ -109,6 +109,7 @@ fn asked_of_requests(rule: &Located<Match>) -> Vec<(&'static str, Span)> {
         headers,
         query,
         cookies,
+        client_cert,
         ..
     } = &rule.value;
     let first = |name: Option<Span>, written: usize| (written > 0).then(|| name.unwrap_or(rule.span));
@@ -123,6 +124,7 @@ fn asked_of_requests(rule: &Located<Match>) -> Vec<(&'static str, Span)> {
         ("headers", headers.0.first().map(|(name, _)| name.span)),
         ("query", query.0.first().map(|(name, _)| name.span)),
         ("cookies", cookies.0.first().map(|(name, _)| name.span)),
+        ("client_cert", client_cert.as_ref().map(|written| written.span)),
     ];
     places
         .into_iter()

@@ -81,7 +81,12 @@ fn check_tcp(name: &str, item: &Item<Listener>, listener: &Listener, faults: &mu
             .help("add pool = \"…\": routes are for http and tls listeners");
     }
     check_layer_4((name, "tcp"), item, listener, faults);
-    if let Some(timeout) = &listener.timeouts.request_header {
+    if let Some(timeout) = listener
+        .timeouts
+        .request_header
+        .as_ref()
+        .filter(|_| listener.tls.is_none())
+    {
         refuse_timeout("request_header", timeout.span, (name, "tcp"), faults);
     }
 }
@@ -110,7 +115,7 @@ fn check_layer_4((name, word): (&str, &str), item: &Item<Listener>, listener: &L
 fn refuse_timeout(key: &str, span: Span, (name, word): (&str, &str), faults: &mut Faults) {
     let theirs = match word {
         "tls" => "the timeouts of tls listeners are `request_header` and `idle`",
-        _ => "the timeout of tcp listeners is `idle`",
+        _ => "the timeout of tcp listeners is `idle`, and of those with `tls` also `request_header`, for the handshake",
     };
     faults
         .error(

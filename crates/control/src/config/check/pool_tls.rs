@@ -72,6 +72,16 @@ pub(super) fn warn(name: &str, pool: &Pool, (span, passed): (Span, bool), faults
     };
 }
 
+/// Warns of protocols that are offered nowhere, since HTTP has its own.
+pub(super) fn warn_of_alpn(pool: &Pool, by_http: bool, faults: &mut Faults) {
+    let alpn = table_of(pool).and_then(|table| table.alpn.iter().next());
+    if let Some(alpn) = alpn.filter(|_| by_http) {
+        faults
+            .warning(alpn.span, "requests are offered what `protocol` says, and not this")
+            .help("take it out: it is for pools that tcp listeners send to");
+    }
+}
+
 /// Adds an error for each file that cannot be used.
 pub(super) fn check_files(file: &File, sources: &Sources, faults: &mut Faults) {
     for (_, _, pool) in file.pools.read() {

@@ -132,6 +132,18 @@ fn check_match(rule: &Located<Match>, faults: &mut Faults) {
             .error(regex.span, "`path` and `path_regex` exclude each other")
             .help("make `match` a list of two tables if either suffices");
     }
+    if let Some(client) = &rule.client_cert {
+        let parts = client.value.parts().len();
+        if client.value.present == Some(false) && parts > 1 {
+            faults
+                .error(client.span, "a client without a certificate has no part of one")
+                .help("leave `present = false` alone, or take it out");
+        } else if parts == 0 {
+            faults
+                .error(client.span, "this asks for nothing of a certificate")
+                .help("write present = true, or one of `subject`, `issuer`, `san` and `fingerprint`");
+        }
+    }
     check_names("header", &rule.headers, faults);
     check_names("cookie", &rule.cookies, faults);
     let mut headers = Seen::new();

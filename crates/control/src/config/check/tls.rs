@@ -8,7 +8,7 @@ use plimsoll_core::document::{Faults, Located, Span};
 use plimsoll_net::tls::{ClientRules, Validity, Version};
 
 use super::super::compile::tls::{pair_files, plan};
-use super::super::file::{CertificateFiles, File, Item, Protocol, Tls};
+use super::super::file::{CertificateFiles, File, Item, Listener, Protocol, Tls};
 use super::super::source::Sources;
 use crate::certificates::{Which, read_clients, read_pair, words};
 
@@ -84,6 +84,36 @@ pub(super) fn check_files(file: &File, sources: &Sources, faults: &mut Faults) {
                 let mut named = tls.crl.iter().chain(&tls.client_ca);
                 let named = named.find(|written| sources.resolve(written.span, &written.value) == path);
                 faults.error(named.map_or(item.span, |written| written.span), why);
+            }
+        }
+    }
+}
+
+/// Warns of routes for clients with certificates whose listeners ask for none.
+pub(super) fn warn_of_routes(file: &File, faults: &mut Faults) {
+    let asks = |listener: &Listener| {
+        let tls = listener.tls.as_ref().and_then(|item| item.value.as_ref());
+        tls.is_some_and(|tls| tls.client_ca.is_some())
+    };
+    for route in file.routes.0.iter().filter_map(|item| item.value.as_ref()) {
+        let holds_for =
+            |name: &str| route.listeners.written == 0 || route.listeners.iter().any(|named| named.value == name);
+        let is_asked = file
+            .listeners
+            .read()
+            .any(|(name, _, listener)| holds_for(name) && asks(listener));
+        for rule in route.r#match.iter() {
+            let client = rule
+                .value
+                .client_cert
+                .as_ref()
+                .filter(|client| client.value.present != Some(false));
+            if let Some(client) = client.filter(|_| !is_asked) {
+                faults
+                    .warning(client.span, "no listener of this route asks clients for certificates")
+                    .help(
+                        "add client_ca = \"…\" to its `tls`, and client_auth = \"request\" if others are served, too",
+                    );
             }
         }
     }

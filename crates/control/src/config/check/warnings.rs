@@ -47,6 +47,7 @@ pub(in super::super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
     warn_introductions(file, faults);
     warn_routes(file, plan, faults);
     super::shadows::warn(file, plan, faults);
+    super::tls::warn_of_routes(file, faults);
     super::sticky::warn(file, plan, faults);
     for network in &file.server.trusted_proxies {
         let whole = |first: IpAddr, last: IpAddr| network.contains(first) && network.contains(last);
@@ -113,6 +114,7 @@ fn hand_on(plan: &Plan, at: usize, uses: &mut [Use]) {
 
 fn warn_pool(pool: &PoolPlan, written: &Pool, span: Span, used: Use, faults: &mut Faults) {
     let name = &pool.name;
+    super::pool_tls::warn_of_alpn(written, used.by_http, faults);
     if used.is_none() {
         faults
             .warning(span, format!("nothing sends to the pool `{name}`"))

@@ -115,6 +115,11 @@ fn tls(pool: &Pool, sources: &Sources) -> Option<OriginationPlan> {
             .as_ref()
             .zip(table.key.as_ref())
             .map(|(cert, key)| (path(cert), path(key))),
+        alpn: table
+            .alpn
+            .iter()
+            .map(|name| name.value.0.clone().into_bytes())
+            .collect(),
         min_version: table.min_version.version(),
         believes_anyone: table.believes_anyone(),
     })

@@ -140,6 +140,7 @@ pub(super) fn any_request() -> Rule {
         headers: Vec::new(),
         query: Vec::new(),
         cookies: Vec::new(),
+        certificate: Vec::new(),
     }
 }
 
@@ -160,6 +161,11 @@ fn rules_of(written: &Match) -> impl Iterator<Item = Rule> {
         .collect();
     let query: Vec<(String, ValueMatch)> = values(&written.query).collect();
     let cookies: Vec<(String, ValueMatch)> = values(&written.cookies).collect();
+    let certificate = written
+        .client_cert
+        .as_ref()
+        .map(|client| client.value.parts())
+        .unwrap_or_default();
     hosts.into_iter().flat_map(move |host| {
         paths
             .iter()
@@ -170,6 +176,7 @@ fn rules_of(written: &Match) -> impl Iterator<Item = Rule> {
                 headers: headers.clone(),
                 query: query.clone(),
                 cookies: cookies.clone(),
+                certificate: certificate.clone(),
             })
             .collect::<Vec<_>>()
     })

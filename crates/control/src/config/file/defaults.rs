@@ -58,6 +58,9 @@ const POOL: Heir = Heir {
 /// What is no http, and the phases of a connection that it has.
 const LAYER_4: [(&str, &[&str]); 2] = [("tcp", &["idle"]), ("tls", &["idle", "request_header"])];
 
+/// Those of tcp where TLS ends: its handshake takes its time, too.
+const TCP_IN_TLS: &[&str] = &["idle", "request_header"];
+
 /// Tables of which a default fills in what is missing, instead of standing for the whole.
 const FILLED: [&str; 6] = ["hedge", "limits", "outlier", "retry", "retry_budget", "timeouts"];
 
@@ -73,7 +76,10 @@ impl Heir {
     /// Puts what `table` does not say itself into it.
     fn fill(&self, table: &mut Node, defaults: &[Entry]) {
         let spoken = word(table.field("protocol")).and_then(|spoken| LAYER_4.iter().find(|(word, _)| *word == spoken));
-        let phases = spoken.map(|(_, phases)| *phases);
+        let phases = spoken.map(|(word, phases)| match *word {
+            "tcp" if table.field("tls").is_some() => TCP_IN_TLS,
+            _ => *phases,
+        });
         let Value::Table(entries) = &mut table.value else {
             return;
         };

@@ -106,7 +106,7 @@ document! {
     /// How long each phase of a client's connection may take.
     pub(in super::super) struct ListenerTimeouts {
         /// Of http: from a request's first byte to the end of its head; of tls: from the connection's start to the end of
-        /// its ClientHello. 10s unless set.
+        /// its ClientHello; with `tls`, also of tcp: the whole handshake. 10s unless set.
         pub(in super::super) request_header: Option<Located<Timeout>>,
         /// Of http: between two parts of a request's body, 60s unless set.
         pub(in super::super) request_body: Option<Located<Timeout>>,

@@ -5,6 +5,7 @@ use plimsoll_core::document::{Decode, Faults, Json, Located, Node, Value, expect
 use plimsoll_core::filter::is_token;
 use plimsoll_core::network::Network;
 use plimsoll_core::route::{HostMatch, PathMatch, PatternFault, ValueMatch};
+use plimsoll_core::secured::CertificatePart;
 use serde_json::json;
 
 use super::address::is_label;
@@ -28,6 +29,8 @@ document! {
         pub(in super::super) query: Keyed<ValueRule>,
         /// Cookies: all have to match.
         pub(in super::super) cookies: Keyed<ValueRule>,
+        /// The certificate that the client has shown, which `client_ca` of the listener asks for: all parts have to match.
+        pub(in super::super) client_cert: Option<Located<ClientCert>>,
         /// Of tls: names that the client asks for, exact or "*.suffix".
         pub(in super::super) sni: Many<Sni> = Many::default(),
         /// Of tls: protocols of which the client offers one, like "h2".
@@ -204,6 +207,73 @@ impl Decode for ValueRegex {
 
     fn schema() -> Json {
         json!({ "type": "string", "examples": ["[0-9]+"] })
+    }
+}
+
+document! {
+    /// What a client's certificate has to be.
+    pub(in super::super) struct ClientCert {
+        /// Whether there is one.
+        pub(in super::super) present: Option<bool>,
+        /// Its subject, as RFC 4514 writes it: "CN=ann,O=Shop".
+        pub(in super::super) subject: Option<ValueRule>,
+        /// Its issuer, written alike.
+        pub(in super::super) issuer: Option<ValueRule>,
+        /// One of its alternative names: a host in lower case, an address, a mail address, or a URI.
+        pub(in super::super) san: Option<ValueRule>,
+        /// SHA-256 of it, in hexadecimal, with or without colons; any of several suffices.
+        pub(in super::super) fingerprint: Many<Fingerprint> = Many::default(),
+    }
+}
+
+impl ClientCert {
+    /// The parts that are asked for.
+    pub(in super::super) fn parts(&self) -> Vec<(CertificatePart, ValueMatch)> {
+        let one = |part: CertificatePart, rule: &Option<ValueRule>| Some((part, rule.as_ref()?.0.clone()));
+        let prints: Vec<&str> = self.fingerprint.iter().map(|print| &*print.value.0).collect();
+        let print = match prints.as_slice() {
+            [] => self.present.map(ValueMatch::Present),
+            _ if self.present == Some(false) => Some(ValueMatch::Present(false)),
+            [only] => Some(ValueMatch::Exact((*only).to_owned())),
+            several => ValueMatch::regex(&several.join("|")).ok(),
+        };
+        [
+            one(CertificatePart::Subject, &self.subject),
+            one(CertificatePart::Issuer, &self.issuer),
+            one(CertificatePart::Name, &self.san),
+            print.map(|print| (CertificatePart::Fingerprint, print)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// SHA-256 of a certificate, in lower case without colons.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct Fingerprint(String);
+
+/// Digits of it.
+const FINGERPRINT_DIGITS: usize = 64;
+
+impl Decode for Fingerprint {
+    fn decode(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let text = expect_text(node, "SHA-256 of a certificate, in hexadecimal", faults)?;
+        let digits = text.replace(':', "").to_ascii_lowercase();
+        let valid = digits.len() == FINGERPRINT_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !valid {
+            faults
+                .error(
+                    node.span,
+                    format!("\"{}\" is no SHA-256 of a certificate", text.escape_debug()),
+                )
+                .help("openssl x509 -in FILE -noout -fingerprint -sha256 prints it");
+        }
+        valid.then_some(Fingerprint(digits))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^([0-9A-Fa-f]{2}:?){32}$" })
     }
 }
 

@@ -6,7 +6,8 @@ use plimsoll_core::filter::FileName;
 use rustls::pki_types::ServerName;
 use serde_json::json;
 
-use super::tls::MinVersion;
+use super::tls::{AlpnName, MinVersion};
+use super::values::Many;
 
 /// `tls = true`, `false`, or a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +51,8 @@ document! {
         pub(in super::super) cert: Option<FileName>,
         /// The file with its key in PEM.
         pub(in super::super) key: Option<FileName>,
+        /// What is offered by ALPN where bytes go to the pool and no HTTP, like "postgresql"; nothing unless set.
+        pub(in super::super) alpn: Many<AlpnName> = Many::default(),
         /// The oldest version of TLS that is spoken.
         pub(in super::super) min_version: MinVersion = MinVersion::Tls12,
         /// Believes whoever answers at a backend's address, who may read and change all that is sent there.

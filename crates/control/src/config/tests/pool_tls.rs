@@ -41,11 +41,12 @@ fn it_comes_to_a_plan() {
             "{pool}"
         );
     }
-    let written = "tls = { ca = \"ca.pem\", server_name = \"API.internal\", cert = \"me.pem\", key = \"me.key\", min_version = \"1.3\" }";
+    let written = "tls = { ca = \"ca.pem\", server_name = \"API.internal\", cert = \"me.pem\", key = \"me.key\", min_version = \"1.3\", alpn = \"postgresql\" }";
     let expected = OriginationPlan {
         ca: Some(PathBuf::from("ca.pem")),
         name: Some("API.internal".try_into().expect("a name")),
         own: Some((PathBuf::from("me.pem"), PathBuf::from("me.key"))),
+        alpn: vec![b"postgresql".to_vec()],
         min_version: Version::Tls13,
         believes_anyone: false,
     };

@@ -30,6 +30,42 @@ fn a_host_that_is_nearly_a_word_is_warned_of() {
 }
 
 #[test]
+fn a_match_of_certificates_is_judged() {
+    let with = |listener: &str, what: &str| {
+        let text = SOUND.replace("protocol = \"http\"", listener);
+        let route = format!("[[routes]]\npool = \"api\"\nmatch = {{ client_cert = {{ {what} }} }}\n");
+        told(&toml(&format!("{text}\n{route}"))).join("\n")
+    };
+    let asks = "protocol = \"http\"\ntls = { certificates = [{ cert = \"a\", key = \"b\" }], client_ca = \"c\" }";
+    let plain = "protocol = \"http\"";
+    let print = "AB:".repeat(31) + "cd";
+    for (listener, what, says) in [
+        (asks, "subject = \"CN=ann\"", ""),
+        (asks, &*format!("fingerprint = \"{print}\""), ""),
+        (asks, "fingerprint = \"ab12\"", "is no SHA-256 of a certificate"),
+        (asks, "present = false, san = \"a\"", "has no part of one"),
+        (asks, "", "asks for nothing of a certificate"),
+        (asks, "subjekt = \"a\"", "subject"),
+        (
+            plain,
+            "present = true",
+            "no listener of this route asks clients for certificates",
+        ),
+        (plain, "present = false", ""),
+    ] {
+        let told = with(listener, what);
+        assert!(
+            if says.is_empty() {
+                told.is_empty()
+            } else {
+                told.contains(says)
+            },
+            "{what}: {told}"
+        );
+    }
+}
+
+#[test]
 fn what_will_hurt_is_warned_of_where_it_stands() {
     let pool = |rest: &str| {
         format!(
