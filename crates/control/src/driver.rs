@@ -9,6 +9,7 @@ use plimsoll_core::upcall::{Alarms, Cuts};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::acme;
 use crate::certificates::Certificates;
 use crate::files::{self, Files};
 use crate::probe::{self, Target};
@@ -43,7 +44,11 @@ const REST: Duration = Duration::from_millis(5);
 
 /// Runs the control plane until it is dropped. `cuts` ends connections that the workers hold.
 pub async fn drive(control: Arc<Control>, suspects: mpsc::Receiver<(NameId, BackendId)>, cuts: Arc<dyn Cuts>) {
-    tokio::join!(follow(control.clone(), suspects, cuts), watch(control));
+    tokio::join!(
+        follow(control.clone(), suspects, cuts),
+        watch(control.clone()),
+        acme::drive(control)
+    );
 }
 
 /// Looks after the files that are named, and the URLs.

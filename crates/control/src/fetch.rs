@@ -1,5 +1,5 @@
-//! What is asked for over HTTP by the control plane, now and then: a set of keys. One request, one connection, on a
-//! thread that may wait.
+//! What is asked for over HTTP by the control plane, now and then: a set of keys, a certificate. One request, one
+//! connection, on a thread that may wait.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_core::filter::{Url, Wrong};
 use plimsoll_http::h1::{BodyDecoder, FieldRoom, Framing, HeadScan, Method, Scanned, Step, parse_response};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::originations::system_roots;
@@ -24,20 +24,65 @@ const BODY_MAX: usize = 1 << 20;
 /// Bytes that are read at once.
 const PIECE: usize = 8 << 10;
 
+/// A question over HTTP.
+pub(crate) struct Ask<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a Url,
+    /// Fields beside those that say who asks whom, and how long the body is.
+    pub(crate) fields: &'a [(&'a str, &'a str)],
+    pub(crate) body: &'a [u8],
+    /// Who vouches for whoever answers; those whom the machine trusts when `None`.
+    pub(crate) trust: Option<&'a Arc<ClientConfig>>,
+    /// How long it may take in all.
+    pub(crate) timeout: Duration,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Its fields, their names as they were written.
+    pub(crate) fields: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+}
+
 /// What `url` answers.
 ///
 /// # Errors
 /// Why there is no answer that could be used.
 pub(crate) fn fetch(url: &Url) -> Result<Vec<u8>, Wrong> {
-    let until = Instant::now() + TIMEOUT;
-    let stream = connect(url).map_err(|error| Wrong::whole(format!("cannot be reached: {error}")))?;
+    usable(ask(&Ask {
+        method: "GET",
+        url,
+        fields: &[("accept", "application/json")],
+        body: &[],
+        trust: None,
+        timeout: TIMEOUT,
+    })?)
+}
+
+fn usable(answer: Answer) -> Result<Vec<u8>, Wrong> {
+    match answer.status {
+        200 => Ok(answer.body),
+        status @ 300..400 => Err(Wrong::whole(format!("answers {status}: name the URL that it leads to"))),
+        status => Err(Wrong::whole(format!("answers {status}"))),
+    }
+}
+
+/// Asks, and waits for the answer, whatever its status.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn ask(ask: &Ask<'_>) -> Result<Answer, Wrong> {
+    let until = Instant::now() + ask.timeout;
+    let stream = connect(ask.url).map_err(|error| Wrong::whole(format!("cannot be reached: {error}")))?;
     let unheard = |error: io::Error| Wrong::whole(format!("does not answer: {error}"));
     let timed = Timed { stream, until };
-    if !url.secure {
-        return ask(timed, url).map_err(unheard)?;
+    if !ask.url.secure {
+        return converse(timed, ask).map_err(unheard)?;
     }
-    let session = session(url).map_err(Wrong::whole)?;
-    ask(StreamOwned::new(session, timed), url).map_err(unheard)?
+    let session = session(ask).map_err(Wrong::whole)?;
+    converse(StreamOwned::new(session, timed), ask).map_err(unheard)?
 }
 
 fn connect(url: &Url) -> io::Result<TcpStream> {
@@ -52,23 +97,30 @@ fn connect(url: &Url) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// A session of TLS with whom the machine's own certificates vouch for.
-fn session(url: &Url) -> Result<ClientConnection, String> {
-    static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
-    let config = CONFIG.get_or_init(tls_config).clone()?;
-    let (host, _) = url.host_and_port().ok_or("the host is none")?;
+/// A session of TLS with whom the question trusts.
+fn session(ask: &Ask<'_>) -> Result<ClientConnection, String> {
+    static OF_THE_MACHINE: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
+    let config = match ask.trust {
+        Some(config) => config.clone(),
+        None => OF_THE_MACHINE.get_or_init(|| trusting(system_roots()?)).clone()?,
+    };
+    let (host, _) = ask.url.host_and_port().ok_or("the host is none")?;
     let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
     ClientConnection::new(config, name).map_err(|error| error.to_string())
 }
 
-fn tls_config() -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(system_roots()?);
+/// TLS with whomever `roots` vouch for.
+///
+/// # Errors
+/// They vouch for nobody.
+pub(crate) fn trusting(roots: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, String> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(roots);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
+        .with_root_certificates(store)
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
@@ -116,43 +168,66 @@ fn in_time(error: io::Error) -> io::Error {
 }
 
 /// Asks, and reads the answer; what is wrong with it is the inner result.
-fn ask(mut stream: impl Read + Write, url: &Url) -> io::Result<Result<Vec<u8>, Wrong>> {
-    let version = env!("CARGO_PKG_VERSION");
-    let request = format!(
-        "GET {} HTTP/1.1\r\nhost: {}\r\nuser-agent: plimsoll/{version}\r\naccept: application/json\r\nconnection: close\r\n\r\n",
-        url.target, url.host
-    );
-    stream.write_all(request.as_bytes())?;
+fn converse(mut stream: impl Read + Write, ask: &Ask<'_>) -> io::Result<Result<Answer, Wrong>> {
+    stream.write_all(&request(ask))?;
     stream.flush()?;
+    let method = match ask.method {
+        "HEAD" => Method::Head,
+        _ => Method::Other,
+    };
     let mut bytes = Vec::new();
     let mut scan = HeadScan::default();
-    let framing = loop {
+    let (mut answer, framing) = loop {
         if !read_more(&mut stream, &mut bytes)? {
             return Ok(Err(Wrong::whole("ends the connection without an answer")));
         }
-        match scan.look(&bytes, HEAD_MAX, HEAD_MAX) {
-            Ok(Scanned::Head(length)) => match judge_head(&bytes[..length]) {
-                Ok(framing) => {
-                    bytes.drain(..length);
-                    break framing;
-                }
-                Err(wrong) => return Ok(Err(wrong)),
-            },
-            Ok(Scanned::More) => {}
+        let length = match scan.look(&bytes, HEAD_MAX, HEAD_MAX) {
+            Ok(Scanned::Head(length)) => length,
+            Ok(Scanned::More) => continue,
             Err(_) => return Ok(Err(malformed())),
+        };
+        match read_head(&bytes[..length], method) {
+            Ok(read) => {
+                bytes.drain(..length);
+                break read;
+            }
+            Err(wrong) => return Ok(Err(wrong)),
         }
     };
-    read_body(&mut stream, bytes, framing)
+    Ok(read_body(&mut stream, bytes, framing)?.map(|body| {
+        answer.body = body;
+        answer
+    }))
 }
 
-fn judge_head(bytes: &[u8]) -> Result<Framing, Wrong> {
-    let mut room = FieldRoom::new();
-    let head = parse_response(bytes, &mut room, Method::Other).map_err(|_| malformed())?;
-    match head.status {
-        200 => Ok(head.framing),
-        status @ 300..400 => Err(Wrong::whole(format!("answers {status}: name the URL that it leads to"))),
-        status => Err(Wrong::whole(format!("answers {status}"))),
+fn request(ask: &Ask<'_>) -> Vec<u8> {
+    let version = env!("CARGO_PKG_VERSION");
+    let Ask { method, url, body, .. } = ask;
+    let mut head = format!(
+        "{method} {} HTTP/1.1\r\nhost: {}\r\nuser-agent: plimsoll/{version}\r\nconnection: close\r\n",
+        url.target, url.host
+    );
+    for (name, value) in ask.fields {
+        head += &format!("{name}: {value}\r\n");
     }
+    if *method == "POST" {
+        head += &format!("content-length: {}\r\n", body.len());
+    }
+    [head.as_bytes(), b"\r\n", body].concat()
+}
+
+fn read_head(bytes: &[u8], method: Method) -> Result<(Answer, Framing), Wrong> {
+    let mut room = FieldRoom::new();
+    let head = parse_response(bytes, &mut room, method).map_err(|_| malformed())?;
+    let fields = head.fields.iter();
+    let answer = Answer {
+        status: head.status,
+        fields: fields
+            .map(|field| (field.name.to_owned(), field.value.to_vec()))
+            .collect(),
+        body: Vec::new(),
+    };
+    Ok((answer, head.framing))
 }
 
 fn read_body(stream: &mut impl Read, mut unread: Vec<u8>, framing: Framing) -> io::Result<Result<Vec<u8>, Wrong>> {
@@ -245,7 +320,16 @@ mod tests {
             ("SSH-2.0-x\r\n\r\n", Err("no HTTP")),
             (&long, Err("more than 1024 KiB")),
         ] {
-            let answer = ask(Said(io::Cursor::new(said.into())), &url).unwrap();
+            let question = Ask {
+                method: "GET",
+                url: &url,
+                fields: &[],
+                body: &[],
+                trust: None,
+                timeout: TIMEOUT,
+            };
+            let answer = converse(Said(io::Cursor::new(said.into())), &question).unwrap();
+            let answer = answer.and_then(usable);
             match (&answer, heard) {
                 (Ok(body), Ok(expected)) => assert_eq!(body, expected.as_bytes()),
                 (Err(wrong), Err(says)) => assert!(wrong.message.contains(says), "{wrong:?}"),

@@ -3,6 +3,8 @@
 //! It never touches a client's bytes, and does not know the data plane.
 
 pub mod access;
+
+mod acme;
 pub mod admin;
 mod certificates;
 pub mod config;
@@ -16,10 +18,12 @@ mod living;
 mod metrics;
 mod originations;
 mod probe;
+mod program;
 mod publish;
 mod reload;
 mod status;
 
+pub use acme::{AcmeStatus, Handshakes};
 pub use certificates::{CertificateStatus, Terminations};
 pub use driver::{Suspects, drive};
 pub use files::FileStatus;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use plimsoll_core::balance::PolicyConfig;
+use plimsoll_core::challenge::Proofs;
 use plimsoll_core::membership::{Event, Transition};
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::rng::Rng;
@@ -19,6 +20,7 @@ use plimsoll_core::time::Now;
 use plimsoll_core::upcall::Cuts;
 use tokio::sync::Notify;
 
+use crate::acme::Handshakes;
 use crate::certificates::{Certificates, Terminations};
 use crate::config::Plan;
 use crate::events::{Events, Kind, Known};
@@ -181,6 +183,16 @@ impl Control {
     /// TLS as it ends at listeners: what workers read beside the snapshot.
     pub fn terminations(&self) -> Arc<Terminations> {
         self.state().certificates.terminations().clone()
+    }
+
+    /// What answers authorities that ask for proofs of names over plain HTTP: workers read it beside the snapshot.
+    pub fn proofs(&self) -> Arc<Proofs> {
+        self.state().certificates.acme().answers().proofs().clone()
+    }
+
+    /// The same within TLS.
+    pub fn handshakes(&self) -> Arc<Handshakes> {
+        self.state().certificates.acme().answers().handshakes().clone()
     }
 
     /// TLS with backends, as workers use it.

@@ -7,6 +7,7 @@ pub mod backend;
 pub mod backoff;
 pub mod balance;
 pub mod budget;
+pub mod challenge;
 pub mod curve;
 pub mod decision;
 pub mod document;

@@ -54,7 +54,6 @@ pub(crate) fn serve_while(
         None => (Arc::new(NoLog) as Arc<dyn AccessLog>, None),
     };
     let (mut signals, hang_ups, reopens) = take_signals(&runtime).context("signals cannot be waited for")?;
-
     let telemetry = Arc::new(Telemetry::new(workers));
     let decisions = Arc::new(Recent::new(workers));
     let control = Control::new(plan, move || clock.now(), seed);
@@ -62,6 +61,8 @@ pub(crate) fn serve_while(
     let plane = Plane::start(Wiring {
         snapshot: control.snapshot().clone(),
         terminations: control.terminations(),
+        challenges: control.handshakes(),
+        proofs: control.proofs(),
         originations: control.originations().clone(),
         telemetry: telemetry.clone(),
         alarms: Arc::new(suspects),

@@ -13,6 +13,7 @@ use plimsoll_core::snapshot::{Service, TlsTerms};
 use plimsoll_net::Deadline;
 use plimsoll_net::tls::{Agreed, Facts, HandshakeFault, Termination, Version};
 
+use crate::challenge;
 use crate::client::Connection;
 use crate::{http, log, tcp};
 
@@ -104,17 +105,20 @@ async fn shake(connection: &mut Connection, terms: TlsTerms) -> Result<Speaks, O
         return Err(None);
     }
     drop(pinned);
-    let Some(termination) = worker.termination(connection.client.listener) else {
-        return Err(Some("no_certificate_of_ours"));
-    };
     let _under_way = UnderWay::begin(&worker.handshakes).ok_or(Some("too_many"))?;
     let begun = worker.now();
+    let mut read = worker.blocks.buffer();
+    let challenge = challenge::asked(connection, until, &mut read).await;
+    let is_challenge = challenge.is_some();
+    let Some(termination) = challenge.or_else(|| worker.termination(connection.client.listener)) else {
+        return Err(Some("no_certificate_of_ours"));
+    };
     let agreed = {
         let Connection { socket, timer, .. } = connection;
-        timer
-            .within(until, socket.accept_tls(&termination, &worker.blocks))
-            .await
+        let accepted = socket.accept_tls(&termination, read.unread(), &worker.blocks);
+        timer.within(until, accepted).await
     };
+    drop(read);
     let agreed = match agreed {
         Ok(Ok(agreed)) => agreed,
         Ok(Err(HandshakeFault::Closed)) => return Err(Some("closed")),
@@ -131,6 +135,12 @@ async fn shake(connection: &mut Connection, terms: TlsTerms) -> Result<Speaks, O
     worker
         .shard()
         .handshake(connection.client.listener, agreed.version.word(), agreed.resumed);
+    if is_challenge {
+        // RFC 8737 §3: nothing is said within it.
+        connection.socket.shutdown_write();
+        connection.linger(&mut worker.blocks.buffer()).await;
+        return Err(None);
+    }
     let speaks = match &agreed.protocol {
         Some(protocol) if is_http && protocol == H2 => Speaks::Http2,
         _ if is_http => Speaks::Http,

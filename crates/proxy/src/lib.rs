@@ -1,6 +1,7 @@
 //! The data plane: workers that accept, route, acquire, forward and respond. It decides nothing that core could decide.
 
 mod ask;
+mod challenge;
 mod client;
 mod clock;
 mod connect;
@@ -20,4 +21,4 @@ mod tcp;
 mod worker;
 
 pub use clock::Clock;
-pub use plane::{Plane, Wiring};
+pub use plane::{Challenges, Plane, Wiring};

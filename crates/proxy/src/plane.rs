@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use plimsoll_core::backend::Place;
+use plimsoll_core::challenge::Proofs;
 use plimsoll_core::decision::Recent;
 use plimsoll_core::limit::Counts;
 use plimsoll_core::name::{BackendId, NameId};
@@ -35,12 +36,19 @@ const INBOX_WAIT: Duration = Duration::from_millis(1);
 /// they are in the middle of, which is milliseconds.
 const FOLLOW_MAX: Duration = Duration::from_secs(10);
 
+/// What answers whoever issues certificates and asks within TLS, by the names that are to be proved.
+pub type Challenges = HashMap<Box<str>, Arc<Termination>>;
+
 /// What the data plane is given to work with.
 pub struct Wiring {
     /// The configuration to serve, swapped by the control plane.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// TLS as it ends at listeners, likewise.
     pub terminations: Arc<ArcSwap<HashMap<NameId, Arc<Termination>>>>,
+    /// What answers who issues certificates and asks within TLS, likewise.
+    pub challenges: Arc<ArcSwap<Challenges>>,
+    /// What answers it over plain HTTP, likewise.
+    pub proofs: Arc<Proofs>,
     /// TLS with the backends of the pools that want it, likewise.
     pub originations: Arc<ArcSwap<HashMap<NameId, Arc<Origination>>>>,
     /// Where workers count; it has a shard for each.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::problem::Problem;
+use crate::acme::AcmeStatus;
 use crate::certificates::CertificateStatus;
 use crate::files::FileStatus;
 use crate::metrics::Format;
@@ -89,6 +90,19 @@ fn certificate(status: &CertificateStatus) -> Value {
         "fingerprint": facts.map(|facts| &facts.fingerprint),
         "key": status.key,
         "loaded_at": status.loaded_at.map(rfc3339),
+        "error": status.error,
+        "acme": status.acme.as_ref().map(acme),
+    })
+}
+
+fn acme(status: &AcmeStatus) -> Value {
+    json!({
+        "state": status.state,
+        "domains": status.domains,
+        "directory": status.directory,
+        "challenge": status.challenge,
+        "next_try": status.next_try.map(rfc3339),
+        "failures": status.failures,
         "error": status.error,
     })
 }

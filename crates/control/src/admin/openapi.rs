@@ -500,6 +500,15 @@ fn certificate() -> Value {
         "key": or_null("string"),
         "loaded_at": { "type": ["string", "null"], "format": "date-time" },
         "error": or_null("string"),
+        "acme": nullable(&object(&json!({
+            "state": { "enum": ["pending", "ordering", "issued", "failing"] },
+            "domains": { "type": "array", "items": text() },
+            "directory": text(),
+            "challenge": { "enum": ["http-01", "tls-alpn-01", "dns-01"] },
+            "next_try": { "type": ["string", "null"], "format": "date-time" },
+            "failures": count(),
+            "error": or_null("string"),
+        }))),
     }))
 }
 

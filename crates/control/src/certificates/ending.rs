@@ -10,6 +10,7 @@ use plimsoll_net::tls::{Pair, Termination, Tickets};
 use super::clients::LivingClients;
 use super::read::read_pair;
 use super::{CertificateStatus, TrustStatus, Wanted, words};
+use crate::acme::{Acme, Issue, Shown};
 use crate::config::{PairFiles, TlsPlan};
 use crate::files::Stamp;
 
@@ -19,6 +20,8 @@ pub(super) struct Ending {
     listener: Arc<str>,
     plan: TlsPlan,
     pairs: Vec<LivingPair>,
+    /// The one that is asked for, and what is used of it.
+    issued: Option<(Arc<Issue>, Shown)>,
     clients: Option<LivingClients>,
     tickets: Option<Tickets>,
     termination: Option<Arc<Termination>>,
@@ -36,7 +39,7 @@ struct LivingPair {
 
 impl Ending {
     /// The TLS of `wanted`; `was` is what its listener had before.
-    pub(super) fn begin(wanted: &Wanted<'_>, was: Option<Ending>) -> Ending {
+    pub(super) fn begin(wanted: &Wanted<'_>, was: Option<Ending>, acme: &Acme) -> Ending {
         let was = match was {
             Some(was) if was.plan == *wanted.plan => return was,
             was => was,
@@ -46,6 +49,10 @@ impl Ending {
             id: wanted.id,
             listener: wanted.name.clone(),
             pairs: plan.pairs.iter().cloned().map(LivingPair::new).collect(),
+            issued: plan.acme.as_ref().and_then(|plan| acme.issue(plan)).map(|issue| {
+                let shown = issue.shown();
+                (issue, shown)
+            }),
             clients: plan.clients.clone().map(LivingClients::new),
             plan,
             tickets: None,
@@ -80,6 +87,11 @@ impl Ending {
         for pair in &mut self.pairs {
             pair.tell_age(&listener);
         }
+        if let Some((issue, shown)) = &mut self.issued {
+            let before = std::mem::replace(shown, issue.shown());
+            let pointer = |shown: &Shown| shown.pair.as_ref().map(Arc::as_ptr);
+            changed |= pointer(&before) != pointer(shown);
+        }
         if let Some(clients) = &mut self.clients
             && clients.look(&listener)
         {
@@ -96,6 +108,11 @@ impl Ending {
             Ok(termination) => {
                 self.termination = Some(Arc::new(termination));
                 true
+            }
+            // That there is none yet is told by whoever asks for it.
+            Err(why) if self.issued.is_some() && self.used().is_empty() => {
+                tracing::warn!(listener = &*self.listener, "TLS waits for a certificate: {why}");
+                false
             }
             Err(why) => {
                 tracing::error!(listener = &*self.listener, "TLS stays as it was: {why}");
@@ -114,8 +131,14 @@ impl Ending {
             Some(tickets) => tickets.clone(),
             None => self.tickets.insert(Tickets::new()?).clone(),
         };
-        let pairs = self.pairs.iter().filter_map(|pair| pair.used.clone()).collect();
-        Termination::new(pairs, &self.plan.manners, rules, &tickets, SystemTime::now())
+        Termination::new(self.used(), &self.plan.manners, rules, &tickets, SystemTime::now())
+    }
+
+    /// The certificates that can be used, the default first.
+    fn used(&self) -> Vec<Arc<Pair>> {
+        let issued = self.issued.iter().filter_map(|(_, shown)| shown.pair.clone());
+        let files = self.pairs.iter().filter_map(|pair| pair.used.clone());
+        files.chain(issued).collect()
     }
 
     pub(super) fn published(&self) -> Option<(NameId, Arc<Termination>)> {
@@ -124,14 +147,25 @@ impl Ending {
 
     pub(super) fn status(&self) -> impl Iterator<Item = CertificateStatus> {
         let now = SystemTime::now();
-        self.pairs.iter().map(move |pair| CertificateStatus {
+        let issued = self.issued.iter().map(|(issue, shown)| CertificateStatus {
+            listener: self.listener.clone(),
+            path: issue.path(),
+            facts: shown.pair.as_ref().map(|pair| pair.facts.clone()),
+            key: shown.pair.as_ref().map(|pair| pair.key_kind()),
+            loaded_at: shown.loaded_at,
+            error: shown.error.clone(),
+            acme: Some(issue.status()),
+        });
+        let files = self.pairs.iter().map(move |pair| CertificateStatus {
             listener: self.listener.clone(),
             path: pair.files.certificate.clone(),
             facts: pair.used.as_ref().map(|used| used.facts.clone()),
             key: pair.used.as_ref().map(|used| used.key_kind()),
             loaded_at: pair.loaded_at,
             error: pair.error.clone().or_else(|| pair.untimely(now)),
-        })
+            acme: None,
+        });
+        files.chain(issued)
     }
 
     pub(super) fn clients(&self) -> Vec<TrustStatus> {

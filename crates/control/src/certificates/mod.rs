@@ -18,6 +18,7 @@ use plimsoll_net::tls::{Facts, Termination};
 pub(crate) use read::{Which, read_clients, read_pair};
 pub(crate) use trust::{next_end, no_list, nobody_vouches, words};
 
+use crate::acme::{Acme, AcmeStatus};
 use crate::config::TlsPlan;
 use crate::files::FileStatus;
 use ending::Ending;
@@ -40,6 +41,8 @@ pub struct CertificateStatus {
     pub loaded_at: Option<SystemTime>,
     /// What is wrong with what the files hold now.
     pub error: Option<String>,
+    /// How it stands with the authority that it is asked for at.
+    pub acme: Option<AcmeStatus>,
 }
 
 /// How a file stands that says who vouches for clients, or what was revoked.
@@ -57,6 +60,7 @@ pub(crate) struct TrustStatus {
 #[derive(Default)]
 pub(crate) struct Certificates {
     endings: Mutex<Vec<Ending>>,
+    acme: Acme,
     published: Arc<Terminations>,
 }
 
@@ -73,14 +77,21 @@ impl Certificates {
         &self.published
     }
 
+    /// Those that are asked for.
+    pub(crate) fn acme(&self) -> &Acme {
+        &self.acme
+    }
+
     /// From now on TLS ends at these listeners, and at no others. What was read for one that stays as it is, is kept.
     pub(crate) fn adopt(&self, wanted: &[Wanted<'_>]) {
+        self.acme
+            .adopt(wanted.iter().filter_map(|listener| listener.plan.acme.as_ref()));
         let mut endings = self.lock();
         let mut before = std::mem::take(&mut *endings);
         for listener in wanted {
             let was = before.iter().position(|ending| ending.is_of(listener.id));
             let was = was.map(|at| before.swap_remove(at));
-            endings.push(Ending::begin(listener, was));
+            endings.push(Ending::begin(listener, was, &self.acme));
         }
         // Handshakes that came just before their listener was taken away are finished.
         self.publish(before.iter().chain(&*endings));

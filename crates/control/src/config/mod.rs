@@ -20,9 +20,9 @@ use std::path::Path;
 use plimsoll_core::document::{Decode, Fault, Faults};
 
 pub use plan::{
-    AccessLog, AdminPlan, BackendPlan, BodyCheck, CheckKind, CheckPlan, ClientsPlan, ExecCheck, GrpcCheck, HttpCheck,
-    HttpPlan, ListenerPlan, LogPlan, OriginationPlan, OutlierPlan, PagePlan, PageSource, PairFiles, PassthroughPlan,
-    Plan, PoolPlan, RouteIndex, RoutePlan, Secrets, ServicePlan, TlsPlan,
+    AccessLog, AcmePlan, AdminPlan, BackendPlan, BindingPlan, BodyCheck, Challenge, CheckKind, CheckPlan, ClientsPlan,
+    GrpcCheck, HttpCheck, HttpPlan, ListenerPlan, LogPlan, OriginationPlan, OutlierPlan, PagePlan, PageSource,
+    PairFiles, PassthroughPlan, Plan, PoolPlan, Program, RouteIndex, RoutePlan, Secrets, ServicePlan, TlsPlan,
 };
 pub use read::{Environment, Format};
 pub use schema::schema;

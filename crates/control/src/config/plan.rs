@@ -133,8 +133,10 @@ pub struct ListenerPlan {
 /// TLS that ends at a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsPlan {
-    /// The certificates; at least one, and the first is the default.
+    /// The certificates; at least one unless `acme` is there, and the first is the default.
     pub pairs: Vec<PairFiles>,
+    /// The certificate that is asked for at an authority.
+    pub acme: Option<AcmePlan>,
     /// Who vouches for clients; they are not asked when `None`.
     pub clients: Option<ClientsPlan>,
     /// What is spoken.
@@ -152,6 +154,60 @@ pub struct PairFiles {
     pub key: PathBuf,
     /// The OCSP response that is shown with it.
     pub ocsp: Option<PathBuf>,
+}
+
+/// A certificate that is asked for at an authority, by ACME. Two listeners that want the same share it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AcmePlan {
+    /// The names, in lower case and in order, none twice.
+    pub domains: Vec<String>,
+    /// Where the authority may write to.
+    pub email: Option<String>,
+    /// The URL of its directory.
+    pub directory: String,
+    /// A file with those who vouch for the directory; whomever the machine trusts when `None`.
+    pub authorities: Option<PathBuf>,
+    /// How it is shown that the names are ours.
+    pub challenge: Challenge,
+    /// The program that sets and takes away records, for [`Challenge::Dns01`].
+    pub dns_hook: Option<Program>,
+    /// How long that may take.
+    pub dns_timeout: Duration,
+    /// The directory that accounts and certificates are kept in.
+    pub storage: PathBuf,
+    /// The account with the authority that ours is bound to.
+    pub binding: Option<BindingPlan>,
+}
+
+/// How an authority is shown that a name is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Challenge {
+    /// It asks at port 80 of the name (RFC 8555 §8.3).
+    Http01,
+    /// It asks at port 443, within TLS (RFC 8737).
+    TlsAlpn01,
+    /// It looks for a record of the name (RFC 8555 §8.4).
+    Dns01,
+}
+
+impl Challenge {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Challenge::Http01 => "http-01",
+            Challenge::TlsAlpn01 => "tls-alpn-01",
+            Challenge::Dns01 => "dns-01",
+        }
+    }
+}
+
+/// An account with an authority that exists already (RFC 8555 §7.3.4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BindingPlan {
+    /// The number of its key.
+    pub kid: String,
+    /// The file with its key.
+    pub key: PathBuf,
 }
 
 /// Where it stands who vouches for clients.
@@ -384,7 +440,7 @@ pub enum CheckKind {
         expect: Vec<u8>,
     },
     /// A program exits with 0.
-    Exec(ExecCheck),
+    Exec(Program),
 }
 
 /// A check by HTTP.
@@ -426,9 +482,9 @@ pub struct GrpcCheck {
     pub headers: Vec<(String, String)>,
 }
 
-/// A check by a program.
+/// A program that is run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ExecCheck {
+pub struct Program {
     /// The program: a path, or a name that is looked for in `PATH`.
     pub program: PathBuf,
     /// What it is given.

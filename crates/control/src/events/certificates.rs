@@ -44,7 +44,7 @@ fn standing(certificate: &CertificateStatus, now: SystemTime) -> Standing {
     let left = facts.map(|facts| days_left(facts.not_after, now));
     Standing {
         fingerprint: facts.map(|facts| facts.fingerprint.clone()),
-        error: certificate.error.clone(),
+        error: (certificate.error.clone()).or_else(|| certificate.acme.as_ref()?.error.clone()),
         under: left.and_then(|left| match left {
             None => Some(0),
             Some(days) => DAYS_LEFT.into_iter().filter(|under| days < *under).min(),
@@ -71,11 +71,11 @@ fn tell(certificate: &CertificateStatus, before: Option<&Standing>, now: &Standi
     {
         let mut details = about("error");
         details["error"] = error.as_str().into();
-        events.tell(
-            Kind::Certificate,
-            format!("{listener}: a certificate cannot be used: {error}"),
-            details,
-        );
+        let what = match certificate.error {
+            Some(_) => "a certificate cannot be used",
+            None => "no certificate was issued",
+        };
+        events.tell(Kind::Certificate, format!("{listener}: {what}: {error}"), details);
     }
     if now.fingerprint.is_some() && before.is_none_or(|before| before.fingerprint != now.fingerprint) {
         events.tell(
@@ -125,6 +125,7 @@ mod tests {
             key: None,
             loaded_at: None,
             error: Some("is no certificate".into()),
+            acme: None,
         };
         for _ in 0..3 {
             known.look(std::slice::from_ref(&certificate), SystemTime::now(), &events);

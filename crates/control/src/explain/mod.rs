@@ -97,10 +97,7 @@ impl<'e> Explanation<'e> {
             .as_ref()
             .map_or("no name".to_owned(), |name| format!("the name {name}"));
         let (verdict, why) = match self.control.termination(listener.id) {
-            None => (
-                Verdict::Refused,
-                "no certificate of the listener can be used".to_owned(),
-            ),
+            None => (Verdict::Refused, self.no_certificate(listener)),
             Some(termination) => {
                 let known = name.as_deref().is_some_and(|name| termination.knows(name));
                 let default = if known {
@@ -128,6 +125,24 @@ impl<'e> Explanation<'e> {
             }
         };
         self.decision.step(Stage::Listener, "certificate", verdict, why);
+    }
+
+    /// Why there is nothing to show.
+    fn no_certificate(&self, listener: &Listener) -> String {
+        let status = self.control.certificates().into_iter();
+        let acme = status
+            .filter(|status| status.listener == listener.name)
+            .find_map(|status| status.acme);
+        match acme {
+            None => "no certificate of the listener can be used".to_owned(),
+            Some(acme) => format!(
+                "no certificate was issued yet for {}: it is asked for at {} by {}{}",
+                acme.domains.join(", "),
+                acme.directory,
+                acme.challenge,
+                acme.error.map(|error| format!("; {error}")).unwrap_or_default()
+            ),
+        }
     }
 
     /// TLS with the backends of `pool`, where it is spoken: who is believed to be one, and who we say that we are.

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::exposition::{Exposition, Kind};
 use super::totals::Totals;
+use crate::certificates::CertificateStatus;
 use crate::publish::Control;
 use crate::status::Trust;
 
@@ -49,6 +50,7 @@ pub(super) fn certificates(out: &mut Exposition, control: &Control) {
             );
         }
     }
+    asked_for(out, &status);
     out.metric(
         "plimsoll_certificate_error",
         Kind::Gauge,
@@ -88,4 +90,49 @@ pub(super) fn trust(out: &mut Exposition, control: &Control) {
 fn labels(trust: &Trust) -> [(&'static str, &str); 2] {
     let (kind, name) = &trust.whose;
     [(*kind, &**name), ("file", &*trust.file)]
+}
+
+/// Certificates that are asked for at an authority.
+fn asked_for(out: &mut Exposition, status: &[CertificateStatus]) {
+    let asked: Vec<_> = (status.iter())
+        .filter_map(|status| {
+            Some((
+                &*status.listener,
+                status.path.display().to_string(),
+                status.acme.as_ref()?,
+            ))
+        })
+        .collect();
+    out.metric(
+        "plimsoll_acme_orders_total",
+        Kind::Counter,
+        "Tries to have a certificate issued by ACME, by how they ended.",
+    );
+    for (listener, path, acme) in &asked {
+        for (result, count) in &acme.results {
+            let labels = [("listener", *listener), ("certificate", &**path), ("result", result)];
+            out.sample(&labels, *count);
+        }
+    }
+    out.metric(
+        "plimsoll_acme_failures",
+        Kind::Gauge,
+        "Tries in a row that have failed, since a certificate was issued last.",
+    );
+    for (listener, path, acme) in &asked {
+        let labels = [("listener", *listener), ("certificate", &**path)];
+        out.sample(&labels, u64::from(acme.failures));
+    }
+    out.metric(
+        "plimsoll_acme_next_try_seconds",
+        Kind::Gauge,
+        "When a certificate is asked for again, in seconds since 1970.",
+    );
+    for (listener, path, acme) in &asked {
+        if let Some(next) = acme.next_try {
+            let next = next.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let labels = [("listener", *listener), ("certificate", &**path)];
+            out.sample(&labels, next.as_secs());
+        }
+    }
 }

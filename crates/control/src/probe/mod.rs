@@ -12,7 +12,6 @@ mod http2;
 mod tcp;
 
 pub(crate) use body::body_regex;
-pub(crate) use exec::cannot_run;
 
 use dial::Way;
 
@@ -133,7 +132,7 @@ fn expect_status(status: u16, expect: &[RangeInclusive<u16>]) -> Result<(), Prob
 const EXCERPT_MAX: usize = 120;
 
 /// Text from outside on one line, without anything that a terminal would act upon.
-fn plain(text: &[u8]) -> String {
+pub(crate) fn plain(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let mut plain: String = text.chars().take(EXCERPT_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(EXCERPT_MAX).is_some() {

@@ -4,6 +4,10 @@
 
 mod access_log;
 mod access_log_targets;
+mod acme;
+mod acme_advice;
+mod acme_lasting;
+mod acme_stage;
 mod admin;
 mod admin_access;
 mod attacks;

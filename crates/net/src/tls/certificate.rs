@@ -13,7 +13,7 @@ use x509_cert::Certificate;
 use x509_cert::certificate::Version as Edition;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, SubjectAltName};
 
 use super::authorities::Validity;
 use super::faults::{Wanted, no_pem, nothing, unusable_key};
@@ -178,6 +178,17 @@ impl Pair {
         })
     }
 
+    /// What whoever has issued it knows it by; `None` when it does not say so.
+    pub fn marks(&self) -> Option<Marks> {
+        let certificate = Certificate::from_der(self.certified.cert.first()?).ok()?;
+        let inner = certificate.tbs_certificate();
+        let (_, issuer) = inner.get_extension::<AuthorityKeyIdentifier>().ok()??;
+        Some(Marks {
+            authority_key: issuer.key_identifier?.as_bytes().to_vec(),
+            serial: contents(&inner.serial_number().to_der().ok()?)?.to_vec(),
+        })
+    }
+
     pub(super) fn algorithm(&self) -> SignatureAlgorithm {
         self.certified.key.algorithm()
     }
@@ -191,6 +202,21 @@ impl Pair {
             _ => "other",
         }
     }
+}
+
+/// What an authority knows a certificate by (RFC 9773 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Which of the authority's keys has signed it.
+    pub authority_key: Vec<u8>,
+    /// Its number as DER has it: with a zero in front where the first bit would be a sign.
+    pub serial: Vec<u8>,
+}
+
+/// What stands in a value of DER that is shorter than 128 bytes.
+fn contents(der: &[u8]) -> Option<&[u8]> {
+    let (length, contents) = der.get(1..)?.split_first()?;
+    (usize::from(*length) == contents.len()).then_some(contents)
 }
 
 /// What is wrong with a certificate and its key.

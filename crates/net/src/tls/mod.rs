@@ -18,7 +18,7 @@ mod terminate;
 pub(crate) use socket::Tls;
 
 pub use authorities::Validity;
-pub use certificate::{CHAIN_MAX, Facts, Pair, PairFault, certificates, has_key};
+pub use certificate::{CHAIN_MAX, Facts, Marks, Pair, PairFault, certificates, has_key};
 pub use clients::ClientRules;
 pub use handshake::{Agreed, HandshakeFault, Version, refusal};
 pub use originate::{Demands, Offer, Origination, Terms, Trust};

@@ -107,6 +107,16 @@ impl Session {
         }
     }
 
+    /// Takes what was read of the connection before it was known who ends its TLS.
+    pub(super) fn begin_with(&mut self, read: &[u8]) {
+        if read.is_empty() {
+            return;
+        }
+        self.sealed.room(read.len(), &self.blocks)[..read.len()].copy_from_slice(read);
+        self.sealed.filled(read.len());
+        self.stalled = false;
+    }
+
     /// What was agreed on, and with whom.
     pub(super) fn state(&self) -> &rustls::CommonState {
         with!(&self.role, connection => connection)

@@ -24,17 +24,20 @@ use crate::socket::{Socket, poll_read, poll_write};
 pub(crate) struct Tls(RefCell<Session>);
 
 impl Socket {
-    /// Speaks TLS from now on, as the server. The caller has a timer.
+    /// Speaks TLS from now on, as the server; `read` is what was read of it already. The caller has a timer.
     ///
     /// # Errors
     /// Why the client and we cannot. It has been told.
     pub async fn accept_tls(
         &mut self,
         termination: &Termination,
+        read: &[u8],
         blocks: &Rc<Blocks>,
     ) -> Result<Agreed, HandshakeFault> {
         let connection = UnbufferedServerConnection::new(termination.config()).map_err(HandshakeFault::Tls)?;
-        self.shake(Session::server(connection, blocks)).await
+        let mut session = Session::server(connection, blocks);
+        session.begin_with(read);
+        self.shake(session).await
     }
 
     /// Speaks TLS from now on, as a client of the server that is called `name`. The caller has a timer.

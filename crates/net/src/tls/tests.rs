@@ -67,7 +67,7 @@ async fn pair(version: &'static SupportedProtocolVersion) -> Both {
     let name = "shop.test".try_into().expect("a name");
     let (one, other) = tokio::join!(
         client.connect_tls(client_config, name, &blocks),
-        server.accept_tls(&termination, &blocks),
+        server.accept_tls(&termination, &[], &blocks),
     );
     one.expect("the client agrees");
     Both {
@@ -75,6 +75,27 @@ async fn pair(version: &'static SupportedProtocolVersion) -> Both {
         server,
         agreed: other.expect("the server agrees"),
         blocks,
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_was_read_before_is_a_part_of_the_handshake() {
+    for version in BOTH {
+        for most in [1, 5, 100, 16 << 10] {
+            let (termination, client_config) = configs(version);
+            let blocks = Rc::<Blocks>::default();
+            let (mut client, mut server) = sockets().await;
+            let name = "shop.test".try_into().expect("a name");
+            let (one, other) = tokio::join!(client.connect_tls(client_config, name, &blocks), async {
+                let mut read = vec![0; most];
+                let count = server.stream.read(&mut read).await.expect("it speaks first");
+                read.truncate(count);
+                server.accept_tls(&termination, &read, &blocks).await
+            });
+            one.expect("the client agrees");
+            let agreed = other.expect("the server agrees");
+            assert_eq!(agreed.name.as_deref(), Some("shop.test"), "{most}");
+        }
     }
 }
 
@@ -251,7 +272,7 @@ async fn a_peer_that_speaks_no_tls_is_told_so() {
         let mut client = client;
         client.write_all(said).await.expect("written");
         client.shutdown_write();
-        let fault = server.accept_tls(&termination, &blocks).await.expect_err("no TLS");
+        let fault = server.accept_tls(&termination, &[], &blocks).await.expect_err("no TLS");
         assert_eq!(fault.cause(), cause, "{fault}");
         drop(server);
         let mut answer = Vec::new();
@@ -276,7 +297,10 @@ async fn a_message_in_crumbs_is_bounded() {
             }
         }
     });
-    let fault = server.accept_tls(&termination, &blocks).await.expect_err("too long");
+    let fault = server
+        .accept_tls(&termination, &[], &blocks)
+        .await
+        .expect_err("too long");
     assert!(matches!(fault, HandshakeFault::TooLong), "{fault}");
     drop(server);
     sending.await.expect("no panic");

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
@@ -31,6 +32,15 @@ pub(crate) fn health(draining: bool) -> Reply {
         return Reply::reason(Reason::Draining);
     }
     Reply::new(200, Vec::new(), "ready\n")
+}
+
+/// What whoever issues certificates wants to read (RFC 8555 §8.3).
+pub(super) fn proof(proof: Arc<str>) -> Reply {
+    Reply::new(
+        200,
+        vec![("content-type".into(), "application/octet-stream".into())],
+        proof,
+    )
 }
 
 /// The answer of a worker that is late for everything. Whoever comes back in a second finds it in time, or no worse.

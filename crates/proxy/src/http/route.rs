@@ -295,13 +295,8 @@ fn decide(
     let asked = head
         .asked(service.allow_encoded_slash)
         .map_err(|fault| Reply::detailed(Reason::BadRequest, &fault))?;
-    let is_new = done.is_none();
-    if is_new && !service.is_health(&asked) && client.worker.sheds() {
-        return Ok(Routed::Reply(respond::shed()));
-    }
-    // RFC 9110 §15.5.20: another name may have other certificates, and be for other clients.
-    if is_new && client.tls.as_ref().is_some_and(|tls| !tls.covers(asked.host())) {
-        return Ok(Routed::Reply(Reply::reason(Reason::Misdirected)));
+    if let Some(reply) = done.is_none().then(|| at_once(arrived, head, &asked)).flatten() {
+        return Ok(Routed::Reply(reply));
     }
     let decided = {
         let mut rng = client.worker.rng.borrow_mut();
@@ -344,6 +339,23 @@ fn decide(
         request.key = key.of_request(&asked, visitor.client, client.peer, local);
     }
     Ok(Routed::Pool(pool))
+}
+
+/// What is answered before anybody is asked what to do with a request.
+fn at_once(arrived: &Arrived<'_>, head: &RequestHead<'_>, asked: &Asked<'_>) -> Option<Reply> {
+    let Arrived { client, service, .. } = *arrived;
+    // Whoever issues our certificates asks by any name, and is sent nowhere else.
+    if let Some(proof) = client.worker.proof(&asked.path)
+        && matches!(head.method, "GET" | "HEAD")
+    {
+        return Some(respond::proof(proof));
+    }
+    if !service.is_health(asked) && client.worker.sheds() {
+        return Some(respond::shed());
+    }
+    // RFC 9110 §15.5.20: another name may have other certificates, and be for other clients.
+    let misdirected = client.tls.as_ref().is_some_and(|tls| !tls.covers(asked.host()));
+    misdirected.then(|| Reply::reason(Reason::Misdirected))
 }
 
 fn prepare_upstream(

@@ -12,6 +12,8 @@ const SEAMS: &[&str] = &[
     "BodyFilter",
     "Discover",
     "Probe",
+    "Storage",
+    "Turns",
 ];
 const METHODS_MAX: usize = 3;
 

@@ -62,15 +62,23 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
 /// Adds an error for each program that is named by anything but a file of this machine: whoever may send us a
 /// configuration may not make us run programs.
 fn check_programs(file: &File, sources: &Sources, faults: &mut Faults) {
+    let is_file = |span: Span| sources.source(span).is_some_and(|source| source.path.is_some());
+    let mut check = |span: Span| {
+        if !is_file(span) {
+            faults.error(span, "programs are named by a configuration's file alone");
+        }
+    };
+    for (_, _, listener) in file.listeners.read() {
+        let tls = listener.tls.as_ref().and_then(|item| item.value.as_ref());
+        let hook = tls.and_then(|tls| tls.acme.as_ref()?.value.dns_hook.as_ref());
+        hook.into_iter().for_each(|hook| check(hook.span));
+    }
     for (_, _, pool) in file.pools.read() {
         let Some(Health::Check(table)) = pool.health.as_ref().map(|health| &health.value) else {
             continue;
         };
         let words = table.exec.as_ref().and_then(|exec| exec.0.as_ref());
-        let is_file = |span: Span| sources.source(span).is_some_and(|source| source.path.is_some());
-        if let Some(words) = words.filter(|words| !is_file(words.span)) {
-            faults.error(words.span, "programs are named by a configuration's file alone");
-        }
+        words.into_iter().for_each(|words| check(words.span));
     }
 }
 

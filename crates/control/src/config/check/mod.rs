@@ -1,6 +1,7 @@
 //! Checks that concern more than one value, once everything could be read: references, duplicates, and settings that
 //! contradict each other. All that is wrong is found, not the first.
 
+mod acme;
 mod addresses;
 mod connections;
 mod fallbacks;

@@ -29,7 +29,10 @@ pub(super) fn check(name: &str, item: &Item<Tls>, protocol: Option<Protocol>, fa
     if tls.certificates.0.is_empty() && !item.has("acme") {
         faults
             .error(item.span, format!("the listener `{name}` names no certificate"))
-            .help("add certificates = [{ cert = \"…\", key = \"…\" }]");
+            .help("add certificates = [{ cert = \"…\", key = \"…\" }], or acme = { domains = [\"…\"] }");
+    }
+    if let Some(acme) = &tls.acme {
+        super::acme::check(acme, faults);
     }
     if tls.client_ca.is_none() && !item.has("client_ca") {
         let needs = "means nothing without `client_ca`, which says who vouches for clients";
@@ -75,9 +78,11 @@ pub(super) fn check_files(file: &File, sources: &Sources, faults: &mut Faults) {
         for written in tls.certificates.0.iter().filter_map(|pair| pair.value.as_ref()) {
             check_pair(written, sources, faults);
         }
-        let Some(clients) = plan(listener, sources).and_then(|plan| plan.clients) else {
-            continue;
-        };
+        let Some(plan) = plan(listener, sources) else { continue };
+        if let (Some(acme), Some(plan)) = (&tls.acme, &plan.acme) {
+            super::acme::check_files(&acme.value, plan, faults);
+        }
+        let Some(clients) = plan.clients else { continue };
         match read_clients(&clients) {
             Ok(rules) => warn_of_trust(&rules, tls, faults),
             Err((path, why)) => {
@@ -196,7 +201,7 @@ fn warn_of_dates(facts: &plimsoll_net::tls::Facts, span: Span, faults: &mut Faul
     }
 }
 
-fn warn_of_readers(written: &Located<String>, key: &Path, faults: &mut Faults) {
+pub(super) fn warn_of_readers(written: &Located<String>, key: &Path, faults: &mut Faults) {
     let mode = std::fs::metadata(key).map(|found| found.permissions().mode());
     if mode.is_ok_and(|mode| mode & 0o004 != 0) {
         faults

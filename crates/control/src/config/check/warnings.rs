@@ -8,7 +8,7 @@ use plimsoll_core::document::{Faults, Span};
 
 use super::super::file::{File, Item, Outlier, Pool, ProxyProtocol};
 use super::super::plan::{CheckKind, CheckPlan, Plan, PoolPlan, RouteIndex, RoutePlan, ServicePlan};
-use crate::probe;
+use crate::program;
 
 /// Who sends to a pool.
 #[derive(Clone, Copy, Default)]
@@ -45,6 +45,7 @@ pub(in super::super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
     }
     warn_listeners(file, plan, faults);
     warn_introductions(file, faults);
+    super::acme::warn(file, plan, faults);
     warn_routes(file, plan, faults);
     super::shadows::warn(file, plan, faults);
     super::tls::warn_of_routes(file, faults);
@@ -193,7 +194,7 @@ fn warn_check(pool: &PoolPlan, check: &CheckPlan, span: Span, used: Use, faults:
                 .help("name the port that answers HTTP, with port = 8080, or add tcp = true instead");
         }
         CheckKind::Exec(exec) => {
-            if let Some(wrong) = probe::cannot_run(&exec.program) {
+            if let Some(wrong) = program::cannot_run(&exec.program) {
                 faults.warning(span, format!("the program {} {wrong}", exec.program.display()));
             }
         }

@@ -7,7 +7,7 @@ use plimsoll_core::document::Located;
 use plimsoll_core::pool::{BackendProtocol, ProxyVersion};
 
 use super::super::file::{BodyPattern, Health, HealthTable, Initial, Many, Timeout, Tried};
-use super::super::plan::{BodyCheck, CheckKind, CheckPlan, ExecCheck, GrpcCheck, HttpCheck};
+use super::super::plan::{BodyCheck, CheckKind, CheckPlan, GrpcCheck, HttpCheck, Program};
 use super::super::source::Sources;
 use super::CHECK_INTERVAL;
 
@@ -100,7 +100,7 @@ fn kind(table: &HealthTable, protocol: BackendProtocol, sources: &Sources) -> Ch
 }
 
 /// A program with a slash is relative to the file that names it; one without is looked for in `PATH`, as shells do.
-fn exec(words: &Many<String>, sources: &Sources) -> ExecCheck {
+pub(super) fn exec(words: &Many<String>, sources: &Sources) -> Program {
     let mut words = words.iter();
     let program = words.next().map_or_else(PathBuf::new, |program| {
         if program.value.contains('/') {
@@ -109,7 +109,7 @@ fn exec(words: &Many<String>, sources: &Sources) -> ExecCheck {
             PathBuf::from(&program.value)
         }
     });
-    ExecCheck {
+    Program {
         program,
         arguments: words.map(|word| word.value.clone()).collect(),
     }

@@ -1,5 +1,6 @@
 //! Compiling: names become positions, defaults are filled in. Everything that could be wrong was checked before.
 
+mod acme;
 pub(super) mod connections;
 mod health;
 mod pools;

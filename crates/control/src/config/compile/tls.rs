@@ -29,6 +29,7 @@ pub(in super::super) fn plan(listener: &Listener, sources: &Sources) -> Option<T
     let request_header = listener.timeouts.request_header.as_ref().map(|timeout| timeout.value.0);
     Some(TlsPlan {
         pairs: written.map(|written| pair_files(written, sources)).collect(),
+        acme: (tls.acme.as_ref()).map(|acme| super::acme::plan(&acme.value, sources)),
         clients: tls.client_ca.as_ref().map(|ca| ClientsPlan {
             required: !matches!(&tls.client_auth, Some(auth) if auth.value == ClientAuth::Request),
             authorities: sources.resolve(ca.span, &ca.value),

@@ -3,6 +3,7 @@
 //! Keys under `later` belong to the contract and are not built yet. A type of [`values`], [`address`] or [`matching`]
 //! refuses at once what no later check could accept; what concerns two places is left to `check`.
 
+mod acme;
 mod address;
 mod connection;
 mod defaults;
@@ -23,6 +24,7 @@ mod sticky;
 mod tls;
 mod values;
 
+pub(super) use acme::{Acme, ChallengeWord, DOMAINS_MAX};
 pub(super) use address::BackendAddress;
 pub(super) use defaults::{Defaults, inherit};
 pub(super) use error_pages::{ErrorPages, Page, PageText};

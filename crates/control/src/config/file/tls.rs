@@ -5,6 +5,7 @@ use plimsoll_core::{document, words};
 use plimsoll_net::tls::{Suite, Version};
 use serde_json::json;
 
+use super::acme::Acme;
 use super::values::{Each, Many};
 
 document! {
@@ -13,6 +14,8 @@ document! {
         /// Certificates with their keys. The first is shown to clients that ask for a name that none is for, or for no
         /// name.
         pub(in super::super) certificates: Each<CertificateFiles>,
+        /// Another certificate, which is asked for, and renewed, at an authority.
+        pub(in super::super) acme: Option<Located<Acme>>,
         /// A file of certificates in PEM that vouch for clients. It makes clients show one, see client_auth.
         pub(in super::super) client_ca: Option<Located<String>>,
         /// Whether a client without a certificate is turned away ("require", unless set) or served ("request").
@@ -26,7 +29,7 @@ document! {
         /// What is offered by ALPN, the best first: "h2", "http/1.1" and "http/1.0" on http listeners unless set,
         /// nothing on others.
         pub(in super::super) alpn: Option<Many<AlpnName>>,
-    } later { "acme" }
+    }
 }
 
 document! {

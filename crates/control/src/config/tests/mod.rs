@@ -1,5 +1,6 @@
 //! What a configuration may be, what is refused, and how that is told.
 
+mod acme;
 mod addresses;
 mod contract;
 mod documents;
