@@ -122,6 +122,8 @@ pub struct Listener {
     pub max_connections_per_client: Option<u32>,
     /// Set where TLS ends.
     pub tls: Option<TlsTerms>,
+    /// Set where HTTP/3 is spoken as well, at the same addresses over UDP.
+    pub http3: Option<Http3>,
     /// Whether connections begin with a header of the PROXY protocol, and whose is believed.
     pub proxy_protocol: Option<ProxyTrust>,
     /// What is spoken, within TLS where that ends here.
@@ -152,6 +154,15 @@ impl ProxyTrust {
 pub struct TlsTerms {
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
+}
+
+/// HTTP/3 on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http3 {
+    /// The port that clients are told of, where something in front has another one than we.
+    pub port: Option<u16>,
+    /// How long they may remember it.
+    pub max_age: Duration,
 }
 
 /// What a listener does with a connection.

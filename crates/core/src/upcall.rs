@@ -23,6 +23,8 @@ pub struct Address<'a> {
     pub listener: &'a str,
     /// The address.
     pub address: SocketAddr,
+    /// Whether HTTP/3 is spoken there as well, over UDP.
+    pub http3: bool,
 }
 
 /// Has the workers follow what is published.

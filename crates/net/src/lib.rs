@@ -7,6 +7,7 @@ mod descriptors;
 mod hello;
 mod listen;
 mod proxy_header;
+pub mod quic;
 mod relay;
 mod socket;
 mod timer;

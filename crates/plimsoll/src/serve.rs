@@ -217,11 +217,13 @@ fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize
         bind,
         service,
         tls,
+        http3,
         ..
     } in &plan.listeners
     {
         let protocol = match (service, tls) {
             (ServicePlan::Http(_), None) => "http",
+            (ServicePlan::Http(_), Some(_)) if http3.is_some() => "https and HTTP/3",
             (ServicePlan::Http(_), Some(_)) => "https",
             (ServicePlan::Tcp(_), None) => "tcp",
             (ServicePlan::Tcp(_), Some(_)) => "tcp in TLS",

@@ -50,7 +50,8 @@ pub(crate) struct Connection {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, (peer, held): (SocketAddr, Option<Held>), door: Rc<Door>, most: u32) -> Self {
+    /// One who has come, among the `most` connections that all workers may carry together or beyond them.
+    pub(crate) fn new(worker: Rc<Worker>, (peer, held): (SocketAddr, Option<Held>), door: Rc<Door>, most: u32) -> Self {
         let listener = door.listener;
         worker.shared.carried[worker.index].fetch_add(1, Relaxed);
         let before = worker.shared.connections.fetch_add(1, Relaxed);
@@ -92,6 +93,15 @@ impl Client {
         // A port is as good as a random number here, and needs no place in every idle connection.
         let close = drain.begun + half.mul_f64(f64::from(self.peer.port().wrapping_mul(40_503)) / 65_536.0);
         Some(timer.after(close.since(self.worker.now())))
+    }
+
+    /// How answers over TCP tell it that there is HTTP/3 where it came in. Nobody is sent to what is being closed.
+    pub(crate) fn alt_svc(&self) -> Option<Rc<[u8]>> {
+        if self.is_draining() {
+            None
+        } else {
+            self.worker.quic.advert(self.listener)
+        }
     }
 
     /// What a URL of what it asks for begins with.

@@ -109,7 +109,7 @@ pub(crate) fn replied(
     }
     if request.log.is_none() {
         let from = request.client.unwrap_or_else(|| client.peer.ip());
-        request.log = Some(Box::new(RequestLog::of(head, arrived.http2, from, id)));
+        request.log = Some(Box::new(RequestLog::of(head, arrived.spoken, from, id)));
     }
     if reply.reason == Some(Reason::NoRoute) && request.trace.is_none() {
         request.trace = no_route(arrived, head, changes).map(|decision| Box::new(decision.into()));

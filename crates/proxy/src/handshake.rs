@@ -66,10 +66,10 @@ enum Speaks {
 }
 
 /// A handshake under way, counted while it lives.
-struct UnderWay(Rc<Cell<usize>>);
+pub(crate) struct UnderWay(Rc<Cell<usize>>);
 
 impl UnderWay {
-    fn begin(count: &Rc<Cell<usize>>) -> Option<Self> {
+    pub(crate) fn begin(count: &Rc<Cell<usize>>) -> Option<Self> {
         (count.get() < HANDSHAKES_MAX).then(|| {
             count.set(count.get() + 1);
             UnderWay(count.clone())
@@ -152,7 +152,7 @@ async fn shake(connection: &mut Connection, terms: TlsTerms) -> Result<Speaks, O
 }
 
 /// What is worth keeping of what was agreed on. A certificate that was good when its ticket was sealed may be over.
-fn client_tls(
+pub(crate) fn client_tls(
     agreed: Agreed,
     termination: Arc<Termination>,
     took: Duration,

@@ -16,6 +16,7 @@ mod log;
 mod passwords;
 mod plane;
 mod queue;
+mod quic;
 mod signatures;
 mod tcp;
 mod worker;

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::client::Client;
 use crate::decisions::{self, Remains};
-use crate::http::Request;
+use crate::http::{Request, Spoken};
 use crate::worker::Pinned;
 
 /// What the access log keeps of a request's head.
@@ -34,7 +34,7 @@ pub(crate) struct RequestLog {
 
 impl RequestLog {
     /// Query values may hold secrets and stay out (the path ends at the question mark).
-    pub(crate) fn of(head: &RequestHead<'_>, http2: bool, client: IpAddr, request_id: &str) -> Self {
+    pub(crate) fn of(head: &RequestHead<'_>, spoken: Spoken, client: IpAddr, request_id: &str) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let path = match head.target {
             Target::Origin(target) | Target::Absolute(target) => {
@@ -48,10 +48,11 @@ impl RequestLog {
             method: head.method.into(),
             host: text(head.host),
             path,
-            protocol: match (http2, head.minor) {
-                (true, _) => "HTTP/2",
-                (false, 0) => "HTTP/1.0",
-                (false, _) => "HTTP/1.1",
+            protocol: match (spoken, head.minor) {
+                (Spoken::Http3, _) => "HTTP/3",
+                (Spoken::Http2, _) => "HTTP/2",
+                (Spoken::Http1, 0) => "HTTP/1.0",
+                (Spoken::Http1, _) => "HTTP/1.1",
             },
             user_agent: head.first("user-agent").map(text),
             referer: head.first("referer").map(text),

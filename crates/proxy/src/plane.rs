@@ -19,11 +19,13 @@ use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::time::Now;
 use plimsoll_core::upcall::{AccessLog, Address, Alarms, Cuts, Follow};
+use plimsoll_net::quic::QuicSecrets;
 use plimsoll_net::tls::{Origination, Termination};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::passwords::Passwords;
+use crate::quic::Sockets;
 use crate::worker::{self, Handed};
 
 /// Messages that may wait for a worker; beyond it, what was to be handed over stays where it is.
@@ -115,6 +117,8 @@ pub(crate) struct Shared {
     /// Sockets that were bound and not yet fetched by their worker.
     sockets: Mutex<HashMap<(usize, SocketAddr), TcpListener>>,
     bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
+    pub(crate) quic_sockets: Sockets,
+    pub(crate) quic_secrets: QuicSecrets,
 }
 
 /// The running data plane.
@@ -142,6 +146,8 @@ impl Plane {
             inboxes,
             sockets: Mutex::default(),
             bound: Mutex::default(),
+            quic_sockets: Sockets::default(),
+            quic_secrets: QuicSecrets::new()?,
         });
         let plane = Plane {
             shared: shared.clone(),
@@ -216,6 +222,7 @@ fn addresses(snapshot: &Snapshot) -> impl Iterator<Item = Address<'_>> {
         let of = |address: &SocketAddr| Address {
             listener: &listener.name,
             address: *address,
+            http3: listener.http3.is_some(),
         };
         listener.bind.iter().map(of)
     })
@@ -232,7 +239,7 @@ impl Follow for Shared {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sockets: HashMap<(usize, SocketAddr), TcpListener> = HashMap::new();
         let mut new: HashMap<SocketAddr, SocketAddr> = HashMap::new();
-        for Address { listener, address } in wanted {
+        for Address { listener, address, .. } in wanted {
             if bound.contains_key(address) || new.contains_key(address) {
                 continue;
             }
@@ -250,6 +257,11 @@ impl Follow for Shared {
             }
             new.insert(*address, chosen);
         }
+        // Beside those of TCP, whose port they have.
+        let local = |address: &SocketAddr| new.get(address).or(bound.get(address)).copied();
+        let quic = wanted.iter().filter(|wanted| wanted.http3);
+        let quic = quic.filter_map(|wanted| Some((*wanted, local(&wanted.address)?)));
+        self.quic_sockets.bind(quic, self.workers())?;
         bound.extend(new);
         self.sockets
             .lock()
@@ -292,6 +304,11 @@ impl Shared {
                 std::thread::sleep(INBOX_WAIT);
             }
         }
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.inboxes.len()
     }
 
     /// The socket that was bound for `worker` at `address`.

@@ -37,6 +37,7 @@ use crate::line::Lines;
 use crate::links::Links;
 use crate::passwords::Remembered;
 use crate::plane::{Message, Shared, Wanted};
+use crate::quic::Endpoints;
 use crate::{handshake, http, introduction, tcp};
 
 /// How often idle connections to backends are looked through.
@@ -63,7 +64,7 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// Connections above their limit that are let in all the same, to be told so in an answer. Any more are closed at once,
 /// so that no crowd of silent ones takes the descriptors that backends, checks and operators need.
-const REFUSED_MAX: u32 = 64;
+pub(crate) const REFUSED_MAX: u32 = 64;
 
 /// A worker's own state. Nothing of it is shared with another thread but through [`Shared`].
 pub(crate) struct Worker {
@@ -93,12 +94,13 @@ pub(crate) struct Worker {
     changes: RefCell<Vec<Box<Changes>>>,
     pub(crate) remembered: Remembered,
     pub(crate) services: Services,
+    pub(crate) quic: Endpoints,
     shedding: Cell<Shedding>,
     /// How many decisions may still be kept.
     pub(crate) ration: Ration,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pinned: RefCell<Rc<Pinned>>,
-    doors: Doors,
+    pub(crate) doors: Doors,
     drain: Cell<Option<Drain>>,
     date: RefCell<(Now, String)>,
     accepting: RefCell<HashMap<SocketAddr, Accepting>>,
@@ -170,6 +172,7 @@ impl Worker {
             coded: Rc::default(),
             remembered: Remembered::default(),
             services: Services::default(),
+            quic: Endpoints::default(),
             shedding: Cell::default(),
             ration: Ration::default(),
             date: RefCell::new((shared.wiring.clock.now(), httpdate::fmt_http_date(SystemTime::now()))),
@@ -229,6 +232,7 @@ impl Worker {
         for _ in 0..self.carried() {
             self.shard().failure(Reason::DrainDeadline);
         }
+        self.quic.end().await;
     }
 
     fn begin_drain(&self, deadline: Now) {
@@ -247,6 +251,7 @@ impl Worker {
     async fn reconcile(self: &Rc<Self>) {
         let pinned = self.pin();
         self.close_doors();
+        self.quic.reconcile(self, &pinned);
         let wanted: HashMap<SocketAddr, NameId> = (pinned.snapshot.listeners.iter())
             .flat_map(|listener| listener.bind.iter().map(|address| (*address, listener.id)))
             .collect();

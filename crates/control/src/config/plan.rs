@@ -21,7 +21,7 @@ use plimsoll_core::retry::RetryPolicy;
 use plimsoll_core::reversal::HostSent;
 use plimsoll_core::route::{ConnectionRule, Rule};
 use plimsoll_core::snapshot::{
-    AccessFormat, Action, HttpLimits, HttpTimeouts, Mirror, NodeSettings, PoolIndex, ProxyTrust, TcpService,
+    AccessFormat, Action, Http3, HttpLimits, HttpTimeouts, Mirror, NodeSettings, PoolIndex, ProxyTrust, TcpService,
 };
 use plimsoll_core::sticky::Settings;
 use plimsoll_net::tls::{Manners, Version};
@@ -124,6 +124,8 @@ pub struct ListenerPlan {
     pub max_connections_per_client: Option<u32>,
     /// TLS that ends here.
     pub tls: Option<TlsPlan>,
+    /// HTTP/3, where it is spoken as well.
+    pub http3: Option<Http3>,
     /// Whether connections begin with a header of the PROXY protocol, and whose is believed.
     pub proxy_protocol: Option<ProxyTrust>,
     /// What is spoken.

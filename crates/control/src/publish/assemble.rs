@@ -178,6 +178,7 @@ impl State {
             tls: plan.tls.as_ref().map(|tls| TlsTerms {
                 handshake_timeout: tls.handshake_timeout,
             }),
+            http3: plan.http3,
             proxy_protocol: plan.proxy_protocol.clone(),
             service,
         }

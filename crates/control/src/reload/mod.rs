@@ -220,6 +220,7 @@ impl Reloader {
             let of = |address: &std::net::SocketAddr| Address {
                 listener: &listener.name,
                 address: *address,
+                http3: listener.http3.is_some(),
             };
             listener.bind.iter().map(of)
         });

@@ -63,6 +63,7 @@ reasons! {
     AuthUnavailable = "auth_unavailable", 503, Ours, "The authentication service cannot be reached.";
     ClientClosed = "client_closed", 499, Client, "The client went away before the answer was complete.";
     ClientTlsFailed = "client_tls_failed", 0, Client, "The TLS handshake with the client failed.";
+    Http3Abuse = "http3_abuse", 0, Client, "The client of HTTP/3 did too often what costs us more than it.";
     Http2Abuse = "http2_abuse", 0, Client, "The client sent too many frames of a kind that costs us more than it.";
     IdleTimeout = "idle_timeout", 0, Client, "The connection was idle for too long.";
     BackendUnhealthy = "backend_unhealthy", 0, Ours, "The backend became unhealthy, and its connections were cut.";

@@ -215,6 +215,16 @@ pub struct HeadOut<'a> {
     pub date: &'a [u8],
     /// What filters want of its fields, and the backend that they may name.
     pub edits: Option<(&'a Edits, Chosen<'a>)>,
+    /// Where else the same can be had, by HTTP/3 (RFC 7838 §3), for an answer that says nothing of it.
+    pub alt_svc: Option<&'a [u8]>,
+}
+
+impl HeadOut<'_> {
+    /// What `head` is to say of [`alt_svc`](Self::alt_svc).
+    pub fn alt_svc_beside(&self, head: &ResponseHead<'_>) -> Option<&[u8]> {
+        self.alt_svc
+            .filter(|_| head.status >= 200 && head.first("alt-svc").is_none())
+    }
 }
 
 /// Writes the head of an answer as it goes to the client, and says how its body is to be framed there.
@@ -255,6 +265,9 @@ pub fn write_response_head(out: &mut Vec<u8>, head: &ResponseHead<'_>, to: &Head
     // RFC 9110 §6.6.1: whoever has a clock dates an answer that it forwards undated.
     if !dated && head.status >= 200 {
         line(out, b"date", to.date);
+    }
+    if let Some(alt_svc) = to.alt_svc_beside(head) {
+        line(out, b"alt-svc", alt_svc);
     }
     if let Some((edits, chosen)) = to.edits {
         for (name, value) in edits.added() {
@@ -321,6 +334,9 @@ pub fn write_reply_head(out: &mut Vec<u8>, reply: &ReplyHead<'_>) {
         );
     }
     line(out, b"date", reply.to.date);
+    if let Some(alt_svc) = reply.to.alt_svc {
+        line(out, b"alt-svc", alt_svc);
+    }
     write_connection(out, false, reply.to.keep_alive, reply.to.client_minor, reply.status);
     out.extend_from_slice(b"\r\n");
 }

@@ -154,6 +154,10 @@ pub fn response(head: &ResponseHead<'_>, to: &HeadOut<'_>, shared: &Bytes) -> Re
         let date = HeaderValue::from_bytes(to.date).map_err(|_| HeadError)?;
         fields.append(header::DATE, date);
     }
+    if let Some(alt_svc) = to.alt_svc_beside(head) {
+        let alt_svc = HeaderValue::from_bytes(alt_svc).map_err(|_| HeadError)?;
+        fields.append(header::ALT_SVC, alt_svc);
+    }
     if let Some((edits, chosen)) = to.edits {
         for (name, value) in edits.added() {
             let mut whole = Vec::with_capacity(value.len());
@@ -227,6 +231,7 @@ mod tests {
         keep_alive: true,
         date: b"today",
         edits: None,
+        alt_svc: None,
     };
 
     fn text(request: http::request::Builder, ended: bool) -> Result<String, HeadFault> {

@@ -16,6 +16,7 @@ mod socket;
 mod terminate;
 
 pub(crate) use socket::Tls;
+pub(crate) use terminate::nobody;
 
 pub use authorities::Validity;
 pub use certificate::{CHAIN_MAX, Facts, Marks, Pair, PairFault, certificates, has_key};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use quinn::crypto::rustls::QuicServerConfig;
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite as suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
@@ -114,6 +115,8 @@ pub struct Manners {
     pub suites: Vec<Suite>,
     /// What may be chosen by ALPN, the best first; nothing is chosen when empty.
     pub protocols: Vec<Vec<u8>>,
+    /// What may be chosen over QUIC; it is not spoken when empty.
+    pub quic: Vec<Vec<u8>>,
 }
 
 /// What seals the tickets of one listener under one set of rules for clients: what was agreed on under others, with
@@ -134,6 +137,7 @@ impl Tickets {
 /// TLS that ends at a listener.
 pub struct Termination {
     config: Arc<ServerConfig>,
+    quic: Option<Arc<QuicServerConfig>>,
     shown: Arc<Shown>,
     /// Whether clients are asked for certificates.
     pub asks: bool,
@@ -154,30 +158,32 @@ impl Termination {
         if pairs.is_empty() {
             return Err("there is no certificate".into());
         }
-        let mut provider = provider();
-        if !manners.suites.is_empty() {
-            provider.cipher_suites = manners.suites.iter().map(|suite| SUITES[suite.0].2).collect();
-        }
-        let suites = provider.cipher_suites.iter().map(SupportedCipherSuite::suite).collect();
-        let builder = ServerConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(versions(manners.min_version))
-            .map_err(|error| error.to_string())?;
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(rules) => builder.with_client_cert_verifier(rules.verifier(now)?),
+        let suites = match &manners.suites[..] {
+            [] => SUITES.iter().map(|(_, _, suite)| suite.suite()).collect(),
+            chosen => chosen.iter().map(|suite| SUITES[suite.0].2.suite()).collect(),
         };
         let shown = Arc::new(Shown::new(pairs, suites));
-        let mut config = builder.with_cert_resolver(shown.clone());
-        config.alpn_protocols.clone_from(&manners.protocols);
-        config.ticketer = tickets.0.clone();
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        // The stronger of what both know is our choice, and not the client's.
-        config.ignore_client_order = true;
+        let with = (manners, clients, tickets, now);
+        let config = server_config(versions(manners.min_version), &manners.protocols, shown.clone(), with)?;
+        let quic = match &manners.quic[..] {
+            [] => None,
+            // RFC 9001 §4.2: no other version.
+            protocols => {
+                let shown = Arc::new(ShownOverQuic(shown.clone()));
+                Some(server_config(versions(Version::Tls13), protocols, shown, with)?)
+            }
+        };
         Ok(Termination {
             config: Arc::new(config),
+            quic: quic.map(quic_config).transpose()?,
             shown,
             asks: clients.is_some(),
         })
+    }
+
+    /// TLS within QUIC, where that is spoken.
+    pub(crate) fn quic(&self) -> Option<Arc<QuicServerConfig>> {
+        self.quic.clone()
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
@@ -202,6 +208,59 @@ impl Termination {
     pub fn covers(&self, name: &str, host: &str) -> bool {
         name.eq_ignore_ascii_case(host) || self.shown.places(Some(name)) == self.shown.places(Some(host))
     }
+}
+
+/// TLS of these versions, and of what `protocols` may be chosen.
+fn server_config(
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[Vec<u8>],
+    shown: Arc<dyn ResolvesServerCert>,
+    (manners, clients, tickets, now): (&Manners, Option<&ClientRules>, &Tickets, SystemTime),
+) -> Result<ServerConfig, String> {
+    let mut provider = provider();
+    if !manners.suites.is_empty() {
+        provider.cipher_suites = manners.suites.iter().map(|suite| SUITES[suite.0].2).collect();
+    }
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .map_err(|error| error.to_string())?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(rules) => builder.with_client_cert_verifier(rules.verifier(now)?),
+    };
+    let mut config = builder.with_cert_resolver(shown);
+    config.alpn_protocols = protocols.to_vec();
+    config.ticketer = tickets.0.clone();
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    // The stronger of what both know is our choice, and not the client's.
+    config.ignore_client_order = true;
+    Ok(config)
+}
+
+/// The same within QUIC, whose first packets are always sealed with one suite, whatever is agreed on (RFC 9001 §5.2).
+fn quic_config(config: ServerConfig) -> Result<Arc<QuicServerConfig>, String> {
+    let initial = match suite::TLS13_AES_128_GCM_SHA256 {
+        SupportedCipherSuite::Tls13(suite) => suite.quic_suite(),
+        SupportedCipherSuite::Tls12(_) => None,
+    };
+    let initial = initial.ok_or("the suite of QUIC's first packets is not there")?;
+    let config = QuicServerConfig::with_initial(Arc::new(config), initial);
+    config.map(Arc::new).map_err(|error| error.to_string())
+}
+
+/// TLS within QUIC that shows no certificate: enough to read a client's first packet.
+pub(crate) fn nobody() -> Result<Arc<QuicServerConfig>, String> {
+    #[derive(Debug)]
+    struct Nobody;
+    impl ResolvesServerCert for Nobody {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            None
+        }
+    }
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(versions(Version::Tls13))
+        .map_err(|error| error.to_string())?;
+    quic_config(builder.with_no_client_auth().with_cert_resolver(Arc::new(Nobody)))
 }
 
 fn versions(oldest: Version) -> &'static [&'static SupportedProtocolVersion] {
@@ -263,12 +322,29 @@ impl ResolvesServerCert for Shown {
             shares_suite: self.suites.iter().any(|suite| hello.cipher_suites().contains(suite)),
         }
         .note();
+        self.choose(&hello)
+    }
+}
+
+/// The same within QUIC, whose codec tells the name itself.
+#[derive(Debug)]
+struct ShownOverQuic(Arc<Shown>);
+
+impl ResolvesServerCert for ShownOverQuic {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.choose(&hello)
+    }
+}
+
+impl Shown {
+    fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name();
         let taken = self.groups(name, SystemTime::now()).into_iter().find_map(|group| {
             let pairs = || {
                 group
                     .iter()
                     .map(|at| &self.pairs[*at])
-                    .filter(|pair| takes(&hello, pair))
+                    .filter(|pair| takes(hello, pair))
             };
             // ECDSA costs us a tenth of what RSA does.
             let cheap = pairs().find(|pair| pair.algorithm() != SignatureAlgorithm::RSA);

@@ -23,6 +23,7 @@ fn configs(version: &'static SupportedProtocolVersion) -> (Termination, Arc<Clie
         min_version: Version::Tls12,
         suites: Vec::new(),
         protocols: Vec::new(),
+        quic: Vec::new(),
     };
     let tickets = Tickets::new().expect("random keys");
     let server = Termination::new(

@@ -15,7 +15,7 @@ use plimsoll_net::{Buffer, Deadline, GROWN_MAX};
 
 use super::downstream::H1;
 use super::forward::{Forwarded, forward};
-use super::route::{Arrived, Request};
+use super::route::{Arrived, Request, Spoken};
 use super::{errand, multiplex, respond, route};
 use crate::client::{Client, Connection};
 use crate::log::{self, Finished};
@@ -188,7 +188,7 @@ async fn one_request(
         local: &|| connection.socket.local().ok(),
         pinned,
         service,
-        http2: false,
+        spoken: Spoken::Http1,
     };
     let timer = &connection.timer;
     let mut gone = |cx: &mut Context<'_>| connection.socket.poll_ended(cx);

@@ -83,11 +83,13 @@ impl Forward<'_> {
             name: lease.name(),
             address: Some(lease.backend().address),
         };
+        let alt_svc = goes.client.and_then(Client::alt_svc);
         let to = HeadOut {
             client_minor: self.request.minor,
             keep_alive,
             date: date.1.as_bytes(),
             edits: self.request.changes.as_ref().map(|changes| (&changes.answer, chosen)),
+            alt_svc: alt_svc.as_deref(),
         };
         let report = (self.pool.settings.orca).then(|| (&lease.backend().report, now));
         let adjust = |head: &ResponseHead<'_>| self.bring_back(head, lease);

@@ -222,6 +222,7 @@ impl<D: Downstream> Exchange<'_, D> {
             keep_alive: true,
             date: b"",
             edits: None,
+            alt_svc: None,
         };
         let taken = self.client.write_interim(&mut self.out, &head, &to);
         taken.map_err(|_| malformed())

@@ -20,17 +20,16 @@ use plimsoll_http::h2::{Follows, write_head};
 use plimsoll_http::websocket;
 use plimsoll_net::{Deadline, Timer};
 
-use super::accept::{Next, http_service};
+use super::accept::http_service;
 use super::downstream::H2;
 use super::due::WORDS;
 use super::errand;
-use super::forward::{Forwarded, forward};
-use super::respond::{self, may_go_on};
-use super::route::{self, Arrived, Request};
+use super::respond::may_go_on;
+use super::route::{Arrived, Request, Spoken};
+use super::stream;
 use super::streams::{Desk, FRAMES, Job, Streams, parts};
 use super::watched::{Sight, Watched};
 use crate::client::{Client, Connection};
-use crate::log::{self, Finished};
 
 /// Streams that a client may have open at once (HAProxy's and nghttp2's default).
 const STREAMS_MAX: u32 = 100;
@@ -373,7 +372,7 @@ pub(super) async fn one_request(desk: &Desk) {
         local: &|| local,
         pinned,
         service,
-        http2: true,
+        spoken: Spoken::Http2,
     };
     let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
     let key = (protocol == Some("websocket")).then(|| websocket::key(worker.random()));
@@ -385,7 +384,7 @@ pub(super) async fn one_request(desk: &Desk) {
     let written = write_head(&mut text, &parts, follows);
     // Nobody needs the fields' map any more, for as long as the request lasts.
     drop(parts);
-    let mut request = match written {
+    let request = match written {
         Ok(()) if text.len() > service.limits.head_bytes => {
             Request::unread(text.len(), worker.now()).refused(Reply::reason(Reason::HeaderTooLarge))
         }
@@ -398,25 +397,11 @@ pub(super) async fn one_request(desk: &Desk) {
     worker.blocks.give_scratch(text);
     let accept = key.map(|key| websocket::accept(&key));
     let mut downstream = H2::new((respond, body), accept, worker.pieces.clone());
-    if client.is_too_many(pinned.snapshot.node.max_connections) {
-        request.action = route::Routed::Reply(Reply::reason(Reason::Overloaded));
-    }
-    let (reply, finished) = match std::mem::replace(&mut request.action, route::Routed::Done) {
-        route::Routed::Pool(pool) => {
-            let from = (client, &timer, &mut downstream);
-            match forward(from, (pinned, service), &request, pool, upstream_head).await {
-                Forwarded::Answered(Next::Abort) => return downstream.abort(),
-                Forwarded::Answered(_) => {
-                    worker.keep_changes(request.changes.take());
-                    return downstream.hear_out(&timer).await;
-                }
-                Forwarded::Refused(reply, finished) => (reply, *finished),
-            }
-        }
-        route::Routed::Reply(reply) => (reply, Finished::new(pinned)),
-        route::Routed::Gone => return log::gone(client, pinned, &request),
-        route::Routed::Errand(_) | route::Routed::Done => return,
-    };
-    respond::respond_on_stream((client, &timer, &mut downstream), pinned, &request, &reply, finished).await;
-    downstream.hear_out(&timer).await;
+    stream::answer(
+        (client, &timer, &mut downstream),
+        (pinned, service),
+        request,
+        upstream_head,
+    )
+    .await;
 }

@@ -5,8 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
-use http::{Response, StatusCode};
 use plimsoll_core::error_page::{Told, Wish};
 use plimsoll_core::filter::Chosen;
 use plimsoll_core::grpc::{self, Code};
@@ -17,7 +15,7 @@ use plimsoll_http::h1::{HeadOut, ReplyHead, phrase, write_reply_head};
 use plimsoll_net::Timer;
 
 use super::accept::{Next, http_service};
-use super::downstream::H2;
+use super::downstream::Stream;
 use super::route::{Request, route_at};
 use crate::client::{Client, Connection};
 use crate::log::Finished;
@@ -85,33 +83,30 @@ pub(crate) async fn respond_after(
 }
 
 /// Sends `reply` on a stream after what `finished` says was tried, and counts the request.
-pub(crate) async fn respond_on_stream(
-    (client, timer, stream): (&Client, &Timer, &mut H2),
+pub(super) async fn respond_on_stream(
+    (client, timer, stream): (&Client, &Timer, &mut impl Stream),
     pinned: &Pinned,
     request: &Request,
     reply: &Reply,
     mut finished: Finished,
 ) {
     let composed = compose((client, pinned), request, reply);
-    let mut head = Response::new(());
     let date = client.worker.date(client.worker.now()).1.clone();
-    *head.status_mut() = StatusCode::from_u16(composed.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let alt_svc = client.alt_svc();
     let length = composed.body.len().to_string();
-    let framing = [
-        ("content-length", Cow::Borrowed(length.as_bytes())),
-        ("date", Cow::Borrowed(date.as_bytes())),
-    ];
     let lengthless = reply.status == 204 || reply.status == 304 || composed.grpc.is_some();
-    let framing = &framing[usize::from(lengthless)..];
-    for (name, value) in composed.fields.iter().chain(framing) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
-            head.headers_mut().append(name, value);
-        }
-    }
+    let framing = [
+        Some(("content-length", length.as_bytes())).filter(|_| !lengthless),
+        Some(("date", date.as_bytes())),
+        alt_svc.as_ref().map(|alt_svc| ("alt-svc", &**alt_svc)),
+    ];
+    let own = composed.fields.iter().map(|(name, value)| (*name, &**value));
+    let mut fields = own.chain(framing.into_iter().flatten());
     let bodiless = request.is_head || reply.status == 204 || reply.status == 304;
     let body = if bodiless { &[] } else { composed.body.as_bytes() };
+    stream.take_reply(composed.status, &mut fields, body.is_empty());
     // As fast as the client takes it, and no longer than one on HTTP/1.1 may take.
-    let told = timer.within(timer.after(REPLY_TIMEOUT), stream.reply(head, body)).await;
+    let told = timer.within(timer.after(REPLY_TIMEOUT), stream.send_reply(body)).await;
     if !matches!(told, Ok(Ok(()))) {
         stream.abort();
     }
@@ -234,6 +229,7 @@ fn write_reply(
     (keep_alive, now): (bool, Now),
 ) {
     let date = client.worker.date(now);
+    let alt_svc = client.alt_svc();
     let fields: Vec<(&str, &[u8])> = reply.fields.iter().map(|(name, value)| (*name, &**value)).collect();
     let head = ReplyHead {
         status: reply.status,
@@ -244,6 +240,7 @@ fn write_reply(
             keep_alive,
             date: date.1.as_bytes(),
             edits: None,
+            alt_svc: alt_svc.as_deref(),
         },
     };
     write_reply_head(out, &head);

@@ -50,7 +50,7 @@ pub(crate) struct Request {
     pub(crate) repeatable: bool,
     pub(crate) expect_continue: bool,
     pub(crate) upgrade: bool,
-    /// It asks to become one on a stream of HTTP/2 (RFC 8441).
+    /// It asks to become one on a stream of HTTP/2 (RFC 8441) or HTTP/3 (RFC 9220).
     pub(crate) tunnel: bool,
     /// What is known of it as a call of gRPC, when it is one.
     pub(crate) grpc: Option<Call>,
@@ -121,8 +121,17 @@ pub(crate) struct Arrived<'a> {
     pub(crate) local: &'a dyn Fn() -> Option<SocketAddr>,
     pub(crate) pinned: &'a Pinned,
     pub(crate) service: &'a HttpService,
-    /// Its head was translated from HTTP/2.
-    pub(crate) http2: bool,
+    /// What the client speaks.
+    pub(crate) spoken: Spoken,
+}
+
+/// A version of HTTP, as clients speak it. Heads of the later ones were translated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// 1.0 or 1.1, as the head says.
+    Http1,
+    Http2,
+    Http3,
 }
 
 /// Reads the request whose head fills `bytes`, and [`route`]s it from where its `progress` ended, on an errand that is
@@ -164,7 +173,7 @@ fn route(
     request.client = Some(from);
     decisions::begin((client, head, trusted), (done.is_none(), &id), progress, &mut request);
     if node.access_log.is_some() || request.trace.is_some() {
-        request.log = Some(Box::new(RequestLog::of(head, arrived.http2, from, &id)));
+        request.log = Some(Box::new(RequestLog::of(head, arrived.spoken, from, &id)));
     }
     if pinned.snapshot.has_error_pages {
         request.page = Some(Box::new(PageWish {
@@ -315,7 +324,7 @@ fn decide(
     };
     request.instead_of = instead_of;
     let route = route_at(pinned, progress.route);
-    request.tunnel = request.upgrade && arrived.http2;
+    request.tunnel = request.upgrade && arrived.spoken != Spoken::Http1;
     request.upgrade &= route.is_some_and(|route| route.upgrade_websocket);
     if request.tunnel && !request.upgrade {
         return Ok(Routed::Reply(Reply::reason(Reason::Denied)));

@@ -55,6 +55,10 @@ const RULES: &[Rule] = &[
         outside: &[
             // Fingerprints: the library that TLS stands on.
             "aws-lc-rs",
+            // The one option of a socket that rustix and socket2 lack: which socket of an address a packet goes to.
+            "libc",
+            // QUIC: packets, loss, congestion, migration. Nobody writes that again.
+            "quinn",
             "rustix",
             "rustls",
             "socket2",
@@ -92,6 +96,8 @@ const RULES: &[Rule] = &[
             // Dates of headers and of the access log.
             "httpdate",
             "humantime",
+            // QUIC's connections and streams, which HTTP/3 is spoken on.
+            "quinn",
             "serde_json",
             "tokio",
             "tracing",

@@ -1,9 +1,10 @@
 //! Listeners and the admin API: settings of another protocol, an open door without a lock.
 
-use plimsoll_core::document::{Faults, Span};
+use plimsoll_core::document::{Faults, Located, Span};
 use plimsoll_core::route::path::{PathFault, canonical};
+use plimsoll_net::tls::Version;
 
-use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol, Tried};
+use super::super::file::{File, HTTP_ONLY, Item, Listener, Protocol, ProxyProtocol, SuiteName, Tried};
 use super::routes::check_filters;
 use super::{Known, check_reference, tls};
 
@@ -19,12 +20,43 @@ pub(super) fn check(file: &File, known: &Known<'_>, faults: &mut Faults) {
             tls::check(name, item, protocol, faults);
         }
         check_https(name, item, listener, faults);
+        check_http3(item, listener, faults);
         match protocol {
             Some(Protocol::Tcp) => check_tcp(name, item, listener, faults),
             Some(Protocol::Tls) => check_layer_4((name, "tls"), item, listener, faults),
             Some(Protocol::Http) => check_http(listener, faults),
             None => {}
         }
+    }
+}
+
+/// HTTP/3 has no other security than TLS 1.3 (RFC 9001), and nobody in front who could introduce its clients.
+fn check_http3(item: &Item<Listener>, listener: &Listener, faults: &mut Faults) {
+    let Some(span) = listener.http3.value.told().map(|_| listener.http3.span) else {
+        return;
+    };
+    if !item.has("tls") {
+        faults
+            .error(span, "there is no HTTP/3 without TLS")
+            .help("add tls = { certificates = [{ cert = \"…\", key = \"…\" }] }");
+    }
+    let suites = listener.tls.as_ref().and_then(|tls| Some(&tls.value.as_ref()?.suites));
+    let is_of_1_3 = |suite: &Located<SuiteName>| suite.value.0.version() == Version::Tls13;
+    if suites.is_some_and(|suites| !suites.is_empty() && !suites.iter().any(is_of_1_3)) {
+        faults
+            .error(
+                span,
+                "HTTP/3 is spoken over TLS 1.3 alone, and none of the `suites` is of that version",
+            )
+            .help("add \"TLS_AES_128_GCM_SHA256\" to `suites`");
+    }
+    if listener.proxy_protocol.value != ProxyProtocol::Off {
+        faults
+            .error(
+                span,
+                "connections of HTTP/3 begin with no header of the PROXY protocol, which `proxy_protocol` requires",
+            )
+            .help("take one of the two keys out");
     }
 }
 

@@ -189,6 +189,7 @@ fn listeners(
             bind: listener.bind.iter().map(|bind| bind.value.0).collect(),
             max_connections_per_client: listener.max_connections_per_client.map(|number| number.0),
             tls: tls::plan(listener, sources),
+            http3: tls::http3(listener),
             proxy_protocol: match &listener.proxy_protocol.value {
                 ProxyProtocol::Off => None,
                 ProxyProtocol::Everybody => Some(ProxyTrust::Everybody),

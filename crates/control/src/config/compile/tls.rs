@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use plimsoll_core::document::{Decode, Entry, Faults, Node, Span, Value};
 use plimsoll_core::filter::FilterEntry;
+use plimsoll_core::snapshot::Http3;
 use plimsoll_net::tls::Manners;
 
 use super::super::file::{CertificateFiles, ClientAuth, Listener, Protocol};
@@ -15,6 +16,18 @@ pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What is offered by ALPN where HTTP is spoken; clients of HTTP/1.0 that know ALPN name that, as curl does.
 const HTTP: [&str; 3] = ["h2", "http/1.1", "http/1.0"];
+
+/// What is offered by ALPN over QUIC (RFC 9114 §3.1).
+const HTTP3: &str = "h3";
+
+/// HTTP/3 at a listener, where it is spoken.
+pub(super) fn http3(listener: &Listener) -> Option<Http3> {
+    let told = listener.http3.value.told()?;
+    Some(Http3 {
+        port: told.port.and_then(|port| u16::try_from(port.0).ok()),
+        max_age: told.max_age.0,
+    })
+}
 
 /// The plan of a listener's TLS, as far as it could be read.
 pub(in super::super) fn plan(listener: &Listener, sources: &Sources) -> Option<TlsPlan> {
@@ -43,6 +56,7 @@ pub(in super::super) fn plan(listener: &Listener, sources: &Sources) -> Option<T
             min_version: tls.min_version.version(),
             suites: tls.suites.iter().map(|suite| suite.value.0).collect(),
             protocols,
+            quic: http3(listener).map(|_| HTTP3.as_bytes().to_vec()).into_iter().collect(),
         },
         handshake_timeout: request_header.unwrap_or(HANDSHAKE),
     })

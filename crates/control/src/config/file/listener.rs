@@ -7,6 +7,7 @@ use plimsoll_core::{document, words};
 use super::address::BindAddress;
 use super::error_pages::ErrorPages;
 use super::filter::FilterUse;
+use super::http3::Http3;
 use super::matching::AbsolutePath;
 use super::tls::{HstsAge, Tls};
 use super::values::{Item, Many, Positive, Timeout, Tried};
@@ -46,7 +47,10 @@ document! {
         pub(in super::super) redirect_to_https: bool = false,
         /// Of http with tls: how long browsers shall ask for nothing but https (RFC 6797); answers do not say so unless set.
         pub(in super::super) hsts: Option<Located<HstsAge>>,
-    } later { "http3" }
+        /// Of http with tls: whether HTTP/3 is spoken as well, at the same addresses over UDP: true, or what answers over TCP
+        /// tell clients of it. false unless set.
+        pub(in super::super) http3: Located<Http3>,
+    }
 }
 
 /// Whether connections begin with a header of the PROXY protocol.
@@ -91,7 +95,8 @@ impl Decode for ProxyProtocol {
 }
 
 /// The keys that mean something on http listeners only.
-pub(in super::super) const HTTP_ONLY: [&str; 8] = [
+pub(in super::super) const HTTP_ONLY: [&str; 9] = [
+    "http3",
     "redirect_to_https",
     "hsts",
     "filters",

@@ -10,6 +10,7 @@ mod defaults;
 mod error_pages;
 mod filter;
 mod health;
+mod http3;
 mod limits;
 mod listener;
 mod maintenance;
@@ -43,7 +44,7 @@ pub(crate) use route::Part;
 pub(super) use route::{ACTIONS, Mirror, Respond, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, AdminBind, Log, LogFormat, Server};
 pub(super) use sticky::{SameSite, Sticky};
-pub(super) use tls::{CertificateFiles, ClientAuth, Tls};
+pub(super) use tls::{CertificateFiles, ClientAuth, SuiteName, Tls};
 pub(super) use values::{Each, Item, Keyed, Many, Name, Named, Timeout, Tried};
 
 use plimsoll_core::document;

@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::Response;
+use http::header::{HeaderName, HeaderValue};
+use http::{Response, StatusCode};
 use plimsoll_http::h1::{Framing, HeadOut, ResponseHead};
 use plimsoll_http::h2::{response, trailer_lines, trailers};
 use plimsoll_net::{Buffer, Timer};
 
-use super::{Downstream, Unspeakable};
+use super::{Downstream, Stream, Unspeakable};
 use crate::client::{LINGER, LINGER_BYTES_MAX};
 use crate::http::Pieces;
 use crate::http::upload::{Upload, UploadFault};
@@ -61,29 +62,45 @@ impl H2 {
         }
     }
 
-    /// Ends the stream in the middle, so that the client does not take what it has for the whole.
-    pub(crate) fn abort(&mut self) {
+    fn send_head(&mut self) -> io::Result<()> {
+        if let Some((head, last)) = self.head.take() {
+            self.send = Some(self.respond.send_response(head, last).map_err(gone)?);
+            self.done = last;
+        }
+        Ok(())
+    }
+
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.send {
+            Some(send) => send.poll_reset(cx).map(drop),
+            None => self.respond.poll_reset(cx).map(drop),
+        }
+    }
+}
+
+impl Stream for H2 {
+    fn take_reply<'f>(&mut self, status: u16, fields: &mut dyn Iterator<Item = (&'f str, &'f [u8])>, nothing: bool) {
+        let mut head = Response::new(());
+        *head.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in fields {
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+                head.headers_mut().append(name, value);
+            }
+        }
+        self.head = Some((head, nothing));
+        self.ending = Some(Vec::new());
+    }
+
+    fn abort(&mut self) {
         match &mut self.send {
             Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
             None => self.respond.send_reset(Reason::INTERNAL_ERROR),
         }
     }
 
-    /// Sends a whole answer of our own.
-    pub(crate) async fn reply(&mut self, head: Response<()>, body: &[u8]) -> io::Result<()> {
-        self.head = Some((head, body.is_empty()));
-        self.ending = Some(Vec::new());
-        let mut sent = 0;
-        while sent < body.len() {
-            sent += poll_fn(|cx| self.poll_write(cx, &body[sent..], &[])).await?;
-        }
-        poll_fn(|cx| self.poll_ended(cx)).await
-    }
-
-    /// Lets a client come to the end of what it was saying when its answer was complete, and throws that away. A stream
-    /// that is reset instead (RFC 9113 §8.1) loses its answer in some clients, and what is still on its way to such a stream
-    /// counts as an error.
-    pub(crate) async fn hear_out(&mut self, timer: &Timer) {
+    /// A stream that is reset instead (RFC 9113 §8.1) loses its answer in some clients, and what is still on its way to
+    /// such a stream counts as an error.
+    async fn hear_out(&mut self, timer: &Timer) {
         if !self.done || self.ended.is_some() {
             return;
         }
@@ -104,21 +121,6 @@ impl H2 {
         });
         // What takes longer is reset.
         let _ = timer.within(until, hearing).await;
-    }
-
-    fn send_head(&mut self) -> io::Result<()> {
-        if let Some((head, last)) = self.head.take() {
-            self.send = Some(self.respond.send_response(head, last).map_err(gone)?);
-            self.done = last;
-        }
-        Ok(())
-    }
-
-    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.send {
-            Some(send) => send.poll_reset(cx).map(drop),
-            None => self.respond.poll_reset(cx).map(drop),
-        }
     }
 }
 

@@ -2,18 +2,21 @@
 
 mod h1;
 mod h2;
+mod h3;
 mod nobody;
 
+use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
 use plimsoll_http::h1::{Framing, HeadOut, ResponseHead};
-use plimsoll_net::{Buffer, End};
+use plimsoll_net::{Buffer, End, Timer};
 
 use super::upload::{Upload, UploadFault};
 
 pub(crate) use h1::H1;
 pub(crate) use h2::H2;
+pub(crate) use h3::{H3, HeadEnd, Stopped};
 pub(crate) use nobody::Nobody;
 
 /// A backend's head that the client's version of HTTP cannot carry.
@@ -73,6 +76,27 @@ pub(crate) trait Downstream {
 
     /// Says that nothing more will be written on an upgraded connection.
     fn shutdown_write(&mut self);
+}
+
+/// The client's side of a request that has a stream to itself.
+pub(crate) trait Stream: Downstream {
+    /// Takes the head of an answer of our own, behind which there may be `nothing`.
+    fn take_reply<'f>(&mut self, status: u16, fields: &mut dyn Iterator<Item = (&'f str, &'f [u8])>, nothing: bool);
+
+    /// Ends the stream in the middle, so that the client does not take what it has for the whole.
+    fn abort(&mut self);
+
+    /// Lets a client come to the end of what it was saying when its answer was complete, and throws that away.
+    async fn hear_out(&mut self, timer: &Timer);
+
+    /// Sends the answer whose head was taken, with this body.
+    async fn send_reply(&mut self, body: &[u8]) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < body.len() {
+            sent += poll_fn(|cx| self.poll_write(cx, &body[sent..], &[])).await?;
+        }
+        poll_fn(|cx| self.poll_ended(cx)).await
+    }
 }
 
 /// The client's end of an upgraded connection.

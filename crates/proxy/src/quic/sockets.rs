@@ -1,0 +1,143 @@
+//! The sockets of QUIC, one a worker and address. They stay open until the last worker is done with them: the kernel
+//! counts the sockets of an address, and one that closes would give its number to another.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use plimsoll_core::upcall::Address;
+use plimsoll_net::quic::{is_ours_quic, listen_quic, steer};
+
+/// The sockets of all addresses, by the address that they were asked for.
+#[derive(Default)]
+pub(crate) struct Sockets(Mutex<HashMap<SocketAddr, Group>>);
+
+/// The sockets of one address.
+struct Group {
+    local: SocketAddr,
+    sockets: Vec<UdpSocket>,
+    /// Workers that use theirs.
+    users: usize,
+    /// A listener is there for it.
+    wanted: bool,
+}
+
+impl Group {
+    /// Binds them, whether we stand in our own way or not.
+    fn bind(local: SocketAddr, workers: usize, is_in_our_way: bool) -> io::Result<Group> {
+        if !is_in_our_way {
+            is_ours_quic(local)?;
+        }
+        let sockets = (0..workers)
+            .map(|_| listen_quic(local))
+            .collect::<io::Result<Vec<_>>>()?;
+        if let Some(first) = sockets.first().filter(|_| workers > 1)
+            && let Err(error) = steer(first, workers)
+        {
+            tracing::warn!(%error, %local, "clients of HTTP/3 that change their address will lose their connections");
+        }
+        Ok(Group {
+            local,
+            sockets,
+            users: 0,
+            wanted: true,
+        })
+    }
+}
+
+impl Sockets {
+    fn groups(&self) -> MutexGuard<'_, HashMap<SocketAddr, Group>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Binds a socket for each of so many workers at each of the addresses, which are bound over TCP at those beside them:
+    /// all of them, or none. What is bound already stays.
+    ///
+    /// # Errors
+    /// The first that cannot be bound, with its name.
+    pub(crate) fn bind<'w>(
+        &self,
+        wanted: impl Iterator<Item = (Address<'w>, SocketAddr)>,
+        workers: usize,
+    ) -> Result<(), String> {
+        let mut groups = self.groups();
+        let mut new = HashMap::new();
+        let mut again = Vec::new();
+        for (Address { listener, address, .. }, local) in wanted {
+            if groups.contains_key(&address) {
+                again.push(address);
+                continue;
+            }
+            let is_in_our_way = groups.values().any(|group| group.local.port() == local.port());
+            let group = Group::bind(local, workers, is_in_our_way).map_err(|error| {
+                format!("listener \"{listener}\" cannot bind {address} over UDP, for HTTP/3: {error}")
+            })?;
+            new.insert(address, group);
+        }
+        groups.extend(new);
+        for address in again {
+            groups.entry(address).and_modify(|group| group.wanted = true);
+        }
+        Ok(())
+    }
+
+    /// The socket of a worker, who says when it [leaves](Self::leave) it.
+    pub(crate) fn fetch(&self, wanted: SocketAddr, worker: usize) -> Option<UdpSocket> {
+        let mut groups = self.groups();
+        let group = groups.get_mut(&wanted)?;
+        let socket = group.sockets.get(worker)?.try_clone();
+        let socket = socket
+            .map_err(|error| tracing::error!(%error, "a socket cannot be shared"))
+            .ok()?;
+        group.users += 1;
+        Some(socket)
+    }
+
+    /// Nobody listens there any more. The socket goes with the last connection.
+    pub(crate) fn retire(&self, wanted: SocketAddr) {
+        if let Some(group) = self.groups().get_mut(&wanted) {
+            group.wanted = false;
+        }
+    }
+
+    /// A worker is done with its socket.
+    pub(crate) fn leave(&self, wanted: SocketAddr) {
+        let mut groups = self.groups();
+        if let Some(group) = groups.get_mut(&wanted) {
+            group.users = group.users.saturating_sub(1);
+            if group.users == 0 && !group.wanted {
+                groups.remove(&wanted);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_free_once_the_last_worker_has_left_it() {
+        let sockets = Sockets::default();
+        let local = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let wanted = Address {
+            listener: "web",
+            address: local,
+            http3: true,
+        };
+        sockets.bind([(wanted, local)].into_iter(), 2).unwrap();
+        let (first, second) = (sockets.fetch(local, 0), sockets.fetch(local, 1));
+        assert!(is_ours_quic(local).is_err() && sockets.fetch(local, 2).is_none());
+        sockets.retire(local);
+        // It is wanted again while its connections go on.
+        sockets.bind([(wanted, local)].into_iter(), 2).unwrap();
+        sockets.leave(local);
+        drop(first);
+        sockets.retire(local);
+        assert!(is_ours_quic(local).is_err());
+        sockets.leave(local);
+        drop(second);
+        assert!(is_ours_quic(local).is_ok());
+    }
+}
