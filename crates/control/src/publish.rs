@@ -24,10 +24,12 @@ use crate::acme::Handshakes;
 use crate::certificates::{Certificates, Terminations};
 use crate::config::Plan;
 use crate::events::{Events, Kind, Known};
+use crate::handed::{self, Handed, HandedBackend, HandedRoute};
 use crate::kept::Kept;
 use crate::living::{Identities, LivingPool};
 use crate::metrics::Series;
 use crate::originations::{Originations, Published};
+use crate::splits;
 
 /// The time until connections are tried to be cut again that could not be.
 const CUT_AGAIN: Duration = Duration::from_millis(10);
@@ -108,7 +110,7 @@ pub(crate) struct State {
     pub(crate) originations: Originations,
     rng: Rng,
     /// What signs sticky cookies when the configuration names no secret.
-    own_secret: [u8; 48],
+    pub(crate) own_secret: [u8; 48],
     seal: Arc<Seal>,
     events: Arc<Events>,
     pub(crate) reload: Reload,
@@ -118,7 +120,7 @@ pub(crate) struct State {
     /// time on throwing them away.
     retired: Vec<Arc<Snapshot>>,
     /// The weights that operators have set, by route and pool.
-    splits: BTreeMap<String, Vec<(String, u32)>>,
+    pub(crate) splits: BTreeMap<String, Vec<(String, u32)>>,
     /// Changes of backends' states, by pool, backend, what it became, and the cause's word.
     pub(crate) transitions: Transitions,
     /// What is served.
@@ -133,14 +135,24 @@ impl Control {
     /// Compiles `plan` to the first snapshot. `clock` tells the process's time, and `seed` is what all randomness of
     /// the control plane follows from.
     pub fn new(plan: &Plan, clock: impl Fn() -> Now + Send + Sync + 'static, seed: u64) -> Arc<Self> {
+        Control::continuing(plan, Handed::default(), clock, seed)
+    }
+
+    /// As [`new`](Self::new), where the process before was: with what it has `handed` over.
+    pub fn continuing(
+        plan: &Plan,
+        handed: Handed,
+        clock: impl Fn() -> Now + Send + Sync + 'static,
+        seed: u64,
+    ) -> Arc<Self> {
         let mut state = State {
             identities: Identities::default(),
             pools: BTreeMap::new(),
             filters: Kept::default(),
-            certificates: Arc::default(),
+            certificates: Arc::new(Certificates::after(handed.tickets)),
             originations: Originations::default(),
             rng: Rng::seeded(seed),
-            own_secret: own_secret(),
+            own_secret: handed.own_secret.try_into().unwrap_or_else(|_| own_secret()),
             seal: Arc::new(Seal::new([])),
             events: Arc::default(),
             reload: Reload {
@@ -150,7 +162,9 @@ impl Control {
             },
             reloads: (0, 0),
             retired: Vec::new(),
-            splits: BTreeMap::new(),
+            splits: (handed.routes.iter())
+                .filter_map(|(name, route)| Some((name.clone(), route.split.clone()?)))
+                .collect(),
             serving: Serving {
                 from: Origin::File,
                 needs_restart: Vec::new(),
@@ -160,6 +174,7 @@ impl Control {
         };
         let now = clock();
         let snapshot = state.compile(plan, 1, now);
+        state.go_on(&snapshot, &handed.pools, &handed.routes, now);
         let (originations, events) = (state.originations.published().clone(), state.events.clone());
         Arc::new(Control {
             state: Mutex::new(state),
@@ -170,7 +185,7 @@ impl Control {
             started: SystemTime::now() - now.since(Now::START),
             clock: Box::new(clock),
             draining: AtomicBool::new(false),
-            was_ready: AtomicBool::new(false),
+            was_ready: AtomicBool::new(handed.was_ready),
             changed: Notify::new(),
         })
     }
@@ -403,41 +418,22 @@ impl Control {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn set_split(&self, name: &str, weights: &[(&str, u32)]) -> Result<(), SplitFault> {
-        for (at, (pool, _)) in weights.iter().enumerate() {
-            if weights[..at].iter().any(|(before, _)| before == pool) {
-                return Err(SplitFault::Twice((*pool).to_owned()));
-            }
-        }
         let mut state = self.state();
         let plan = state.plan.clone();
+        let parts = splits::parts(&plan, name, weights)?;
         let route = plan.routes.iter().find(|route| route.name == name);
         let Action::Split(split) = &route.ok_or(SplitFault::NoRoute)?.action else {
             return Err(SplitFault::NoSplit);
         };
-        let before = split.shares();
-        let name_of = |share: &Share| plan.pools[share.pool].name.as_str();
-        let is_part = |pool: &str| before.iter().any(|share| name_of(share) == pool);
-        if let Some((stranger, _)) = weights.iter().find(|(pool, _)| !is_part(pool)) {
-            let known: Vec<&str> = before.iter().map(name_of).collect();
-            return Err(SplitFault::Stranger((*stranger).to_owned(), known.join(", ")));
-        }
-        let weight_of = |share: &Share| {
-            let of = weights.iter().find(|(pool, _)| *pool == name_of(share));
-            of.map_or(0, |(_, weight)| *weight)
-        };
-        let after: Vec<Share> = before
-            .iter()
-            .map(|share| Share {
-                pool: share.pool,
-                weight: weight_of(share),
+        let shares = parts.iter().filter_map(|(pool, _, weight)| {
+            Some(Share {
+                pool: plan.pool_index(pool)?,
+                weight: *weight,
             })
-            .collect();
-        if after.iter().all(|share| share.weight == 0) {
-            return Err(SplitFault::Nothing);
-        }
-        let wanted = after.iter().map(|share| (name_of(share).to_owned(), share.weight));
+        });
+        split.publish(shares.collect());
+        let wanted = parts.into_iter().map(|(pool, _, weight)| (pool, weight));
         state.splits.insert(name.to_owned(), wanted.collect());
-        split.publish(after);
         Ok(())
     }
 
@@ -539,6 +535,29 @@ fn report(events: &Events, pool: &str, transitions: &[Transition]) {
         tracing::info!(pool, backend = name, from, to, cause = %transition.cause, "backend changed state");
     }
     events.tell_transitions(pool, transitions);
+}
+
+impl State {
+    /// Has pools and routes go on as they stood with the process before.
+    fn go_on(
+        &mut self,
+        snapshot: &Snapshot,
+        pools: &BTreeMap<String, Vec<HandedBackend>>,
+        routes: &BTreeMap<String, HandedRoute>,
+        now: Now,
+    ) {
+        for (name, living) in &mut self.pools {
+            if let Some(handed) = pools.get(&**name) {
+                handed::go_on(living, handed, now);
+                publish_if_due(living, now, &self.events);
+            }
+        }
+        for route in &snapshot.routes {
+            if let Some(handed) = routes.get(&*route.name) {
+                route.maintenance.switch.set(handed.maintenance);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

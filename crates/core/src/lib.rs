@@ -36,6 +36,7 @@ pub mod reversal;
 pub mod rng;
 pub mod route;
 pub mod secured;
+pub mod shift;
 #[cfg(test)]
 mod simulation;
 pub mod snapshot;

@@ -18,11 +18,16 @@ pub(crate) const CONFIG: &str = "plimsoll.toml";
 pub(crate) const STDOUT: &str = "stdout.log";
 pub(crate) const STDERR: &str = "stderr.log";
 
+/// What a copy of the binary is called that lies beside the configuration.
+pub(crate) const BINARY: &str = "plimsoll";
+
 /// A process that serves. Dropping it kills it; a test that panicked prints its log first.
 pub struct Plimsoll {
     child: Child,
     setup: Setup,
     ended: Option<ExitStatus>,
+    /// Processes that have taken over, by their ids: they are nobody's children once the first one has ended.
+    successors: Vec<u32>,
 }
 
 /// What a command that ends by itself said.
@@ -42,6 +47,7 @@ impl Plimsoll {
             child,
             setup,
             ended: None,
+            successors: Vec::new(),
         }
     }
 
@@ -161,6 +167,39 @@ impl Plimsoll {
         tools::signal(self.pid(), name);
     }
 
+    /// The process that serves now, as it says itself: another one after an upgrade.
+    #[track_caller]
+    pub fn serving_pid(&self) -> u32 {
+        let status = self.admin("/api/v1/status").json();
+        let pid = status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+        pid.unwrap_or_else(|| panic!("no pid: {status}"))
+    }
+
+    /// Has the process that serves handed over to another (SIGUSR2), and returns that one's id once it serves.
+    #[track_caller]
+    pub fn upgrade(&mut self) -> u32 {
+        let before = self.serving_pid();
+        tools::signal(before, "USR2");
+        self.wait_for_successor(before)
+    }
+
+    /// Waits until another process than `before` serves.
+    #[track_caller]
+    pub fn wait_for_successor(&mut self, before: u32) -> u32 {
+        let after = eventually("another process serves", || {
+            // The first one's last answers may be cut, as its connection is.
+            let mut wire = Wire::try_connect(self.address("admin")).ok()?;
+            let host = self.address("admin");
+            let head = format!("GET /api/v1/status HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            wire.try_send(head).ok()?;
+            let status = wire.try_reply_to("GET").ok()?.json();
+            let pid = u32::try_from(status["pid"].as_u64()?).ok()?;
+            (pid != before).then_some(pid)
+        });
+        self.successors.push(after);
+        after
+    }
+
     /// Waits until it ends by itself.
     #[track_caller]
     pub fn wait_for_exit(&mut self, patience: Duration) -> ExitStatus {
@@ -176,6 +215,9 @@ impl Plimsoll {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
+        for pid in self.successors.drain(..).filter(|pid| tools::is_alive(*pid)) {
+            tools::signal(pid, "KILL");
+        }
         if self.try_exit().is_none() {
             let _ = self.child.kill();
             self.ended = self.child.wait().ok();

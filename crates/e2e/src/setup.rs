@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::binary::plimsoll_binary;
-use crate::plimsoll::{CONFIG, Plimsoll, STDERR, STDOUT};
+use crate::plimsoll::{BINARY, CONFIG, Plimsoll, STDERR, STDOUT};
 use crate::port::Port;
 use crate::scratch::Scratch;
 
@@ -16,6 +17,8 @@ pub struct Setup {
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    own_binary: bool,
+    through: Option<Vec<String>>,
     pub(crate) addresses: BTreeMap<String, SocketAddr>,
     pub(crate) ports: Vec<Port>,
     stderr: Option<&'static str>,
@@ -28,6 +31,8 @@ impl Setup {
             config,
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             environment: Vec::new(),
+            own_binary: false,
+            through: None,
             addresses: BTreeMap::new(),
             ports: Vec::new(),
             stderr: None,
@@ -55,6 +60,11 @@ impl Setup {
         self
     }
 
+    /// The directory that it will run in.
+    pub fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
     /// Adds an argument to the command line.
     pub fn argument(mut self, argument: &str) -> Setup {
         self.arguments.push(argument.to_owned());
@@ -64,6 +74,19 @@ impl Setup {
     /// Sets an environment variable.
     pub fn environment(mut self, name: &str, value: &str) -> Setup {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs a copy of the binary that lies beside the configuration and is called `plimsoll`, so that another can take its
+    /// place.
+    pub fn own_binary(mut self) -> Setup {
+        self.own_binary = true;
+        self
+    }
+
+    /// Has another program start it, whose last arguments the command line becomes; it has to become it (exec).
+    pub fn through(mut self, program: &[&str]) -> Setup {
+        self.through = Some(program.iter().map(|&word| word.to_owned()).collect());
         self
     }
 
@@ -92,12 +115,28 @@ impl Setup {
             .iter()
             .map(|text| self.resolve(text))
             .collect();
+        let through = self.through.take();
+        let through = through.map(|words| words.iter().map(|word| self.resolve(word)).collect::<Vec<_>>());
         let log = |name| File::create(self.scratch.path().join(name)).expect("a log file can be made");
         let stderr = match self.stderr {
             Some(path) => File::options().write(true).open(path).expect("it can be written to"),
             None => log(STDERR),
         };
-        let child = Command::new(plimsoll_binary())
+        let mut binary = plimsoll_binary().to_path_buf();
+        if self.own_binary {
+            let own = self.scratch.path().join(BINARY);
+            std::fs::copy(&binary, &own).expect("the binary can be copied");
+            binary = own;
+        }
+        let mut command = match through {
+            None => Command::new(binary),
+            Some(words) => {
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]).arg(binary);
+                command
+            }
+        };
+        let child = command
             .args(&arguments)
             .envs(self.environment.iter().cloned())
             .current_dir(self.scratch.path())

@@ -128,6 +128,14 @@ pub fn signal(pid: u32, name: &str) {
     );
 }
 
+/// Whether there is a process with this id that has not ended.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // What follows the name in parentheses is the state; Z has ended and not been waited for.
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| state != 'Z')
+}
+
 /// Runs a command to its end; panics when it cannot be started, or takes longer than `patience`.
 #[track_caller]
 pub fn run(command: &mut Command, patience: Duration) -> Output {

@@ -56,6 +56,10 @@ pub(crate) enum Command {
     Ready(commands::ready::Ready),
     /// Give a backend another weight
     Weight(commands::weight::Weight),
+    /// Shift the requests of a route from pool to pool, little by little
+    Shift(commands::shift::Shift),
+    /// Have a running process hand over to a new one, without a lost connection
+    Upgrade(commands::upgrade::Upgrade),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print the version
@@ -79,6 +83,8 @@ impl Command {
             Command::Drain(drain) => drain.run(),
             Command::Ready(ready) => ready.run(),
             Command::Weight(weight) => weight.run(),
+            Command::Shift(shift) => shift.run(),
+            Command::Upgrade(upgrade) => upgrade.run(),
             Command::Schema => commands::schema(),
             Command::Version => commands::version(),
             Command::Completions(completions) => completions.run(),

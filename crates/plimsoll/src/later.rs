@@ -3,24 +3,8 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// What does the same as a command that is not there yet.
-enum Until {
-    /// Nothing does.
-    Nothing,
-    /// This.
-    Do(&'static str),
-}
-
 /// The commands.
-const COMMANDS: [(&str, Until); 7] = [
-    ("shift", Until::Nothing),
-    ("upgrade", Until::Do("start a new process when this one has ended")),
-    ("test", Until::Nothing),
-    ("plan", Until::Nothing),
-    ("simulate", Until::Nothing),
-    ("drill", Until::Nothing),
-    ("import", Until::Nothing),
-];
+const COMMANDS: [&str; 5] = ["test", "plan", "simulate", "drill", "import"];
 
 /// What to say instead of `error`, when it is about something that is planned.
 pub(crate) fn told(error: &clap::Error) -> Option<String> {
@@ -30,13 +14,9 @@ pub(crate) fn told(error: &clap::Error) -> Option<String> {
     let ContextValue::String(word) = error.get(ContextKind::InvalidSubcommand)? else {
         return None;
     };
-    let (name, until) = COMMANDS.iter().find(|(name, _)| name == word)?;
-    let what = format!("`plimsoll {name}`");
+    let name = COMMANDS.iter().find(|name| *name == word)?;
     let version = env!("CARGO_PKG_VERSION");
-    Some(match until {
-        Until::Nothing => format!("{what} is not built yet in Plimsoll {version}"),
-        Until::Do(this) => format!("{what} is not built yet in Plimsoll {version}; until then: {this}"),
-    })
+    Some(format!("`plimsoll {name}` is not built yet in Plimsoll {version}"))
 }
 
 #[cfg(test)]
@@ -55,7 +35,7 @@ mod tests {
 
     #[test]
     fn what_is_planned_says_that_it_is_not_built_yet() {
-        for (command, _) in COMMANDS {
+        for command in COMMANDS {
             for line in [
                 format!("plimsoll {command}"),
                 format!("plimsoll {command} api/one --admin :1"),
@@ -71,7 +51,7 @@ mod tests {
     #[test]
     fn what_nobody_plans_is_left_to_clap() {
         for line in [
-            "plimsoll shfit",
+            "plimsoll simulat",
             "plimsoll explain --requestid 7",
             "plimsoll explain --nonsense --request-id 7",
             "plimsoll status --request-id 7",
@@ -87,7 +67,7 @@ mod tests {
         let mut cli = Cli::command();
         let help = cli.render_long_help().to_string();
         let offered: Vec<&str> = help.lines().filter_map(|line| line.split_whitespace().next()).collect();
-        for (command, _) in COMMANDS {
+        for command in COMMANDS {
             assert!(!offered.contains(&command), "{command}: {help}");
         }
     }

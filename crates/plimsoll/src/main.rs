@@ -1,5 +1,6 @@
 //! Plimsoll, a load balancer that balances work: the command line.
 
+mod bound;
 mod cli;
 mod commands;
 mod demo;
@@ -7,7 +8,9 @@ mod later;
 mod serve;
 mod signals;
 mod stderr;
+mod systemd;
 mod terminal;
+mod upgrade;
 
 use std::process::ExitCode;
 

@@ -1,27 +1,35 @@
 //! The wiring of the two planes.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::Context;
-use plimsoll_control::admin::{Admin, Api};
+use plimsoll_control::admin::{Admin, AdminSockets, Api, UpgradeCall};
 use plimsoll_control::config::{ListenerPlan, Loaded, Origins, Plan, ServicePlan};
-use plimsoll_control::{Control, Metrics, Reloader, Started, Suspects, access, drive};
+use plimsoll_control::{Control, Metrics, Reloader, Shifts, Started, Suspects, access, drive};
 use plimsoll_core::decision::Recent;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::upcall::AccessLog;
-use plimsoll_proxy::{Clock, Plane, Wiring};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
+use plimsoll_proxy::{Plane, Wiring};
+use tokio::sync::{mpsc, watch};
 
+use crate::bound::{Bound, workers_default};
 use crate::signals::{HangUps, Reopens, Signals};
-use crate::stderr::Stderr;
+use crate::systemd;
+use crate::upgrade::{Desk, Ended, Successor};
 
 /// Serves what `loaded` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
 pub(crate) fn serve(loaded: &Loaded) -> anyhow::Result<()> {
+    let successor = Successor::of_this_process().context("this process's own binary")?;
     serve_while(&loaded.plan, loaded.sources.origins(), async |serving| {
-        serving.signals.stop().await;
-        Ok(())
+        let Serving {
+            control,
+            plane,
+            signals,
+            admin,
+            calls,
+        } = serving;
+        let desk = Desk::open(successor, admin, calls).context("signals cannot be waited for")?;
+        Ok(desk.until_ended(control, plane, signals).await)
     })
 }
 
@@ -30,6 +38,10 @@ pub(crate) struct Serving<'s> {
     pub(crate) control: &'s Arc<Control>,
     pub(crate) plane: &'s Plane,
     pub(crate) signals: &'s mut Signals,
+    /// Copies of the admin API's sockets.
+    admin: AdminSockets,
+    /// Upgrades that are asked for by the admin API.
+    calls: mpsc::Receiver<UpgradeCall>,
 }
 
 /// Wires the two planes as `plan` says, which was read from `origins`, and serves while `meanwhile` goes on; then lets what
@@ -37,17 +49,21 @@ pub(crate) struct Serving<'s> {
 pub(crate) fn serve_while(
     plan: &Plan,
     origins: Origins,
-    meanwhile: impl AsyncFnOnce(Serving<'_>) -> anyhow::Result<()>,
+    meanwhile: impl AsyncFnOnce(Serving<'_>) -> anyhow::Result<Ended>,
 ) -> anyhow::Result<()> {
-    log_to_stderr(plan.log.level)?;
-    let (plan, connections_max) = &within_descriptors(plan);
-    let clock = Clock::start();
-    let seed = seed();
-    let workers_default = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = plan.workers.unwrap_or(workers_default);
+    let Bound {
+        plan,
+        connections_max,
+        workers,
+        clock,
+        seed,
+        mut inherited,
+        admin,
+        control,
+        sockets,
+    } = Bound::new(plan)?;
+    let plan = &plan;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // What can be taken by somebody else comes before the first connection is accepted.
-    let admin = Admin::bind(&plan.admin)?;
     let dropped = Arc::default();
     let (access, writer) = match access::open(&plan.log.access, Arc::clone(&dropped))? {
         Some((ring, writer)) => (Arc::new(ring) as Arc<dyn AccessLog>, Some(writer)),
@@ -56,9 +72,11 @@ pub(crate) fn serve_while(
     let (mut signals, hang_ups, reopens) = take_signals(&runtime).context("signals cannot be waited for")?;
     let telemetry = Arc::new(Telemetry::new(workers));
     let decisions = Arc::new(Recent::new(workers));
-    let control = Control::new(plan, move || clock.now(), seed);
     let (suspects, ring) = Suspects::ring();
-    let plane = Plane::start(Wiring {
+    if let Some(before) = &mut inherited {
+        before.ready()?;
+    }
+    let wiring = Wiring {
         snapshot: control.snapshot().clone(),
         terminations: control.terminations(),
         challenges: control.handshakes(),
@@ -71,30 +89,56 @@ pub(crate) fn serve_while(
         clock,
         seed,
         workers,
-    })?;
-    let started = started(plan, origins, (workers, workers_default), *connections_max);
+    };
+    let plane = Plane::start(wiring, sockets)?;
+    let started = started(plan, origins, workers, connections_max);
     let reloader = Reloader::new(control.clone(), plane.followers(), started);
+    let metrics = Arc::new(Metrics::new(control.clone(), telemetry, dropped, decisions.clone()));
+    let shifts = Shifts::new(control.clone(), metrics.clone());
+    let (upgrades, calls) = mpsc::channel(1);
+    let copies = admin.sockets()?;
     let api = Api {
         control: control.clone(),
         reloader: reloader.clone(),
-        metrics: Arc::new(Metrics::new(control.clone(), telemetry, dropped, decisions.clone())),
+        metrics,
+        shifts: shifts.clone(),
         decisions,
+        upgrades,
         workers,
     };
     tell_what_is_served(plan, &plane, &admin, workers);
-    serve_admin(admin, api)?;
+    let admin = AdminThread::start(admin, api)?;
     let drained = runtime.block_on(async {
         tokio::spawn(drive(control.clone(), ring, plane.cuts()));
         tokio::spawn(reopens.reopen(writer.as_ref().map(access::Writer::reopener)));
+        tokio::spawn(shifts.watch());
         tokio::spawn(hang_ups.reload(reloader.clone()));
         tokio::spawn(reloader.watch());
+        tokio::spawn(systemd::watch(plane.liveness()));
+        match inherited {
+            Some(before) => before.serving(),
+            None => systemd::ready(),
+        }
         let ended = meanwhile(Serving {
             control: &control,
             plane: &plane,
             signals: &mut signals,
+            admin: copies,
+            calls,
         })
         .await;
-        drain(&control, plane, &mut signals).await.and(ended)
+        let is_replaced = matches!(ended, Ok(Ended::Replaced));
+        if is_replaced {
+            admin.retire();
+        } else {
+            systemd::stopping();
+        }
+        let drained = drain(&control, plane, &mut signals).await;
+        if is_replaced {
+            // Whoever asked for the upgrade gets its answer.
+            admin.join();
+        }
+        drained.and(ended.map(drop))
     });
     // Whoever did not want to wait is not made to.
     runtime.shutdown_background();
@@ -106,33 +150,49 @@ pub(crate) fn serve_while(
 }
 
 /// What this process cannot change any more.
-fn started(
-    plan: &Plan,
-    origins: Origins,
-    (workers, workers_default): (usize, usize),
-    connections_max: Option<u32>,
-) -> Started {
+fn started(plan: &Plan, origins: Origins, workers: usize, connections_max: Option<u32>) -> Started {
     Started {
         origins,
         workers,
-        workers_default,
+        workers_default: workers_default(),
         connections_max,
         admin: plan.admin.clone(),
         log: plan.log.clone(),
     }
 }
 
-/// Serves the admin API on a thread of its own: a scrape of ten thousand backends delays neither a request nor a check.
-/// The thread ends with the process.
-fn serve_admin(admin: Admin, api: Api) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let serve = move || {
-        if let Err(error) = runtime.block_on(admin.serve(api)) {
-            tracing::error!(%error, "the admin API cannot be served");
-        }
-    };
-    let thread = std::thread::Builder::new().name("admin".into()).spawn(serve);
-    thread.map(drop).context("the admin API's thread cannot be started")
+/// The admin API's thread: a scrape of ten thousand backends delays neither a request nor a check. It ends with the
+/// process, or when another one has taken over.
+struct AdminThread {
+    thread: std::thread::JoinHandle<()>,
+    retired: watch::Sender<bool>,
+}
+
+impl AdminThread {
+    fn start(admin: Admin, api: Api) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (retired, retires) = watch::channel(false);
+        let serve = move || {
+            if let Err(error) = runtime.block_on(admin.serve(api, retires)) {
+                tracing::error!(%error, "the admin API cannot be served");
+            }
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("admin".into()).spawn(serve);
+        let thread = thread.context("the admin API's thread cannot be started")?;
+        Ok(AdminThread { thread, retired })
+    }
+
+    /// Leaves calls to the process that has taken over.
+    fn retire(&self) {
+        let _ = self.retired.send(true);
+    }
+
+    /// Waits until those that were under way have their answers.
+    fn join(self) {
+        // One that panicked has said so in the log.
+        let _ = self.thread.join();
+    }
 }
 
 fn take_signals(runtime: &tokio::runtime::Runtime) -> std::io::Result<(Signals, HangUps, Reopens)> {
@@ -154,61 +214,6 @@ async fn drain(control: &Control, plane: Plane, signals: &mut Signals) -> anyhow
             Ok(())
         }
     }
-}
-
-/// Descriptors that are kept for listeners, logs, checks and the admin API.
-const DESCRIPTORS_RESERVED: u64 = 256;
-
-/// `[server] max_connections` when it is left out.
-const MAX_CONNECTIONS_DEFAULT: u32 = 100_000;
-
-/// Connections that are enough for whoever has not asked for a number.
-const ROOMY: u32 = 4_096;
-
-/// The plan with no more connections than the descriptor limit allows, each of which may need another one to a backend;
-/// and how many that are.
-fn within_descriptors(plan: &Plan) -> (Plan, Option<u32>) {
-    let mut plan = plan.clone();
-    let mut most = None;
-    if let Some(limit) = plimsoll_net::raise_limit() {
-        let room = u32::try_from(limit.saturating_sub(DESCRIPTORS_RESERVED) / 2)
-            .unwrap_or(u32::MAX)
-            .max(1);
-        most = Some(room);
-        let asked = plan.node.max_connections;
-        if asked > room {
-            let says = "max_connections is clamped: raise the descriptor limit (ulimit -n, LimitNOFILE=)";
-            // The default asks for more than most limits allow, and nobody wrote it: a warning only where it is tight.
-            if asked == MAX_CONNECTIONS_DEFAULT && room >= ROOMY {
-                tracing::info!(asked, allowed = room, descriptors = limit, "{says}");
-            } else {
-                tracing::warn!(asked, allowed = room, descriptors = limit, "{says}");
-            }
-            plan.node.max_connections = room;
-        }
-    }
-    (plan, most)
-}
-
-/// What is said goes to standard error; standard output is for results and for the access log.
-fn log_to_stderr(level: &str) -> anyhow::Result<()> {
-    let level: tracing::level_filters::LevelFilter = level.parse().context("the log level")?;
-    // Libraries tell what clients do, as often as those do it: theirs is for debugging alone.
-    let theirs = if level >= tracing::level_filters::LevelFilter::DEBUG {
-        level
-    } else {
-        tracing::level_filters::LevelFilter::OFF
-    };
-    let ours = Targets::new().with_default(theirs).with_target("plimsoll", level);
-    let log = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .with_writer(|| Stderr)
-        .log_internal_errors(false)
-        .finish()
-        .with(ours);
-    tracing::subscriber::set_global_default(log).context("the log")
 }
 
 fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize) {
@@ -253,10 +258,4 @@ fn tell_what_is_served(plan: &Plan, plane: &Plane, admin: &Admin, workers: usize
 struct NoLog;
 impl AccessLog for NoLog {
     fn write(&self, _line: Vec<u8>) {}
-}
-
-/// Randomness from the process's start: hash tables' seeds, random choices. Nothing secret hangs on it.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }

@@ -10,8 +10,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Its meaning is not built yet: its default would be our death.
-    user_2: Signal,
 }
 
 impl Signals {
@@ -20,19 +18,14 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            user_2: signal(SignalKind::user_defined2())?,
         })
     }
 
     /// Ready on SIGTERM or SIGINT.
     pub(crate) async fn stop(&mut self) {
-        loop {
-            let not_built = tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.user_2.recv() => "SIGUSR2: upgrading the binary is not built yet",
-            };
-            tracing::warn!("{not_built}; nothing changed");
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
@@ -55,6 +48,11 @@ impl Reopens {
             }
         }
     }
+}
+
+/// SIGUSR2, which has another process take over.
+pub(crate) fn upgrades() -> std::io::Result<Signal> {
+    signal(SignalKind::user_defined2())
 }
 
 /// SIGHUP, which reads the configuration again.

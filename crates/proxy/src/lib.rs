@@ -18,8 +18,10 @@ mod plane;
 mod queue;
 mod quic;
 mod signatures;
+mod sockets;
 mod tcp;
 mod worker;
 
 pub use clock::Clock;
 pub use plane::{Challenges, Plane, Wiring};
+pub use sockets::Sockets;

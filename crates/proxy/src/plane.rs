@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::passwords::Passwords;
-use crate::quic::Sockets;
+use crate::quic::QuicSockets;
+use crate::sockets::Sockets;
 use crate::worker::{self, Handed};
 
 /// Messages that may wait for a worker; beyond it, what was to be handed over stays where it is.
@@ -40,6 +42,9 @@ const FOLLOW_MAX: Duration = Duration::from_secs(10);
 
 /// What answers whoever issues certificates and asks within TLS, by the names that are to be proved.
 pub type Challenges = HashMap<Box<str>, Arc<Termination>>;
+
+/// A worker that has shown nothing for so long stands still.
+const STANDSTILL: Duration = Duration::from_secs(10);
 
 /// What the data plane is given to work with.
 pub struct Wiring {
@@ -114,11 +119,13 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) passwords: Passwords,
     inboxes: Vec<mpsc::Sender<Message>>,
-    /// Sockets that were bound and not yet fetched by their worker.
-    sockets: Mutex<HashMap<(usize, SocketAddr), TcpListener>>,
-    bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
-    pub(crate) quic_sockets: Sockets,
+    sockets: Mutex<Sockets>,
+    pub(crate) quic_sockets: Arc<QuicSockets>,
     pub(crate) quic_secrets: QuicSecrets,
+    /// Whether another process has taken over.
+    pub(crate) replaced: AtomicBool,
+    /// When each worker has last shown that it goes on.
+    pulses: Vec<AtomicU64>,
 }
 
 /// The running data plane.
@@ -128,14 +135,14 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Binds what the snapshot names and starts the workers.
+    /// Starts the workers, with `sockets` that are bound.
     ///
     /// # Errors
-    /// The first address that cannot be bound, or a thread that cannot be started.
-    pub fn start(wiring: Wiring) -> io::Result<Plane> {
+    /// A thread cannot be started.
+    pub fn start(wiring: Wiring, sockets: Sockets) -> io::Result<Plane> {
         let workers = wiring.workers.max(1);
         let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(INBOX_MAX)).unzip();
-        let snapshot = wiring.snapshot.load_full();
+        let now = wiring.clock.now();
         let shared = Arc::new(Shared {
             wiring,
             carried: (0..workers).map(|_| AtomicU32::new(0)).collect(),
@@ -144,18 +151,12 @@ impl Plane {
             draining: AtomicBool::new(false),
             passwords: Passwords::new()?,
             inboxes,
-            sockets: Mutex::default(),
-            bound: Mutex::default(),
-            quic_sockets: Sockets::default(),
+            quic_sockets: sockets.quic(),
+            sockets: Mutex::new(sockets),
             quic_secrets: QuicSecrets::new()?,
+            replaced: AtomicBool::new(false),
+            pulses: (0..workers).map(|_| AtomicU64::new(now.nanos())).collect(),
         });
-        let plane = Plane {
-            shared: shared.clone(),
-            threads: Vec::new(),
-        };
-        shared
-            .bind(&addresses(&snapshot).collect::<Vec<_>>())
-            .map_err(io::Error::other)?;
         let threads = outlets
             .into_iter()
             .enumerate()
@@ -167,17 +168,43 @@ impl Plane {
                     .spawn(move || worker::run(index, shared, outlet))
             })
             .collect::<io::Result<Vec<_>>>()?;
-        Ok(Plane { threads, ..plane })
+        Ok(Plane { shared, threads })
     }
 
     /// Where the address `wanted` is really bound: another port when it asked for port 0.
     pub fn local_address(&self, wanted: SocketAddr) -> Option<SocketAddr> {
-        self.shared
-            .bound
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&wanted)
-            .copied()
+        self.shared.sockets().local_address(wanted)
+    }
+
+    /// Copies of the listening sockets, for the process that takes over: each with the address that was wanted.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        self.shared.sockets().copies()
+    }
+
+    /// The same of those of HTTP/3.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn quic_sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        self.shared.quic_sockets.copies()
+    }
+
+    /// Another process has taken over: connections of HTTP/3 end, since all packets are that one's from here on.
+    pub fn replaced(&self) {
+        self.shared.replaced.store(true, Relaxed);
+    }
+
+    /// What finds out whether every worker goes on.
+    pub fn liveness(&self) -> impl Fn() -> bool + use<> {
+        let shared = self.shared.clone();
+        move || {
+            let now = shared.wiring.clock.now();
+            let pulse = |pulse: &AtomicU64| Now::from_nanos(pulse.load(Relaxed));
+            shared.pulses.iter().all(|last| now.since(pulse(last)) < STANDSTILL)
+        }
     }
 
     /// Tells the workers that there is another snapshot.
@@ -216,58 +243,9 @@ impl Plane {
     }
 }
 
-/// Where the listeners of `snapshot` accept.
-fn addresses(snapshot: &Snapshot) -> impl Iterator<Item = Address<'_>> {
-    snapshot.listeners.iter().flat_map(|listener| {
-        let of = |address: &SocketAddr| Address {
-            listener: &listener.name,
-            address: *address,
-            http3: listener.http3.is_some(),
-        };
-        listener.bind.iter().map(of)
-    })
-}
-
-/// Whether two addresses that are not the same stand in each other's way all the same.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && is_wide
-}
-
 impl Follow for Shared {
     fn bind(&self, wanted: &[Address<'_>]) -> Result<(), String> {
-        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sockets: HashMap<(usize, SocketAddr), TcpListener> = HashMap::new();
-        let mut new: HashMap<SocketAddr, SocketAddr> = HashMap::new();
-        for Address { listener, address, .. } in wanted {
-            if bound.contains_key(address) || new.contains_key(address) {
-                continue;
-            }
-            let explain = |error: io::Error| format!("listener \"{listener}\" cannot bind {address}: {error}");
-            // A port 0 is chosen by the first socket, and the others have to follow it.
-            let mut chosen = *address;
-            // Whoever widens an address to all of this machine's is in his own way.
-            if !bound.values().any(|ours| overlap(*ours, chosen)) {
-                plimsoll_net::is_ours(chosen).map_err(explain)?;
-            }
-            for worker in 0..self.inboxes.len() {
-                let socket = plimsoll_net::listen(chosen).map_err(explain)?;
-                chosen = socket.local_addr().map_err(explain)?;
-                sockets.insert((worker, *address), socket);
-            }
-            new.insert(*address, chosen);
-        }
-        // Beside those of TCP, whose port they have.
-        let local = |address: &SocketAddr| new.get(address).or(bound.get(address)).copied();
-        let quic = wanted.iter().filter(|wanted| wanted.http3);
-        let quic = quic.filter_map(|wanted| Some((*wanted, local(&wanted.address)?)));
-        self.quic_sockets.bind(quic, self.workers())?;
-        bound.extend(new);
-        self.sockets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(sockets);
-        Ok(())
+        self.sockets().bind_all(wanted)
     }
 
     fn follow(&self) {
@@ -311,20 +289,23 @@ impl Shared {
         self.inboxes.len()
     }
 
-    /// The socket that was bound for `worker` at `address`.
-    pub(crate) fn fetch_socket(&self, worker: usize, address: SocketAddr) -> Option<TcpListener> {
-        self.sockets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&(worker, address))
+    fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sockets for `worker` at `address` that it has not fetched yet.
+    pub(crate) fn fetch_sockets(&self, worker: usize, address: SocketAddr) -> Vec<TcpListener> {
+        self.sockets().fetch(worker, address)
     }
 
     /// Forgets an address, so that it can be bound again.
     pub(crate) fn forget(&self, address: SocketAddr) {
-        self.bound
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&address);
+        self.sockets().forget(address);
+    }
+
+    /// `worker` goes on.
+    pub(crate) fn beat(&self, worker: usize, now: Now) {
+        self.pulses[worker].store(now.nanos(), Relaxed);
     }
 
     /// Sends `message` to `worker`, or gives it back when its inbox is full.

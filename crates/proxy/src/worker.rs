@@ -103,7 +103,7 @@ pub(crate) struct Worker {
     pub(crate) doors: Doors,
     drain: Cell<Option<Drain>>,
     date: RefCell<(Now, String)>,
-    accepting: RefCell<HashMap<SocketAddr, Accepting>>,
+    accepting: RefCell<HashMap<SocketAddr, Vec<Accepting>>>,
 }
 
 /// A snapshot as one worker uses it; whoever holds it goes on with its generation.
@@ -207,13 +207,17 @@ impl Worker {
     }
 
     /// Serves until nothing is left or the deadline has come; what is left then is cut, counted and logged.
-    async fn finish(&self, mut inbox: mpsc::Receiver<Message>) {
+    async fn finish(self: &Rc<Self>, mut inbox: mpsc::Receiver<Message>) {
         let deadline = self.drain.get().map_or(Now::START, |drain| drain.deadline);
+        // Whoever has accepted a connection just before his own drain begins keeps it from here on.
+        inbox.close();
+        while let Ok(message) = inbox.try_recv() {
+            if let Message::Serve(handed) = message {
+                self.serve_handed(handed);
+            }
+        }
         while self.carried() > 0 && self.now() < deadline {
             tokio::time::sleep(DRAIN_POLL).await;
-            while let Ok(Message::Serve(_)) = inbox.try_recv() {
-                // Accepted just before the drain began: closed unserved, so that a client tries the next node.
-            }
         }
         let cut = self.carried();
         if cut > 0 {
@@ -235,14 +239,19 @@ impl Worker {
         self.quic.end().await;
     }
 
-    fn begin_drain(&self, deadline: Now) {
+    fn begin_drain(self: &Rc<Self>, deadline: Now) {
         self.drain.set(Some(Drain {
             begun: self.now(),
             deadline,
         }));
         for (address, accepting) in self.accepting.borrow_mut().drain() {
-            accepting.task.abort();
+            accepting.iter().for_each(|accepting| accepting.task.abort());
             self.shared.forget(address);
+        }
+        if self.shared.replaced.load(Relaxed) {
+            self.quic.close();
+            let worker = self.clone();
+            tokio::task::spawn_local(async move { worker.quic.end().await });
         }
         self.timers.wake_all();
     }
@@ -255,35 +264,32 @@ impl Worker {
         let wanted: HashMap<SocketAddr, NameId> = (pinned.snapshot.listeners.iter())
             .flat_map(|listener| listener.bind.iter().map(|address| (*address, listener.id)))
             .collect();
-        let gone: Vec<(SocketAddr, Accepting)> = {
+        let gone: Vec<(SocketAddr, Vec<Accepting>)> = {
             let mut accepting = self.accepting.borrow_mut();
             accepting
                 .extract_if(|address, _| !wanted.contains_key(address))
                 .collect()
         };
         for (address, accepting) in gone {
-            self.stop_accepting(accepting).await;
+            for accepting in accepting {
+                self.stop_accepting(accepting).await;
+            }
             self.shared.forget(address);
         }
         for (address, listener) in wanted {
             let Some(door) = self.doors.find(listener, &pinned) else {
                 continue;
             };
-            if let Some(accepting) = self.accepting.borrow().get(&address) {
-                accepting.door.replace(door);
-                continue;
+            let mut accepting = self.accepting.borrow_mut();
+            let accepting = accepting.entry(address).or_default();
+            for accepting in accepting.iter() {
+                accepting.door.replace(door.clone());
             }
-            let Some(socket) = self.shared.fetch_socket(self.index, address) else {
-                continue;
-            };
-            match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => {
-                    let (socket, door) = (Rc::new(socket), Rc::new(RefCell::new(door)));
-                    let task = tokio::task::spawn_local(self.clone().accept(socket.clone(), door.clone()));
-                    let accepting = Accepting { socket, door, task };
-                    self.accepting.borrow_mut().insert(address, accepting);
+            for socket in self.shared.fetch_sockets(self.index, address) {
+                match tokio::net::TcpListener::from_std(socket) {
+                    Ok(socket) => accepting.push(self.begin_accepting(socket, door.clone())),
+                    Err(error) => tracing::error!(%address, %error, "a listening socket cannot be used"),
                 }
-                Err(error) => tracing::error!(%address, %error, "a listening socket cannot be used"),
             }
         }
     }
@@ -323,6 +329,12 @@ impl Worker {
                 worker.doors.forget(&door);
             });
         }
+    }
+
+    fn begin_accepting(self: &Rc<Self>, socket: tokio::net::TcpListener, door: Rc<Door>) -> Accepting {
+        let (socket, door) = (Rc::new(socket), Rc::new(RefCell::new(door)));
+        let task = tokio::task::spawn_local(self.clone().accept(socket.clone(), door.clone()));
+        Accepting { socket, door, task }
     }
 
     async fn accept(self: Rc<Self>, socket: Rc<tokio::net::TcpListener>, door: Rc<RefCell<Rc<Door>>>) {
@@ -470,6 +482,7 @@ impl Worker {
             shedding.observe(now.since(due).saturating_sub(ROUNDING), allowed, now);
             self.shedding.set(shedding);
             self.shared.wiring.telemetry.tell_late(self.index, shedding.standing());
+            self.shared.beat(self.index, now);
         }
     }
 

@@ -115,6 +115,7 @@ fn challenge(name: &str, digest: &[u8]) -> Result<Termination, String> {
     let (certificate, key) = made().map_err(|error| error.to_string())?;
     let pair = Pair::read(certificate.as_bytes(), key.as_bytes(), None).map_err(|fault| format!("{fault:?}"))?;
     let manners = Manners {
+        quic: Vec::new(),
         min_version: Version::Tls12,
         suites: Vec::new(),
         protocols: vec![ACME.to_vec()],

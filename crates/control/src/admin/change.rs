@@ -32,6 +32,20 @@ document! {
     }
 }
 
+document! {
+    /// A gradual shift of a route's split.
+    pub(super) struct ShiftAsked {
+        /// The weights in the end; a pool that is left out gets nothing.
+        pub(super) to: Vec<Located<Part>>,
+        /// How long it may take to get there; at once unless set.
+        pub(super) over: Option<Duration>,
+        /// What takes it back: "error_rate > 1%", "p99 > 250ms", of the pools that grow, in the last 30 seconds.
+        pub(super) abort_if: Vec<Located<String>>,
+        /// Whether it begins only once every backend of the pools that grow is healthy.
+        pub(super) when_healthy: bool = false,
+    }
+}
+
 words! {
     /// Whether a backend shall take work.
     pub(super) enum Wanted {

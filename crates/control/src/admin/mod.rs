@@ -18,29 +18,35 @@ mod reload;
 mod router;
 mod routes;
 mod server;
+mod shifts;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod token;
+mod upgrade;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use plimsoll_core::decision::Recent;
+use tokio::sync::{mpsc, watch};
 
 use self::guard::Guard;
 pub(crate) use self::pools::backend_json;
 use self::server::Socket;
 use self::token::Token;
 pub use self::token::TokenFault;
+pub use self::upgrade::{UpgradeAnswer, UpgradeCall, Upgraded};
 use crate::config::AdminPlan;
 use crate::metrics::Metrics;
 use crate::publish::Control;
 use crate::reload::Reloader;
+use crate::shifts::Shifts;
 
 /// Why the admin API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -86,12 +92,25 @@ pub struct Api {
     pub control: Arc<Control>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Shifts of splits.
+    pub shifts: Arc<Shifts>,
     /// The decisions that were taken of late.
     pub decisions: Arc<Recent>,
     /// What loads another configuration.
     pub reloader: Arc<Reloader>,
+    /// Who can have another process take over.
+    pub upgrades: mpsc::Sender<UpgradeCall>,
     /// How many workers carry traffic.
     pub workers: usize,
+}
+
+/// The sockets of the admin API, as one process hands them to the next.
+#[derive(Debug, Default)]
+pub struct AdminSockets {
+    /// That of the API.
+    pub api: Option<OwnedFd>,
+    /// That of metrics alone.
+    pub metrics: Option<OwnedFd>,
 }
 
 /// The bound sockets of the admin API.
@@ -111,28 +130,51 @@ struct Tokens {
 }
 
 impl Admin {
-    /// Reads the token and binds the addresses that `plan` names.
+    /// Reads the token and binds the addresses that `plan` names, but for those that the process before has `handed` over.
     ///
     /// # Errors
     /// The first thing that is wrong, with what to do about it.
-    pub fn bind(plan: &AdminPlan) -> Result<Self, AdminError> {
+    pub fn bind(plan: &AdminPlan, handed: AdminSockets) -> Result<Self, AdminError> {
         let is_on = plan.bind.is_some() || plan.socket.is_some();
         let token = |path: &Option<PathBuf>| path.as_deref().filter(|_| is_on).map(read_token).transpose();
         let tokens = Tokens {
             writes: token(&plan.token_file)?,
             reads: token(&plan.read_token_file)?,
         };
+        let AdminSockets { api, metrics } = handed;
+        let (at, socket) = match (api, &plan.socket) {
+            (Some(handed), Some(path)) => (None, Some(take_unix(handed, path).map_or_else(|| listen_on(path), Ok)?)),
+            (None, Some(path)) => (None, Some(listen_on(path)?)),
+            (handed, None) => (handed, None),
+        };
+        let bind = |handed: Option<OwnedFd>, address: SocketAddr| {
+            let taken = handed.and_then(|handed| take_tcp(handed, address));
+            taken.map_or_else(|| listen(address), Ok)
+        };
         let api = plan
             .bind
-            .map(|address| listen(address).map_err(|error| AdminError::Bind { address, error }));
+            .map(|address| bind(at, address).map_err(|error| AdminError::Bind { address, error }));
         let metrics = plan
             .metrics_bind
-            .map(|address| listen(address).map_err(|error| AdminError::MetricsBind { address, error }));
+            .map(|address| bind(metrics, address).map_err(|error| AdminError::MetricsBind { address, error }));
         Ok(Admin {
             api: api.transpose()?,
-            socket: plan.socket.as_deref().map(listen_on).transpose()?,
+            socket,
             metrics: metrics.transpose()?,
             tokens,
+        })
+    }
+
+    /// Copies of its sockets, for the process that takes over.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn sockets(&self) -> std::io::Result<AdminSockets> {
+        let tcp = |socket: &Option<TcpListener>| socket.as_ref().map(TcpListener::try_clone).transpose();
+        let unix = self.socket.as_ref().map(UnixListener::try_clone).transpose()?;
+        Ok(AdminSockets {
+            api: tcp(&self.api)?.map(OwnedFd::from).or(unix.map(OwnedFd::from)),
+            metrics: tcp(&self.metrics)?.map(OwnedFd::from),
         })
     }
 
@@ -152,11 +194,11 @@ impl Admin {
         address.as_pathname().map(Path::to_path_buf)
     }
 
-    /// Answers calls until it is dropped. It has to be called within a runtime.
+    /// Answers calls until it is `retired`. It has to be called within a runtime.
     ///
     /// # Errors
     /// The runtime cannot take the sockets.
-    pub async fn serve(self, api: Api) -> std::io::Result<()> {
+    pub async fn serve(self, api: Api, retired: watch::Receiver<bool>) -> std::io::Result<()> {
         let (bound, metrics) = (self.address(), api.metrics.clone());
         let register = |socket: Option<TcpListener>| socket.map(tokio::net::TcpListener::from_std).transpose();
         let (whole, scraped) = (register(self.api)?, register(self.metrics)?);
@@ -171,12 +213,24 @@ impl Admin {
         tokio::join!(
             async {
                 if let Some(socket) = whole {
-                    server::serve(socket, router::whole(api.clone(), guard), metrics.clone()).await;
+                    server::serve(
+                        socket,
+                        router::whole(api.clone(), guard),
+                        metrics.clone(),
+                        retired.clone(),
+                    )
+                    .await;
                 }
             },
             async {
                 if let Some(socket) = scraped {
-                    server::serve(Socket::Tcp(socket), router::scraped(api.clone()), metrics.clone()).await;
+                    server::serve(
+                        Socket::Tcp(socket),
+                        router::scraped(api.clone()),
+                        metrics.clone(),
+                        retired.clone(),
+                    )
+                    .await;
                 }
             }
         );
@@ -201,6 +255,20 @@ pub(crate) fn check_token(path: &Path) -> Result<(), AdminError> {
         }) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
         read => read.map(drop),
     }
+}
+
+/// What was handed over, if it is where it is to be.
+fn take_tcp(handed: OwnedFd, wanted: SocketAddr) -> Option<TcpListener> {
+    let socket = TcpListener::from(handed);
+    let at = socket.local_addr().ok()?;
+    let is_there = at == wanted || wanted.port() == 0 && at.ip() == wanted.ip();
+    is_there.then_some(socket)
+}
+
+fn take_unix(handed: OwnedFd, wanted: &Path) -> Option<UnixListener> {
+    let socket = UnixListener::from(handed);
+    let is_there = socket.local_addr().ok()?.as_pathname() == Some(wanted);
+    is_there.then_some(socket)
 }
 
 /// A unix socket at `path`, for this user alone. One that a process has left behind is taken away; one that answers is

@@ -5,10 +5,11 @@ use plimsoll_core::health::State;
 use plimsoll_core::outcome::Reason;
 use serde_json::{Value, json};
 
-use super::change::{Change, RouteChange};
+use super::change::{Change, RouteChange, ShiftAsked};
 use super::decisions::LIMIT_MAX;
 use super::stats::{self, SORTS};
 use crate::events::EVENTS_MAX;
+use crate::shifts::Stand;
 
 /// `GET /api/v1/openapi.json`.
 pub(super) async fn document() -> axum::Json<Value> {
@@ -34,6 +35,8 @@ pub(super) fn describe() -> Value {
                 "Backend": backend(),
                 "Change": change_schema(),
                 "RouteChange": route_change_schema(),
+                "ShiftAsked": shift_asked_schema(),
+                "Shift": shift(),
                 "Route": route(),
                 "Decision": decision(),
                 "TakenDecision": taken_decision(true),
@@ -72,6 +75,8 @@ fn paths() -> Value {
         "/api/v1/reload": { "post": load("Read the configuration's file again, and serve what it says.", None) },
         "/api/v1/config": { "put": load("Serve what the body says.", Some(configuration())) },
         "/api/v1/routes/{route}": { "patch": route_change() },
+        "/api/v1/upgrade": { "post": upgrade() },
+        "/api/v1/routes/{route}/shift": { "post": shift_begin(), "delete": shift_cancel() },
         "/api/v1/routes": get("All routes, in the order of the file.", "application/json", &routes),
     })
 }
@@ -385,6 +390,65 @@ fn change_schema() -> Value {
     schema
 }
 
+fn upgrade() -> Value {
+    let before = object(&json!({ "pid": count(), "connections": count() }));
+    let upgraded = object(&json!({ "pid": count(), "before": before }));
+    json!({
+        "summary": "Have another process take over: of the binary that is in place now, with the configuration as it is now.",
+        "responses": {
+            "200": answer("Another process serves, and this one drains.", "application/json", &upgraded),
+            "401": refusal("The token is missing or wrong."),
+            "403": refusal("The Host or the Origin is not ours."),
+            "409": refusal("An upgrade is under way, or this process is draining."),
+            "502": refusal("The new process has failed; this one goes on."),
+        },
+    })
+}
+
+fn shift_begin() -> Value {
+    let mut call = route_change();
+    call["summary"] = "Shift a route's split little by little, and back at once when it does badly.".into();
+    call["requestBody"]["content"]["application/json"]["schema"] = of("ShiftAsked");
+    call["responses"]["400"] = refusal("The body is no such shift, or the route has no such split.");
+    call
+}
+
+fn shift_cancel() -> Value {
+    json!({
+        "summary": "Take the shift that is under way back: the weights are what they were.",
+        "parameters": [parameter("route", "The route's name.")],
+        "responses": {
+            "200": answer("The route as it stands then.", "application/json", &of("Route")),
+            "401": refusal("The token is missing or wrong."),
+            "403": refusal("The Host or the Origin is not ours."),
+            "404": refusal("No such route."),
+            "409": refusal("No shift of this route is under way."),
+        },
+    })
+}
+
+fn shift_asked_schema() -> Value {
+    let mut schema = ShiftAsked::schema();
+    schema["required"] = json!(["to"]);
+    schema["properties"]["to"]["minItems"] = 1.into();
+    schema
+}
+
+/// The last shift of a route.
+fn shift() -> Value {
+    let parts = || json!({ "type": "array", "items": object(&json!({ "pool": text(), "weight": count() })) });
+    object(&json!({
+        "state": { "enum": Stand::WORDS },
+        "why": or_null("string"),
+        "percent": { "type": "number", "minimum": 0, "maximum": 100, "description": "How much of it is done." },
+        "before": parts(),
+        "to": parts(),
+        "over_s": count(),
+        "abort_if": { "type": "array", "items": text() },
+        "watched_s": { "type": "integer", "minimum": 0, "description": "How long it is watched once it is there." },
+    }))
+}
+
 fn route_change_schema() -> Value {
     let mut schema = RouteChange::schema();
     schema["anyOf"] = json!([{ "required": ["split"] }, { "required": ["maintenance"] }]);
@@ -592,6 +656,7 @@ fn route() -> Value {
         "host": { "type": "string", "description": "The Host sent upstream: keep, backend, or a name." },
         "maintenance": { "type": "boolean", "description": "Whether it is closed now." },
         "operator": object(&json!({ "maintenance": or_null("boolean"), "split": split })),
+        "shift": { "anyOf": [of("Shift"), { "type": "null" }] },
     }))
 }
 

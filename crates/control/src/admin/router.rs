@@ -13,7 +13,7 @@ use axum::routing::{get, patch, post, put};
 use super::guard::{self, Guard};
 use super::problem::Problem;
 use super::server::{FIELDS_MAX, HEAD_BYTES_MAX};
-use super::{Api, dashboard, decisions, events, explain, node, openapi, pools, reload, routes, stats};
+use super::{Api, dashboard, decisions, events, explain, node, openapi, pools, reload, routes, shifts, stats, upgrade};
 
 /// The longest that an answer may take, the reading of the request's body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,6 +23,12 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The calls that load one.
 const LOADS: [&str; 2] = ["/api/v1/reload", "/api/v1/config"];
+
+/// The call that waits for another process, which may take as long as it is given to start and get ready.
+const UPGRADE: &str = "/api/v1/upgrade";
+
+/// The longest that its answer may take.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One backend of a pool.
 const BACKEND: &str = "/api/v1/pools/{pool}/backends/{address}";
@@ -41,6 +47,11 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route(BACKEND, patch(pools::change))
         .route("/api/v1/routes", get(routes::list))
         .route("/api/v1/routes/{route}", patch(routes::change))
+        .route(
+            "/api/v1/routes/{route}/shift",
+            post(shifts::begin).delete(shifts::cancel),
+        )
+        .route(UPGRADE, post(upgrade::upgrade))
         .route(LOADS[0], post(reload::reload))
         .route(LOADS[1], put(reload::replace))
         .route("/api/v1/explain", get(explain::explain))
@@ -77,8 +88,11 @@ fn finish(router: Router<Api>, api: Api) -> Router {
 
 /// Bounds the time of a call, and keeps its answer out of caches and guesses.
 async fn bounded(request: Request, next: Next) -> Response {
-    let loads = LOADS.contains(&request.uri().path());
-    let patience = if loads { LOAD_TIMEOUT } else { CALL_TIMEOUT };
+    let patience = match request.uri().path() {
+        UPGRADE => UPGRADE_TIMEOUT,
+        path if LOADS.contains(&path) => LOAD_TIMEOUT,
+        _ => CALL_TIMEOUT,
+    };
     let mut answer = match check_head(&request) {
         Err(problem) => problem.into_response(),
         Ok(()) => match tokio::time::timeout(patience, next.run(request)).await {

@@ -18,11 +18,22 @@ use super::pools::unknown;
 use super::problem::Problem;
 use crate::config::{Part, Plan, RouteIndex, RoutePlan, ServicePlan};
 use crate::events::Kind;
-use crate::publish::{Control, SplitFault};
+use crate::publish::SplitFault;
 
 /// `GET /api/v1/routes`: in the order of the file.
 pub(super) async fn list(State(api): State<Api>) -> axum::Json<Value> {
-    axum::Json(routes_json(&api.control))
+    axum::Json(routes_json(&api))
+}
+
+/// The route `name`; null when it is gone.
+pub(super) fn route_as_it_stands(api: &Api, name: &str) -> Value {
+    let routes = routes_json(api);
+    let found = routes
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|route| route["name"] == name);
+    found.cloned().unwrap_or_default()
 }
 
 /// `PATCH /api/v1/routes/{route}`: the route as it stands then.
@@ -78,16 +89,11 @@ pub(super) async fn change(
         let details = json!({ "route": name, "maintenance": wanted });
         api.control.events().tell(Kind::Operator, message, details);
     }
-    let routes = routes_json(&api.control);
-    let found = routes
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|route| route["name"] == name.as_str());
-    Ok(axum::Json(found.cloned().unwrap_or_default()))
+    Ok(axum::Json(route_as_it_stands(&api, &name)))
 }
 
-fn routes_json(control: &Control) -> Value {
+fn routes_json(api: &Api) -> Value {
+    let control = &api.control;
     let plan = &*control.plan();
     let snapshot = control.snapshot().load();
     let mut listeners: Vec<Vec<&str>> = vec![Vec::new(); plan.routes.len()];
@@ -122,6 +128,7 @@ fn routes_json(control: &Control) -> Value {
             parts.iter().map(part).collect::<Vec<_>>()
         });
         json["operator"] = json!({ "maintenance": wanted, "split": weights });
+        json["shift"] = api.shifts.status(&route.name).unwrap_or_default();
         json
     };
     routes.map(json).collect()

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::metrics::Metrics;
 
@@ -44,6 +44,9 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 /// How often that is looked at.
 const STALL_LOOK: Duration = Duration::from_secs(10);
 
+/// How long callers may take to get their answers when another process has taken over.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -67,11 +70,16 @@ impl Socket {
     }
 }
 
-/// Serves `router` on `socket` until it is dropped.
-pub(super) async fn serve(socket: Socket, router: Router, metrics: Arc<Metrics>) {
+/// Serves `router` on `socket` until it is `retired`, and then gives callers a little time to get their answers.
+pub(super) async fn serve(socket: Socket, router: Router, metrics: Arc<Metrics>, mut retired: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let stream = match socket.accept().await {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            // Whoever could say so and is gone says so too.
+            _ = retired.wait_for(|retired| *retired) => break,
+        };
+        let stream = match accepted {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::debug!(%error, "the admin API cannot accept");
@@ -97,6 +105,10 @@ pub(super) async fn serve(socket: Socket, router: Router, metrics: Arc<Metrics>)
             drop(place);
         });
     }
+    drop(socket);
+    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    // Streams and connections that are kept end when the process does.
+    let _ = tokio::time::timeout(LEAVE_MAX, places.acquire_many(all)).await;
 }
 
 /// When a stream on the connection was last asked for more, for as long as there is one: it may become older than others.

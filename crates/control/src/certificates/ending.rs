@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use plimsoll_core::name::NameId;
-use plimsoll_net::tls::{Pair, Termination, Tickets};
+use plimsoll_net::tls::{ClientRules, Pair, Termination, Tickets};
 
 use super::clients::LivingClients;
 use super::read::read_pair;
@@ -13,6 +13,7 @@ use super::{CertificateStatus, TrustStatus, Wanted, words};
 use crate::acme::{Acme, Issue, Shown};
 use crate::config::{PairFiles, TlsPlan};
 use crate::files::Stamp;
+use crate::handed::HandedTickets;
 
 /// A listener's TLS.
 pub(super) struct Ending {
@@ -39,7 +40,8 @@ struct LivingPair {
 
 impl Ending {
     /// The TLS of `wanted`; `was` is what its listener had before.
-    pub(super) fn begin(wanted: &Wanted<'_>, was: Option<Ending>, acme: &Acme) -> Ending {
+    /// `handed` is what the process before has left of tickets.
+    pub(super) fn begin(wanted: &Wanted<'_>, was: Option<Ending>, acme: &Acme, handed: &[HandedTickets]) -> Ending {
         let was = match was {
             Some(was) if was.plan == *wanted.plan => return was,
             was => was,
@@ -68,9 +70,27 @@ impl Ending {
         let rules = |ending: &Ending| ending.clients.as_ref().map(|clients| clients.rules().cloned());
         ending.tickets = was
             .filter(|was| rules(was) == rules(&ending))
-            .and_then(|was| was.tickets);
+            .and_then(|was| was.tickets)
+            .or_else(|| ending.inherited(handed));
         ending.build();
         ending
+    }
+
+    /// The tickets of the process before, if the rules for clients are still those that they were made under.
+    fn inherited(&self, handed: &[HandedTickets]) -> Option<Tickets> {
+        let rules = self.rules_digest();
+        let of = |handed: &&HandedTickets| handed.listener == *self.listener && handed.rules == rules;
+        Tickets::continuing(handed.iter().find(of)?.keys()).ok()
+    }
+
+    fn rules_digest(&self) -> Option<[u8; 32]> {
+        self.clients.as_ref()?.rules().map(ClientRules::digest)
+    }
+
+    /// What the process that takes over needs to open the tickets of this one.
+    pub(super) fn tickets(&self) -> Option<HandedTickets> {
+        let keys = self.tickets.as_ref()?.keys();
+        Some(HandedTickets::new(&self.listener, self.rules_digest(), keys))
     }
 
     pub(super) fn is_of(&self, id: NameId) -> bool {

@@ -21,6 +21,7 @@ pub(crate) use trust::{next_end, no_list, nobody_vouches, words};
 use crate::acme::{Acme, AcmeStatus};
 use crate::config::TlsPlan;
 use crate::files::FileStatus;
+use crate::handed::HandedTickets;
 use ending::Ending;
 
 /// TLS as it ends at listeners, by their numbers.
@@ -62,6 +63,8 @@ pub(crate) struct Certificates {
     endings: Mutex<Vec<Ending>>,
     acme: Acme,
     published: Arc<Terminations>,
+    /// What the process before has left of tickets.
+    handed: Vec<HandedTickets>,
 }
 
 /// A listener where TLS ends.
@@ -72,6 +75,19 @@ pub(crate) struct Wanted<'w> {
 }
 
 impl Certificates {
+    /// None yet, after a process that has left these tickets.
+    pub(crate) fn after(handed: Vec<HandedTickets>) -> Self {
+        Certificates {
+            handed,
+            ..Certificates::default()
+        }
+    }
+
+    /// What the process that takes over needs to open the tickets of this one.
+    pub(crate) fn tickets(&self) -> Vec<HandedTickets> {
+        self.lock().iter().filter_map(Ending::tickets).collect()
+    }
+
     /// What workers read.
     pub(crate) fn terminations(&self) -> &Arc<Terminations> {
         &self.published
@@ -91,7 +107,7 @@ impl Certificates {
         for listener in wanted {
             let was = before.iter().position(|ending| ending.is_of(listener.id));
             let was = was.map(|at| before.swap_remove(at));
-            endings.push(Ending::begin(listener, was, &self.acme));
+            endings.push(Ending::begin(listener, was, &self.acme, &self.handed));
         }
         // Handshakes that came just before their listener was taken away are finished.
         self.publish(before.iter().chain(&*endings));

@@ -39,6 +39,8 @@ pub struct Plan {
     pub zone: Option<String>,
     /// Whether the files that this was read from are watched, and read again when they change.
     pub watch: bool,
+    /// Whom the process becomes once its sockets are bound.
+    pub user: Option<String>,
     /// What holds for the whole node, as the data plane sees it.
     pub node: NodeSettings,
     /// Bodies for our own replies, where neither route nor listener has one.

@@ -25,6 +25,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plimsoll_core::decision::Recent;
+use plimsoll_core::shift::Counted;
 use plimsoll_core::telemetry::Telemetry;
 
 use self::exposition::Exposition;
@@ -70,6 +71,30 @@ impl Metrics {
     /// Client connections that are open.
     pub(crate) fn connections(&self) -> u64 {
         self.collect().connections()
+    }
+
+    /// What `pools` have done for `route` since the start.
+    pub(crate) fn worked(&self, route: &str, pools: &[&str]) -> Counted {
+        let totals = self.collect();
+        let mut counted = Counted::default();
+        for pool in pools {
+            if let Some(durations) = totals.durations.find(&[route.into(), (*pool).into()]) {
+                counted.durations.add(durations);
+            }
+        }
+        let failed = totals
+            .requests
+            .iter()
+            .filter(|([_, of, pool, _, code], _)| **of == *route && pools.contains(&&**pool) && code.starts_with('5'));
+        counted.errors = failed.map(|(_, count)| *count).sum();
+        counted
+    }
+
+    /// Counts a request of 10 ms, as a worker would.
+    #[cfg(test)]
+    pub(crate) fn count(&self, key: plimsoll_core::telemetry::RequestKey) {
+        let took = std::time::Duration::from_millis(10);
+        self.telemetry.shard(0).request(key, took, None);
     }
 
     /// Everything, as text.

@@ -63,6 +63,14 @@ impl Check {
         Check { verdict, against: 0 }
     }
 
+    /// With the verdict that the process before had come to.
+    pub fn continuing(verdict: bool) -> Self {
+        Check {
+            verdict: Some(verdict),
+            against: 0,
+        }
+    }
+
     /// Whether the backend is healthy; `None` before the first result.
     pub fn verdict(&self) -> Option<bool> {
         self.verdict

@@ -14,5 +14,5 @@ mod state;
 pub use check::{Check, CheckRules, Initial, Phase};
 pub use compare::{Latency, SuccessRate, slow, unsuccessful};
 pub use evidence::stands_out;
-pub use outlier::{EJECTION_MAX, Ejection, Offence, Outlier};
+pub use outlier::{EJECTION_MAX, Ejected, Ejection, Offence, Outlier};
 pub use state::{Cause, State};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{CheckRules, Latency, SuccessRate};
 use crate::rng::Rng;
 use crate::time::Now;
@@ -57,7 +59,8 @@ impl Outlier {
 }
 
 /// What a backend was ejected for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Offence {
     /// So many failures in a row: it did not answer, or not as a working backend does.
     Failures(u32),
@@ -127,6 +130,15 @@ pub struct Ejection {
     totals: (u64, u64),
 }
 
+/// An [`Ejection`] as one process hands it to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Ejected {
+    /// What for and until when, while there is one.
+    pub current: Option<(Offence, Now)>,
+    /// How often it was ejected, less what good behaviour has made good.
+    pub times: u32,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Current {
     until: Now,
@@ -145,6 +157,29 @@ impl Ejection {
     /// What for, while there is one.
     pub fn offence(&self) -> Option<Offence> {
         self.current.map(|current| current.offence)
+    }
+
+    /// The ejections as the process before had them.
+    pub fn continuing(before: Ejected) -> Ejection {
+        let current = before.current.map(|(offence, until)| Current {
+            until,
+            offence,
+            check_failed: false,
+            checks_passed: 0,
+        });
+        Ejection {
+            current,
+            times: before.times,
+            ..Ejection::default()
+        }
+    }
+
+    /// What the next process has to know.
+    pub fn handed(&self) -> Ejected {
+        Ejected {
+            current: self.current.map(|current| (current.offence, current.until)),
+            times: self.times,
+        }
     }
 
     /// How many times `eject_for` the last one lasted.

@@ -23,7 +23,7 @@ mod zones;
 
 pub use levels::OVERPROVISIONING;
 pub use memory::MEMORY_MAX;
-pub use spec::{Action, Condition, Event, MemberStatus, Operator, Rules, Spec, Transition};
+pub use spec::{Action, Before, Condition, Event, MemberStatus, Operator, Rules, Spec, Transition};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ use std::sync::Arc;
 use self::memory::Memory;
 use self::standing::Standing;
 use self::suspicion::Sum;
+use crate::backend::Backend;
 use crate::health::{Cause, Check, Phase, State};
 use crate::name::BackendId;
 use crate::rng::Rng;
@@ -81,6 +82,13 @@ impl Membership {
     pub fn phase(&self, backend: BackendId) -> Phase {
         let at = self.places.get(&backend);
         at.map_or(Phase::Unknown, |at| self.standings[*at].check.phase())
+    }
+
+    /// How each backend stands, for the process that takes over.
+    pub fn handed(&self) -> impl Iterator<Item = (&Arc<Backend>, Before)> {
+        self.standings
+            .iter()
+            .map(|standing| (&standing.spec.backend, standing.handed()))
     }
 
     /// How many backends with an operator's setting or an ejection had left and were forgotten, since [`MEMORY_MAX`] was
@@ -163,6 +171,23 @@ impl Membership {
         if self.compare_at.is_none() {
             self.begin_comparison(now);
         }
+        self.readmit(now, &mut transitions);
+        transitions
+    }
+
+    /// Goes on where the process before was: `before` tells how each backend stood with it.
+    pub fn go_on(&mut self, before: impl Fn(&Backend) -> Option<Before>, now: Now) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        for at in 0..self.standings.len() {
+            let standing = &mut self.standings[at];
+            let Some(before) = before(&standing.spec.backend) else {
+                continue;
+            };
+            standing.go_on(before, &self.rules, now);
+            self.revision += 1;
+            self.settle(at, Cause::CheckPassed, now, &mut transitions);
+        }
+        // Once all are known: nobody is readmitted for the sake of others that have only not been reached yet.
         self.readmit(now, &mut transitions);
         transitions
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Backend;
-use crate::health::{Cause, CheckRules, Outlier, State};
+use crate::health::{Cause, CheckRules, Ejected, Outlier, State};
 use crate::members::Limits;
 use crate::name::BackendId;
 use crate::sticky::Seal;
@@ -124,6 +124,19 @@ pub enum Event {
         /// What.
         action: Action,
     },
+}
+
+/// How a backend stood: what one process hands to the one that takes over from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Before {
+    /// What its checks said; `None` before the first one.
+    pub verdict: Option<bool>,
+    /// How the last one failed that did.
+    pub failure: Arc<str>,
+    /// Its ejection, and how often it was ejected of late.
+    pub ejected: Ejected,
+    /// What operators have set.
+    pub operator: Operator,
 }
 
 /// What an operator wants of a backend.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::slow_start::{Ramp, STEPS};
-use super::spec::{Action, Condition, Operator, Rules, Spec};
+use super::spec::{Action, Before, Condition, Operator, Rules, Spec};
 use super::suspicion::{Suspicion, Tally};
 use crate::health::{Cause, Check, Ejection, State};
 use crate::load::Totals;
@@ -67,6 +67,31 @@ impl Standing {
         };
         standing.settle(because, rules, now);
         standing
+    }
+
+    /// How it stands, for the process that takes over.
+    pub(super) fn handed(&self) -> Before {
+        Before {
+            verdict: self.check.verdict(),
+            failure: self.check_failure.clone(),
+            ejected: self.ejection.handed(),
+            operator: self.operator,
+        }
+    }
+
+    /// Goes on as it stood before. What is neither checked nor ejected any more counts for nothing.
+    pub(super) fn go_on(&mut self, before: Before, rules: &Rules, now: Now) {
+        if let (Some(_), Some(verdict)) = (&rules.checks, before.verdict) {
+            self.check = Check::continuing(verdict);
+            self.check_failure = before.failure;
+        }
+        if rules.outlier.is_some() {
+            self.ejection = Ejection::continuing(before.ejected);
+            if self.ejection.until().is_some_and(|until| until <= now) {
+                self.ejection.end(self.spec.backend.load.totals(), now);
+            }
+        }
+        self.operator = before.operator;
     }
 
     /// The weight that holds: the operator's, or the configured one.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use e2e::{Plimsoll, eventually};
+use e2e::{Plimsoll, Setup, eventually};
 
 /// One listener `web`, one route `all`, one pool `api` with the backend `one`; each table may be added to.
 #[derive(Default)]
@@ -63,6 +63,11 @@ impl Front {
     /// Starts it before the backend at this address.
     #[track_caller]
     pub(crate) fn before(self, backend: SocketAddr) -> Plimsoll {
+        self.setup(backend).start()
+    }
+
+    /// How it is to be started before the backend at this address.
+    pub(crate) fn setup(self, backend: SocketAddr) -> Setup {
         let Front {
             server,
             log,
@@ -92,7 +97,7 @@ impl Front {
             {tables}
             "#
         );
-        Plimsoll::config(&text).address("one", backend).start()
+        Plimsoll::config(&text).address("one", backend)
     }
 }
 

@@ -6,7 +6,7 @@ use e2e::{Backend, PATIENCE, Plimsoll, Script, Wire, eventually};
 
 use crate::front::{front, wait_for_failures};
 
-const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+pub(crate) const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
                          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
 
 /// A connection that has been upgraded.

@@ -74,6 +74,11 @@ impl Authorities {
         self.validities().map(|validity| validity.holds(now)).collect()
     }
 
+    /// Their certificates, as they were read.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|(certificate, _)| certificate.as_ref())
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> RootCertStore {
         self.roots(|_| true)

@@ -87,6 +87,26 @@ impl ClientRules {
         Ok(())
     }
 
+    /// A digest of who is let in: rules with the same one are the same, in whatever process.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        let mut add = |kind: &[u8], bytes: &[u8]| {
+            digest.update(kind);
+            digest.update(&(bytes.len() as u64).to_be_bytes());
+            digest.update(bytes);
+        };
+        add(b"required", &[u8::from(self.required)]);
+        for authority in self.authorities.certificates() {
+            add(b"authority", authority);
+        }
+        for list in self.revoked.iter().flatten() {
+            add(b"revoked", &list.der);
+        }
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.finish().as_ref());
+        bytes
+    }
+
     /// How many there are who vouch.
     pub fn entries(&self) -> usize {
         self.authorities.validities().count()

@@ -14,6 +14,7 @@ mod records;
 mod session;
 mod socket;
 mod terminate;
+mod tickets;
 
 pub(crate) use socket::Tls;
 pub(crate) use terminate::nobody;
@@ -23,7 +24,8 @@ pub use certificate::{CHAIN_MAX, Facts, Marks, Pair, PairFault, certificates, ha
 pub use clients::ClientRules;
 pub use handshake::{Agreed, HandshakeFault, Version, refusal};
 pub use originate::{Demands, Offer, Origination, Terms, Trust};
-pub use terminate::{Manners, Suite, Termination, Tickets, provider};
+pub use terminate::{Manners, Suite, Termination, provider};
+pub use tickets::{TicketKey, Tickets};
 
 /// The most of a peer's words that are sealed as one record (RFC 8446 §5.1).
 pub(crate) const RECORD_MAX: usize = 16 << 10;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quinn::crypto::rustls::QuicServerConfig;
-use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite as suite, kx_group};
+use rustls::crypto::aws_lc_rs::{cipher_suite as suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm, SupportedCipherSuite, SupportedProtocolVersion};
@@ -16,6 +16,7 @@ use super::certificate::Pair;
 use super::clients::ClientRules;
 use super::handshake::Version;
 use super::names::Names;
+use super::tickets::Tickets;
 
 /// Suites that can be agreed on, the best first, by the name that the IANA gave them and by OpenSSL's.
 const SUITES: [(&str, &str, SupportedCipherSuite); 9] = [
@@ -119,21 +120,6 @@ pub struct Manners {
     pub quic: Vec<Vec<u8>>,
 }
 
-/// What seals the tickets of one listener under one set of rules for clients: what was agreed on under others, with
-/// somebody who might be nobody by now, is never taken up.
-#[derive(Clone)]
-pub struct Tickets(Arc<dyn ProducesTickets>);
-
-impl Tickets {
-    /// Keys of its own, drawn anew every six hours and kept for another six.
-    ///
-    /// # Errors
-    /// There is no randomness.
-    pub fn new() -> Result<Tickets, String> {
-        Ticketer::new().map(Tickets).map_err(|error| error.to_string())
-    }
-}
-
 /// TLS that ends at a listener.
 pub struct Termination {
     config: Arc<ServerConfig>,
@@ -230,7 +216,7 @@ fn server_config(
     };
     let mut config = builder.with_cert_resolver(shown);
     config.alpn_protocols = protocols.to_vec();
-    config.ticketer = tickets.0.clone();
+    config.ticketer = tickets.producer();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // The stronger of what both know is our choice, and not the client's.
     config.ignore_client_order = true;

@@ -16,8 +16,8 @@ use crate::cli::{INPUT_WRONG, UNREACHABLE, USAGE};
 /// How long the connection, and then each read, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long an answer may take that is work for the process: a large configuration.
-const LONG_PATIENCE: Duration = Duration::from_secs(60);
+/// How long an answer may take that is work for the process: a large configuration, or another process that has to start.
+const LONG_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The largest answer that is read: ten thousand backends are four of these MiB.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -173,7 +173,8 @@ impl Client {
         self.call("PATCH", path, Some(change))
     }
 
-    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    /// The JSON that `method` of `path` answers.
+    pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let answer = self
             .exchange(method, path, body)
             .map_err(|error| self.unreachable(&error))?;

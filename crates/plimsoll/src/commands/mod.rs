@@ -11,8 +11,10 @@ pub(crate) mod proxy;
 pub(crate) mod ready;
 pub(crate) mod reload;
 pub(crate) mod run;
+pub(crate) mod shift;
 pub(crate) mod status;
 pub(crate) mod top;
+pub(crate) mod upgrade;
 pub(crate) mod weight;
 
 use std::io::{IsTerminal, Write};

@@ -20,6 +20,7 @@ use plimsoll_proxy::Plane;
 
 use crate::serve;
 use crate::terminal::Screen;
+use crate::upgrade::Ended;
 use scene::{BACKENDS, LOAD_LINE, POLICIES, POOL, Places, SLOTS, UTILISATION};
 use traffic::Traffic;
 use view::{History, Moment};
@@ -74,7 +75,7 @@ pub(crate) fn run(live: bool) -> anyhow::Result<()> {
             () = serving.signals.stop() => Ok(()),
         };
         show.print_table()?;
-        ended
+        ended.map(|()| Ended::Stopped)
     })
 }
 

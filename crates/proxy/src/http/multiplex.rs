@@ -30,6 +30,7 @@ use super::stream;
 use super::streams::{Desk, FRAMES, Job, Streams, parts};
 use super::watched::{Sight, Watched};
 use crate::client::{Client, Connection};
+use crate::log;
 
 /// Streams that a client may have open at once (HAProxy's and nghttp2's default).
 const STREAMS_MAX: u32 = 100;

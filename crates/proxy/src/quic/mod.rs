@@ -26,7 +26,7 @@ use crate::http;
 use crate::log;
 use crate::worker::{Pinned, REFUSED_MAX, Worker};
 
-pub(crate) use sockets::Sockets;
+pub(crate) use sockets::QuicSockets;
 
 /// Handshakes that a worker is in the middle of, beyond which a client has to prove its address before anything is done
 /// for it (RFC 9000 §8.1.2): that costs a round trip, and sees to it that nobody fills the places of others by packets
@@ -52,6 +52,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// How long clients' last words may take to leave when the worker ends.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// H3_NO_ERROR (RFC 9114 §8.1).
+const NO_ERROR: u32 = 0x100;
 
 /// A worker's endpoints, by the address that they were asked for.
 #[derive(Default)]
@@ -133,6 +136,13 @@ impl Endpoints {
         let seconds = listener.http3.map_or(0, |http3| http3.max_age.as_secs());
         let each = ports.iter().map(|port| format!("h3=\":{port}\"; ma={seconds}"));
         each.collect::<Vec<_>>().join(", ").into_bytes().into()
+    }
+
+    /// Ends all connections at once.
+    pub(crate) fn close(&self) {
+        for bound in self.bound.borrow().values() {
+            bound.endpoint.close(NO_ERROR.into(), b"another process serves");
+        }
     }
 
     /// Lets what was said last go out.

@@ -4,16 +4,22 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use plimsoll_core::upcall::Address;
 use plimsoll_net::quic::{is_ours_quic, listen_quic, steer};
 
 /// The sockets of all addresses, by the address that they were asked for.
-#[derive(Default)]
-pub(crate) struct Sockets(Mutex<HashMap<SocketAddr, Group>>);
+#[derive(Debug, Default)]
+pub(crate) struct QuicSockets {
+    groups: Mutex<HashMap<SocketAddr, Group>>,
+    /// Those that the process before has handed over, in the order of its workers.
+    handed: Mutex<HashMap<SocketAddr, Vec<UdpSocket>>>,
+}
 
 /// The sockets of one address.
+#[derive(Debug)]
 struct Group {
     local: SocketAddr,
     sockets: Vec<UdpSocket>,
@@ -24,14 +30,19 @@ struct Group {
 }
 
 impl Group {
-    /// Binds them, whether we stand in our own way or not.
-    fn bind(local: SocketAddr, workers: usize, is_in_our_way: bool) -> io::Result<Group> {
-        if !is_in_our_way {
+    /// Binds them, whether we stand in our own way or not; those that were `handed` over are used when there is one for
+    /// each worker.
+    fn bind(local: SocketAddr, workers: usize, is_in_our_way: bool, handed: Vec<UdpSocket>) -> io::Result<Group> {
+        if !is_in_our_way && handed.is_empty() {
             is_ours_quic(local)?;
         }
-        let sockets = (0..workers)
-            .map(|_| listen_quic(local))
-            .collect::<io::Result<Vec<_>>>()?;
+        let sockets = if handed.len() == workers {
+            handed
+        } else {
+            (0..workers)
+                .map(|_| listen_quic(local))
+                .collect::<io::Result<Vec<_>>>()?
+        };
         if let Some(first) = sockets.first().filter(|_| workers > 1)
             && let Err(error) = steer(first, workers)
         {
@@ -46,9 +57,34 @@ impl Group {
     }
 }
 
-impl Sockets {
+impl QuicSockets {
     fn groups(&self) -> MutexGuard<'_, HashMap<SocketAddr, Group>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// None yet, after a process that has handed these over, in the order of its workers.
+    pub(crate) fn after(handed: Vec<(SocketAddr, OwnedFd)>) -> Self {
+        let mut by_address: HashMap<SocketAddr, Vec<UdpSocket>> = HashMap::new();
+        for (wanted, socket) in handed {
+            by_address.entry(wanted).or_default().push(socket.into());
+        }
+        QuicSockets {
+            groups: Mutex::default(),
+            handed: Mutex::new(by_address),
+        }
+    }
+
+    /// Copies of all that are wanted, in the order of the workers.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub(crate) fn copies(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        let groups = self.groups();
+        let wanted = groups.iter().filter(|(_, group)| group.wanted);
+        let sockets = wanted.flat_map(|(address, group)| group.sockets.iter().map(move |socket| (*address, socket)));
+        sockets
+            .map(|(address, socket)| Ok((address, socket.try_clone()?.into())))
+            .collect()
     }
 
     /// Binds a socket for each of so many workers at each of the addresses, which are bound over TCP at those beside them:
@@ -70,7 +106,12 @@ impl Sockets {
                 continue;
             }
             let is_in_our_way = groups.values().any(|group| group.local.port() == local.port());
-            let group = Group::bind(local, workers, is_in_our_way).map_err(|error| {
+            let handed = self
+                .handed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&address);
+            let group = Group::bind(local, workers, is_in_our_way, handed.unwrap_or_default()).map_err(|error| {
                 format!("listener \"{listener}\" cannot bind {address} over UDP, for HTTP/3: {error}")
             })?;
             new.insert(address, group);
@@ -119,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_address_is_free_once_the_last_worker_has_left_it() {
-        let sockets = Sockets::default();
+        let sockets = QuicSockets::default();
         let local = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let wanted = Address {
             listener: "web",

@@ -136,6 +136,7 @@ const RULES: &[Rule] = &[
             "rustls",
             "rustls-native-certs",
             "saphyr-parser",
+            "serde",
             "serde_json",
             "thiserror",
             "tokio",
@@ -156,7 +157,12 @@ const RULES: &[Rule] = &[
             "clap_complete",
             // How many lines a terminal has.
             "rustix",
+            // What is said to systemd, and what it hands over.
+            "sd-notify",
+            // What one process says to the next.
+            "serde",
             "serde_json",
+            "thiserror",
             "tokio",
             "tracing",
             "tracing-subscriber",

@@ -4,6 +4,7 @@ mod calls;
 mod change;
 mod decisions;
 mod events;
+mod shifts;
 mod sockets;
 mod standing;
 
@@ -117,6 +118,8 @@ impl Fixture {
         ));
         Fixture {
             api: Api {
+                shifts: crate::Shifts::new(control.clone(), metrics.clone()),
+                upgrades: tokio::sync::mpsc::channel(1).0,
                 reloader: Reloader::new(control.clone(), Arc::new(Nobody), started(&plan)),
                 control,
                 metrics,

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::super::{Admin, AdminError};
+use super::super::{Admin, AdminError, AdminSockets};
 use super::Fixture;
 use crate::config::AdminPlan;
 
@@ -21,7 +21,7 @@ fn plan(bind: Option<&str>, token_file: Option<&str>) -> AdminPlan {
 fn what_cannot_be_served_is_said_before_anything_is() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
-    let error = Admin::bind(&plan(Some(&address), None)).expect_err("taken");
+    let error = Admin::bind(&plan(Some(&address), None), AdminSockets::default()).expect_err("taken");
     assert!(matches!(error, AdminError::Bind { .. }));
     let text = error.to_string();
     assert!(
@@ -29,17 +29,22 @@ fn what_cannot_be_served_is_said_before_anything_is() {
         "{text}"
     );
 
-    let error = Admin::bind(&plan(Some("127.0.0.1:0"), Some("/dev/null"))).expect_err("no token");
+    let error =
+        Admin::bind(&plan(Some("127.0.0.1:0"), Some("/dev/null")), AdminSockets::default()).expect_err("no token");
     assert!(error.to_string().contains("/dev/null is empty"), "{error}");
 
-    let off = Admin::bind(&plan(None, None)).expect("nothing to bind");
+    let off = Admin::bind(&plan(None, None), AdminSockets::default()).expect("nothing to bind");
     assert_eq!((off.address(), off.metrics_address()), (None, None));
 }
 
 async fn serving() -> std::net::SocketAddr {
-    let admin = Admin::bind(&plan(Some("127.0.0.1:0"), None)).expect("a free port");
+    let admin = Admin::bind(&plan(Some("127.0.0.1:0"), None), AdminSockets::default()).expect("a free port");
     let address = admin.address().expect("it is on");
-    tokio::spawn(admin.serve(Fixture::new().api));
+    let (stays, retired) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        let _stays = stays;
+        admin.serve(Fixture::new().api, retired).await
+    });
     address
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use plimsoll_core::document::{Faults, Span};
 use plimsoll_core::filter::{FilterEntry, Held};
 use plimsoll_core::sticky::{SECRET_BYTES_MIN, SECRETS_MAX};
+use plimsoll_net::Identity;
 
 use super::super::file::{AccessTarget, AdminBind, File, FilterUse, Health, Page, Tried};
 use super::super::plan::Secrets;
@@ -35,6 +36,9 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
     }
     if let AccessTarget::File(path) = &file.log.access.value {
         check(file.log.access.span, path, &|path| access::check(path).err().map(told));
+    }
+    if let Some(user) = &file.server.user {
+        check(user.span, &user.value, &|_| Identity::named(user).err().map(told));
     }
     for mut entry in filters(file) {
         // Nobody is asked by a check.

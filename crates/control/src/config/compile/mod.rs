@@ -52,6 +52,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
         workers: file.server.workers.0.map(|number| number as usize),
         zone: file.server.zone.clone(),
         watch: file.server.watch,
+        user: file.server.user.as_ref().map(|user| user.value.clone()),
         node: NodeSettings {
             trusted_proxies: file
                 .server

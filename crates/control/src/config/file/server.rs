@@ -36,7 +36,10 @@ document! {
         pub(in super::super) expose_reason: bool = true,
         /// Whether this file and those that it includes are watched, and read again when they change.
         pub(in super::super) watch: bool = false,
-    } later { "user" }
+        /// Whom the process becomes once its sockets are bound: "nobody", "web:web", or numbers. Of root's privileges it
+        /// keeps those that what is configured needs.
+        pub(in super::super) user: Option<Located<String>>,
+    }
 }
 
 document! {

@@ -1,6 +1,7 @@
 //! The membership as a whole: events in, states and views out.
 
 mod comparison;
+mod continuing;
 mod ejections;
 mod shares;
 mod states;

@@ -1,0 +1,134 @@
+//! The side that takes over.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, bail};
+use plimsoll_control::Handed;
+use plimsoll_control::admin::AdminSockets;
+use plimsoll_net::{HandedSocket, HandoverStream};
+
+use super::{CALL, Label, PROTOCOL, START_MAX, WORD_MAX, Word, read, spell};
+
+/// The process that this one takes over from.
+pub(crate) struct Inherited(HandoverStream);
+
+/// What a process is given to begin with.
+#[derive(Default)]
+pub(crate) struct Given {
+    /// Sockets of listeners.
+    pub(crate) listeners: Vec<HandedSocket>,
+    /// Those of HTTP/3.
+    pub(crate) quic: Vec<(SocketAddr, OwnedFd)>,
+    /// Those of the admin API.
+    pub(crate) admin: AdminSockets,
+    /// How everything stood with the process before.
+    pub(crate) handed: Handed,
+}
+
+impl Given {
+    /// What systemd has opened (socket activation). What is none of ours to accept from is told, and left alone.
+    pub(crate) fn by_systemd() -> Given {
+        let mut given = Given::default();
+        for descriptor in plimsoll_net::activated() {
+            match HandedSocket::new(descriptor, None) {
+                Ok(socket) => given.listeners.push(socket),
+                Err(error) => tracing::warn!("what systemd has opened {error}: it is not used"),
+            }
+        }
+        given
+    }
+
+    fn add(&mut self, label: Label, descriptor: OwnedFd) -> io::Result<()> {
+        match label {
+            Label::Listener(wanted) => self.listeners.push(HandedSocket::new(descriptor, Some(wanted))?),
+            Label::Quic(wanted) => self.quic.push((wanted, descriptor)),
+            Label::Admin => self.admin.api = Some(descriptor),
+            Label::Metrics => self.admin.metrics = Some(descriptor),
+        }
+        Ok(())
+    }
+}
+
+impl Inherited {
+    /// Takes it in, if this process was started to take over. It blocks.
+    ///
+    /// # Errors
+    /// The process before is gone, or of a version that nothing can be taken over from.
+    pub(crate) fn receive() -> anyhow::Result<Option<(Inherited, Given)>> {
+        let Ok(name) = std::env::var(CALL) else { return Ok(None) };
+        let lost = "the process that hands over";
+        let mut stream = HandoverStream::connect(&name).context(lost)?;
+        stream.set_patience(Some(START_MAX)).context(lost)?;
+        let hello = Word::Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        stream.send(&spell(&hello)?, &[]).context(lost)?;
+        let Word::State {
+            protocol: PROTOCOL,
+            sockets: count,
+            handed,
+        } = read(&stream.receive().context(lost)?.0)?
+        else {
+            bail!("{lost} is of a version that nothing can be taken over from: start without it");
+        };
+        let mut given = Given {
+            handed: *handed,
+            ..Given::default()
+        };
+        let mut taken = 0;
+        while taken < count {
+            let (message, descriptors) = stream.receive().context(lost)?;
+            match read(&message)? {
+                Word::Sockets(labels) if !labels.is_empty() && labels.len() == descriptors.len() => {
+                    taken += labels.len();
+                    for (label, descriptor) in labels.into_iter().zip(descriptors) {
+                        given.add(label, descriptor).context("a socket that was handed over")?;
+                    }
+                }
+                word => bail!("{lost} says what makes no sense now: {word:?}"),
+            }
+        }
+        Ok(Some((Inherited(stream), given)))
+    }
+
+    /// Says that nothing can fail any more, and waits until this process may serve. If the other is gone by now, it may.
+    ///
+    /// # Errors
+    /// The other has thought better of it.
+    pub(crate) fn ready(&mut self) -> anyhow::Result<()> {
+        let asked = (|| {
+            self.0.set_patience(Some(WORD_MAX))?;
+            self.0.send(&spell(&Word::Ready)?, &[])?;
+            self.0.receive()
+        })();
+        match asked {
+            Ok((message, _)) => match read(&message)? {
+                Word::Go => Ok(()),
+                word => bail!("the process that hands over says what makes no sense now: {word:?}"),
+            },
+            Err(error) if is_gone(&error) => {
+                tracing::warn!("the process that hands over is gone: this one goes on alone");
+                Ok(())
+            }
+            Err(error) => Err(error).context("the process that hands over"),
+        }
+    }
+
+    /// Says that this process serves: the other accepts no more.
+    pub(crate) fn serving(mut self) {
+        let said = spell(&Word::Serving).and_then(|word| self.0.send(&word, &[]));
+        if let Err(error) = said {
+            tracing::warn!(%error, "the process that hands over is gone: this one goes on alone");
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
