@@ -50,7 +50,10 @@ fn page(parameters: &[(String, String)]) -> Result<Option<Page>, Problem> {
         offset: 0,
         limit: LIMIT,
     };
-    for (name, value) in parameters {
+    for (at, (name, value)) in parameters.iter().enumerate() {
+        if parameters[..at].iter().any(|(before, _)| before == name) {
+            return Err(bad(format!("`{name}` is given twice")));
+        }
         match name.as_str() {
             "pool" => page.pool.clone_from(value),
             "filter" => page.filter.clone_from(value),

@@ -7,6 +7,7 @@ mod events;
 mod shifts;
 mod sockets;
 mod standing;
+mod stats;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
