@@ -48,6 +48,12 @@ pub(super) async fn replace(
             "the Content-Type has to be application/toml, application/json or application/yaml",
         ));
     };
+    let Some(_place) = api.reloader.take_document() else {
+        return Err(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many configurations are being read: try again",
+        ));
+    };
     let text = read_text(body, usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX)).await?;
     let replaced = api.reloader.replace(*format, text, is_trial).await;
     reloaded_json(replaced, is_trial, StatusCode::BAD_REQUEST)

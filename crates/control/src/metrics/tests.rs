@@ -282,7 +282,7 @@ fn changes_of_state_are_counted_with_the_word_of_their_cause() {
 }
 
 #[test]
-fn a_backend_that_left_keeps_its_name() {
+fn a_backend_that_left_keeps_its_name_and_its_number() {
     use std::net::SocketAddr;
 
     use crate::living::Identities;
@@ -294,10 +294,12 @@ fn a_backend_that_left_keeps_its_name() {
     let first = identities.backend(&pool, address).id;
     identities.call(first, &"one".into());
     identities.forget_unused();
-    assert_eq!(
-        identities.backend(&pool, address).id.0,
-        first.0 + 1,
-        "it is another one"
-    );
     assert_eq!(identities.backend_name(first).as_deref(), Some("one"));
+    assert_eq!(
+        identities.backend(&pool, address).id,
+        first,
+        "what operators have set is kept by it"
+    );
+    let other: SocketAddr = "127.0.0.1:2".parse().expect("an address");
+    assert_ne!(identities.backend(&pool, other).id, first);
 }

@@ -14,12 +14,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use plimsoll_core::document::{Fault, Json};
 use plimsoll_core::upcall::{Address, Follow};
 use serde_json::json;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::{self, Format, Loaded, Plan, Refused, Sources};
 use crate::events::Kind;
 use crate::publish::{Control, Origin, Serving};
 pub use fixed::Started;
 use watch::Footprint;
+
+/// Documents that may be read over the network at once: each may have as many bytes as a file.
+const DOCUMENTS_MAX: usize = 4;
 
 /// What a reload has changed.
 #[derive(Clone, Debug)]
@@ -87,6 +91,7 @@ pub struct Reloader {
     /// Whose turn it is, and how the last reload of the file went, with its number.
     turn: tokio::sync::Mutex<Option<(u64, Result)>>,
     footprint: Mutex<Footprint>,
+    documents: Semaphore,
 }
 
 /// What a reload takes.
@@ -105,8 +110,14 @@ impl Reloader {
             begun: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),
             footprint: Mutex::new(footprint),
+            documents: Semaphore::new(DOCUMENTS_MAX),
             started,
         })
+    }
+
+    /// A place for a document that is to be read, for as long as that and its judgement take; `None` when there are too many.
+    pub(crate) fn take_document(&self) -> Option<SemaphorePermit<'_>> {
+        self.documents.try_acquire().ok()
     }
 
     /// Reads the file again and serves what it says.

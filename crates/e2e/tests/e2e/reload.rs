@@ -329,7 +329,7 @@ fn a_document_over_the_network_names_no_files_programs_or_secrets() {
         ("health = { exec = [\"/bin/true\"] }".to_owned(), "program"),
         ("tls = { ca = \"/etc/passwd\" }".to_owned(), "files"),
         ("[error_pages]\n404 = { file = \"/etc/page.html\" }".to_owned(), "files"),
-        ("[server]\nsecret_files = [\"/etc/passwd\"]".to_owned(), "secrets"),
+        ("[server]\nsecret_files = [\"/etc/passwd\"]".to_owned(), "files"),
         ("[admin]\ntoken_file = \"/etc/passwd\"".to_owned(), "files"),
         ("[log]\naccess = \"/tmp/x.log\"".to_owned(), "files"),
         (

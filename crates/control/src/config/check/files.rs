@@ -57,7 +57,6 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
         });
     }
     check_programs(file, sources, faults);
-    check_secrets_are_here(file, sources, faults);
     tls::check_files(file, sources, faults);
     super::pool_tls::check_files(file, sources, faults);
     secrets(file, sources, faults)
@@ -83,14 +82,6 @@ fn check_programs(file: &File, sources: &Sources, faults: &mut Faults) {
         };
         let words = table.exec.as_ref().and_then(|exec| exec.0.as_ref());
         words.into_iter().for_each(|words| check(words.span));
-    }
-}
-
-/// Adds an error for each secret that is named by anything but a file of this machine.
-fn check_secrets_are_here(file: &File, sources: &Sources, faults: &mut Faults) {
-    let is_foreign = |span: Span| sources.source(span).is_none_or(|source| source.path.is_none());
-    for written in file.server.secret_files.iter().filter(|named| is_foreign(named.span)) {
-        faults.error(written.span, "secrets are named by a configuration's file alone");
     }
 }
 
@@ -125,10 +116,11 @@ fn secrets(file: &File, sources: &Sources, faults: &mut Faults) -> Secrets {
         faults.error(extra.span, format!("there are at most {SECRETS_MAX} secrets"));
     }
     for written in &file.server.secret_files {
+        let path = sources.resolve(written.span, &written.value);
         if sources.source(written.span).is_none_or(|source| source.path.is_none()) {
             continue;
         }
-        match secret(&sources.resolve(written.span, &written.value)) {
+        match secret(&path) {
             Ok((secret, is_private)) => {
                 if !is_private {
                     faults
