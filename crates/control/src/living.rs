@@ -13,7 +13,7 @@ use plimsoll_core::name::{BackendId, NameId, Names};
 use plimsoll_core::pool::{BackendProtocol, Pool, View};
 use plimsoll_core::sticky::{Seal, Sticky};
 use plimsoll_core::time::Now;
-use plimsoll_core::upcall::Cuts;
+use plimsoll_core::upcall::{Cuts, Ending};
 
 use crate::config::{BackendPlan, CheckPlan, PoolPlan};
 use crate::metrics::Naming;
@@ -127,8 +127,18 @@ pub struct LivingPool {
     /// Since when it has been there.
     pub(crate) since: Now,
     /// Backends whose connections are to be cut, once the view without them is out.
-    to_cut: Vec<BackendId>,
+    to_cut: Vec<(BackendId, Ending)>,
 }
+
+/// A backend that has left its pool, and until when it keeps what it has under way.
+pub(crate) struct Departing {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) until: Now,
+}
+
+/// How long what began just before a drain's deadline may take to end: a sticky session's requests go to its backend until
+/// then, and the last of them are no less welcome than the first.
+pub(crate) const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// How a pool and its backends stand.
 #[derive(Clone, Debug)]
@@ -210,6 +220,9 @@ impl LivingPool {
         let published = membership.revision();
         let check = plan.check.clone();
         to_cut.extend(unhealthy(&pool, &transitions));
+        for (backend, state, _) in membership.backends() {
+            backend.leaving.set(state.is_withdrawn());
+        }
         (
             LivingPool {
                 pool,
@@ -242,16 +255,60 @@ impl LivingPool {
         }
     }
 
-    /// Takes note of whose connections are to be cut.
+    /// Takes note of whose connections are to be cut, and whose are kept for nobody any more.
     pub(crate) fn note(&mut self, transitions: &[Transition]) {
         self.to_cut.extend(unhealthy(&self.pool, transitions));
+        if transitions
+            .iter()
+            .any(|transition| transition.from.is_withdrawn() != transition.to.is_withdrawn())
+        {
+            for (backend, state, _) in self.membership.backends() {
+                backend.leaving.set(state.is_withdrawn());
+            }
+        }
+    }
+
+    /// Has what is left of drains cut whose deadline has come. When to come again.
+    pub(crate) fn end_drains(&mut self, now: Now) -> Option<Now> {
+        let draining = self
+            .membership
+            .backends()
+            .filter_map(|(backend, _, until)| Some((backend, until?)));
+        let (mut next, mut over) = (None, Vec::new());
+        for (backend, until) in draining {
+            match end_of(backend, until, now) {
+                End::Later(at) => next = [next, Some(at)].into_iter().flatten().min(),
+                End::Now => over.push(backend.id),
+                End::Nothing => {}
+            }
+        }
+        for backend in over {
+            next = [next, Some(now + CUT_GRACE)].into_iter().flatten().min();
+            if !self.to_cut.contains(&(backend, Ending::Drained)) {
+                self.to_cut.push((backend, Ending::Drained));
+            }
+        }
+        next
+    }
+
+    /// The backends that it has, to be told from those that it has later.
+    pub(crate) fn backends(&self) -> Vec<Arc<Backend>> {
+        self.membership
+            .backends()
+            .map(|(backend, ..)| backend.clone())
+            .collect()
+    }
+
+    /// How long what leaves it may take.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.membership.rules().drain_timeout
     }
 
     /// Has the connections cut that are to be, unless the view without their backends is not out yet. False when workers
     /// were too busy to be told.
     pub(crate) fn cut(&mut self, cuts: &dyn Cuts) -> bool {
         if self.membership.revision() == self.published {
-            self.to_cut.retain(|backend| !cuts.cut(*backend));
+            self.to_cut.retain(|(backend, why)| !cuts.cut(*backend, *why));
         }
         self.to_cut.is_empty()
     }
@@ -291,15 +348,39 @@ fn is_same(pool: &Pool, plan: &PoolPlan, sticky: Option<&Sticky>) -> bool {
     pool.policy == plan.policy && pool.settings == plan.settings && ties_alike
 }
 
+/// What is to be done about the work of a draining backend.
+pub(crate) enum End {
+    /// Nothing before then.
+    Later(Now),
+    /// It is cut.
+    Now,
+    /// Nothing: there is none.
+    Nothing,
+}
+
+/// What is to be done at `now` about the work of `backend`, which drains until `until`.
+pub(crate) fn end_of(backend: &Backend, until: Now, now: Now) -> End {
+    let cut_at = until + CUT_GRACE;
+    if now < cut_at {
+        End::Later(cut_at)
+    } else if backend.load.in_flight() > 0 {
+        let (pool, address, left) = (&*backend.pool, backend.address, backend.load.in_flight());
+        tracing::info!(pool, backend = %address, left, "a drain is over: what is left is cut");
+        End::Now
+    } else {
+        End::Nothing
+    }
+}
+
 /// The backends that have become unhealthy, where that ends their connections.
-fn unhealthy(pool: &Pool, transitions: &[Transition]) -> impl Iterator<Item = BackendId> {
+fn unhealthy(pool: &Pool, transitions: &[Transition]) -> impl Iterator<Item = (BackendId, Ending)> {
     let wanted = if pool.settings.closes_unhealthy {
         transitions
     } else {
         &[]
     };
     let unhealthy = wanted.iter().filter(|transition| transition.to == State::Unhealthy);
-    unhealthy.map(|transition| transition.backend)
+    unhealthy.map(|transition| (transition.backend, Ending::Unhealthy))
 }
 
 fn spec((pool, protocol): (&Arc<str>, BackendProtocol), plan: &BackendPlan, identities: &mut Identities) -> Spec {
@@ -351,7 +432,7 @@ fn rules(plan: &PoolPlan, node: &Node) -> Rules {
         slow_start: plan.slow_start,
         zone_aware: plan.zone_aware,
         zone: node.zone.clone(),
-        drain_timeout: node.drain_timeout,
+        drain_timeout: plan.drain_timeout.unwrap_or(node.drain_timeout),
         sticky: plan.sticky.is_some().then(|| node.seal.clone()),
     }
 }

@@ -17,7 +17,7 @@ use plimsoll_core::snapshot::{Action, Snapshot};
 use plimsoll_core::split::Share;
 use plimsoll_core::sticky::Seal;
 use plimsoll_core::time::Now;
-use plimsoll_core::upcall::Cuts;
+use plimsoll_core::upcall::{Cuts, Ending};
 use tokio::sync::Notify;
 
 use crate::acme::Handshakes;
@@ -26,7 +26,7 @@ use crate::config::Plan;
 use crate::events::{Events, Kind, Known};
 use crate::handed::{self, Handed, HandedBackend, HandedRoute};
 use crate::kept::Kept;
-use crate::living::{Identities, LivingPool};
+use crate::living::{CUT_GRACE, Departing, End, Identities, LivingPool, end_of};
 use crate::metrics::Series;
 use crate::originations::{Originations, Published};
 use crate::splits;
@@ -119,6 +119,8 @@ pub(crate) struct State {
     /// Snapshots that were served before, until no worker has them any more: they are large, and no worker is to spend its
     /// time on throwing them away.
     retired: Vec<Arc<Snapshot>>,
+    /// Backends that have left their pools and may have something under way.
+    departing: Vec<Departing>,
     /// The weights that operators have set, by route and pool.
     pub(crate) splits: BTreeMap<String, Vec<(String, u32)>>,
     /// Changes of backends' states, by pool, backend, what it became, and the cause's word.
@@ -165,6 +167,7 @@ impl Control {
             splits: (handed.routes.iter())
                 .filter_map(|(name, route)| Some((name.clone(), route.split.clone()?)))
                 .collect(),
+            departing: Vec::new(),
             serving: Serving {
                 from: Origin::File,
                 needs_restart: Vec::new(),
@@ -353,9 +356,10 @@ impl Control {
                 reports.push((name.clone(), transitions));
             }
             publish_if_due(living, now, &self.events);
+            let ends = living.end_drains(now);
             let due = (living.membership.revision() != living.published).then(|| now + living.until_due(now));
             let soonest = [due, living.membership.next_deadline()].into_iter().flatten().min();
-            next = [next, soonest].into_iter().flatten().min();
+            next = [next, soonest, ends].into_iter().flatten().min();
         }
         drop(state);
         for (name, transitions) in reports {
@@ -364,14 +368,18 @@ impl Control {
         next
     }
 
-    /// Has connections cut to backends that have become unhealthy, in pools that want it. When to come again.
+    /// Has connections cut to backends that have become unhealthy, in pools that want it, and to those whose drain has come
+    /// to its deadline. When to come again.
     pub(crate) fn cut(&self, cuts: &dyn Cuts) -> Option<Now> {
+        let now = self.now();
         let mut state = self.state();
+        let departed = end_departing(&mut state.departing, cuts, now);
         let left = state
             .pools
             .values_mut()
             .filter_map(|living| (!living.cut(cuts)).then_some(()));
-        (left.count() > 0).then(|| self.now() + CUT_AGAIN)
+        let again = (left.count() > 0).then(|| now + CUT_AGAIN);
+        [again, departed].into_iter().flatten().min()
     }
 
     /// Balances the pool `name` by `policy` from now on: another pool over the same living backends, in one swap of the
@@ -485,6 +493,27 @@ impl Control {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Has what is left cut of backends that have left, once they have had their time, and forgets those that have nothing. When
+/// to come again.
+fn end_departing(departing: &mut Vec<Departing>, cuts: &dyn Cuts, now: Now) -> Option<Now> {
+    // One that has come back is none of them any more.
+    departing.retain(|departing| {
+        let load = &departing.backend.load;
+        departing.backend.leaving.is_so() && (load.in_flight() > 0 || load.connections() > 0)
+    });
+    let ends = departing
+        .iter()
+        .map(|Departing { backend, until }| match end_of(backend, *until, now) {
+            End::Later(at) => at,
+            End::Nothing => now + CUT_GRACE,
+            End::Now => {
+                cuts.cut(backend.id, Ending::Drained);
+                now + CUT_GRACE
+            }
+        });
+    ends.min()
 }
 
 /// A secret of this process alone.

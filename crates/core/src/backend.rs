@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use crate::budget::Grace;
 use crate::curve::Curve;
@@ -37,6 +37,38 @@ pub struct Backend {
     pub seen: Seen,
     /// What it chose to speak, where it has the choice.
     pub spoken: Spoken,
+    /// Whether its work is to end.
+    pub leaving: Leaving,
+}
+
+/// Whether a backend's work is to end, since it drains, is in maintenance, or has left its pool: connections to it are kept
+/// for nobody. Control writes it; workers count what they had to cut.
+#[derive(Debug, Default)]
+pub struct Leaving {
+    is_so: AtomicBool,
+    cut: AtomicU64,
+}
+
+impl Leaving {
+    /// Whether it is.
+    pub fn is_so(&self) -> bool {
+        self.is_so.load(Relaxed)
+    }
+
+    /// Whether it is from now on.
+    pub fn set(&self, is_so: bool) {
+        self.is_so.store(is_so, Relaxed);
+    }
+
+    /// Something that was still under way at a drain's deadline was cut.
+    pub fn count_cut(&self) {
+        self.cut.fetch_add(1, Relaxed);
+    }
+
+    /// How much was.
+    pub fn cut(&self) -> u64 {
+        self.cut.load(Relaxed)
+    }
 }
 
 /// The version of HTTP that a backend chose the last time that it was asked to.
@@ -87,6 +119,7 @@ impl Backend {
             resend_grace: Grace::default(),
             seen: Seen::default(),
             spoken: Spoken::default(),
+            leaving: Leaving::default(),
         }
     }
 

@@ -10,10 +10,19 @@ pub trait Alarms: Send + Sync {
     fn suspect(&self, pool: NameId, backend: BackendId);
 }
 
+/// Why connections to a backend are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It has become unhealthy.
+    Unhealthy,
+    /// Its drain has come to its deadline.
+    Drained,
+}
+
 /// Ends connections that workers hold.
 pub trait Cuts: Send + Sync {
     /// Has every worker end its connections to `backend`. False when not all of them could be told; it may be said again.
-    fn cut(&self, backend: BackendId) -> bool;
+    fn cut(&self, backend: BackendId, why: Ending) -> bool;
 }
 
 /// An address that a listener is to accept on.

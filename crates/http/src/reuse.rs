@@ -14,6 +14,10 @@ use plimsoll_net::tls::Terms;
 /// and then nobody can tell whether the request was acted on. Servers close after 5 s (Node) and more.
 pub const UNSAFE_IDLE_MAX: Duration = Duration::from_secs(1);
 
+/// How long a connection is kept to a backend whose work is to end: its sticky sessions go on with those that they use, and
+/// the others leave.
+pub const LEAVING_IDLE_MAX: Duration = Duration::from_secs(1);
+
 /// Idle connections that a worker keeps for one backend.
 pub const IDLE_MAX: usize = 512;
 
@@ -89,7 +93,15 @@ impl ReuseCache {
     pub fn sweep(&mut self, now: Now) {
         self.owed.clear();
         self.idle.retain(|_, stack| {
-            stack.retain(|idle| idle.until > now && idle.upstream.socket.is_silent());
+            stack.retain(|idle| {
+                let leaves = idle.upstream.place.backend().leaving.is_so();
+                let until = if leaves {
+                    idle.until.min(idle.since + LEAVING_IDLE_MAX)
+                } else {
+                    idle.until
+                };
+                until > now && idle.upstream.socket.is_silent()
+            });
             !stack.is_empty()
         });
     }

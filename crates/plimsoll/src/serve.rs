@@ -203,7 +203,17 @@ fn take_signals(runtime: &tokio::runtime::Runtime) -> std::io::Result<(Signals, 
 /// Lets what is under way come to its end, for the drain's timeout at the most, or until told to stop again.
 async fn drain(control: &Control, plane: Plane, signals: &mut Signals) -> anyhow::Result<()> {
     control.begin_drain();
-    let timeout = control.plan().node.drain_timeout;
+    let plan = control.plan();
+    let (delay, timeout) = (plan.drain_delay, plan.node.drain_timeout);
+    if !delay.is_zero() {
+        tracing::info!(?delay, "readyz says that this node drains");
+        plane.announce_drain();
+        // Whoever says it again does not want to wait.
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = signals.stop() => {}
+        }
+    }
     tracing::info!(at_most = ?timeout, connections = plane.connections(), "draining");
     plane.drain(timeout);
     let joined = tokio::task::spawn_blocking(move || plane.join());

@@ -85,6 +85,11 @@ impl Client {
         self.worker.is_draining() || self.door.drain().is_some()
     }
 
+    /// Whether whoever watches this node is told to send clients elsewhere.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.worker.shared.draining.load(Relaxed) || self.is_draining()
+    }
+
     /// When its connection is to be closed, if it is idle, because of a drain: spread over the drain's first half, so that
     /// the clients do not all come to the other nodes at once.
     pub(crate) fn drain_close(&self, timer: &Timer) -> Option<Deadline> {

@@ -19,7 +19,7 @@ use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::time::Now;
-use plimsoll_core::upcall::{AccessLog, Address, Alarms, Cuts, Follow};
+use plimsoll_core::upcall::{AccessLog, Address, Alarms, Cuts, Ending, Follow};
 use plimsoll_net::quic::QuicSecrets;
 use plimsoll_net::tls::{Origination, Termination};
 use tokio::sync::mpsc;
@@ -103,8 +103,8 @@ pub(crate) enum Message {
     Shed(Wanted),
     /// A connection was closed for the sake of this worker, whose place this is now.
     Grant(Place),
-    /// End the connections to this backend, which has become unhealthy.
-    Cut(BackendId),
+    /// End the connections to this backend.
+    Cut(BackendId, Ending),
 }
 
 /// What the workers share.
@@ -222,10 +222,15 @@ impl Plane {
         self.shared.clone()
     }
 
+    /// Says on health paths that the node is about to be shut down, while all goes on as before.
+    pub fn announce_drain(&self) {
+        self.shared.draining.store(true, Relaxed);
+    }
+
     /// Stops accepting and lets what is under way go on for `timeout`. [`join`](Self::join) returns when it is over.
     pub fn drain(&self, timeout: Duration) {
         let deadline = self.shared.wiring.clock.now() + timeout;
-        self.shared.draining.store(true, Relaxed);
+        self.announce_drain();
         self.shared.tell(|| Message::Drain(deadline));
     }
 
@@ -260,10 +265,10 @@ impl Follow for Shared {
 }
 
 impl Cuts for Shared {
-    fn cut(&self, backend: BackendId) -> bool {
+    fn cut(&self, backend: BackendId, why: Ending) -> bool {
         let full = |inbox: &mpsc::Sender<Message>| {
             matches!(
-                inbox.try_send(Message::Cut(backend)),
+                inbox.try_send(Message::Cut(backend, why)),
                 Err(mpsc::error::TrySendError::Full(_))
             )
         };

@@ -196,7 +196,7 @@ impl Worker {
                 Some(Message::Serve(handed)) => self.serve_handed(handed),
                 Some(Message::Shed(wanted)) => self.shed(wanted),
                 Some(Message::Grant(place)) => self.lines.grant(place),
-                Some(Message::Cut(backend)) => self.links.cut(backend),
+                Some(Message::Cut(backend, why)) => self.links.cut(backend, why),
                 Some(Message::Drain(deadline)) => {
                     self.begin_drain(deadline);
                     break;
@@ -465,6 +465,8 @@ impl Worker {
         loop {
             tokio::time::sleep(SWEEP).await;
             self.reuse.borrow_mut().sweep(self.now());
+            self.trunks.sweep();
+            self.links.sweep();
             self.services.sweep(self.now());
         }
     }

@@ -366,6 +366,7 @@ fn load(summary: &str, body: Option<Value>) -> Value {
         Some(body) => {
             call["requestBody"] = body;
             call["responses"]["413"] = refusal("The body is too large.");
+            call["responses"]["429"] = refusal("Too many such bodies are being read.");
             call["responses"]["415"] = refusal("The body is of no type that is known.");
         }
         None => call["responses"]["422"] = refusal("The file is wrong, with all `errors`. Nothing has changed."),
@@ -595,7 +596,7 @@ fn pool() -> Value {
 }
 
 fn backend() -> Value {
-    let mut backend = object(&json!({
+    object(&json!({
         "name": text(),
         "address": text(),
         "weight": count(),
@@ -617,18 +618,12 @@ fn backend() -> Value {
         "errors": count(),
         "latency_ms": or_null("number"),
         "sticky_sessions": count(),
+        "cut": { "type": "integer", "minimum": 0, "description": "What was still under way at deadlines of drains, and was cut." },
         "operator": object(&json!({
             "state": { "enum": ["drain", "maintenance", null] },
             "weight": or_null("integer"),
         })),
-    }));
-    let warnings = json!({
-        "type": "array",
-        "items": text(),
-        "description": "After a change: what of it could not be done.",
-    });
-    backend["properties"]["warnings"] = warnings;
-    backend
+    }))
 }
 
 fn route() -> Value {

@@ -58,15 +58,8 @@ pub(super) async fn change(
         control.events().tell(Kind::Operator, message, details);
     }
     let after = find_pool(control, &pool)?;
-    let mut answer = backend_json(control, &after, &find_backend(&after, &backend)?);
-    if change.timeout.is_some() {
-        let version = env!("CARGO_PKG_VERSION");
-        let warning = format!(
-            "sticky sessions move after `timeout`; ending what the backend still has then is not built yet in Plimsoll {version}"
-        );
-        answer["warnings"] = json!([warning]);
-    }
-    Ok(axum::Json(answer))
+    let found = find_backend(&after, &backend)?;
+    Ok(axum::Json(backend_json(control, &after, &found)))
 }
 
 fn find_pool(control: &Control, name: &str) -> Result<PoolStatus, Problem> {
@@ -179,6 +172,7 @@ pub(crate) fn backend_json(control: &Control, pool: &PoolStatus, status: &Member
         "sticky_sessions": sessions,
         "drains_until": drains,
         "drain_left_ms": drain_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+        "cut": status.backend.leaving.cut(),
         "operator": operator_json(status.operator),
     })
 }

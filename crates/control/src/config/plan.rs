@@ -37,6 +37,8 @@ pub struct Plan {
     pub workers: Option<usize>,
     /// Where this node stands, for zone-aware pools.
     pub zone: Option<String>,
+    /// How long it is said that the node drains before it does.
+    pub drain_delay: Duration,
     /// Whether the files that this was read from are watched, and read again when they change.
     pub watch: bool,
     /// Whom the process becomes once its sockets are bound.
@@ -346,6 +348,8 @@ pub struct PoolPlan {
     pub sticky: Option<Settings>,
     /// The pool that takes over when none of its backends can serve.
     pub fallback: Option<PoolIndex>,
+    /// How long a backend that drains keeps what it has; the node's when `None`.
+    pub drain_timeout: Option<Duration>,
 }
 
 /// TLS with backends.

@@ -1,9 +1,12 @@
 //! From a plan to a snapshot, over the pools, backends and filters' states that live.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use plimsoll_core::backend::Backend;
 use plimsoll_core::maintenance::Maintenance;
+use plimsoll_core::name::BackendId;
 use plimsoll_core::route::{ConnectionTable, RouteTable};
 use plimsoll_core::snapshot::{Action, HttpService, Listener, PassthroughService, Route, Service, Snapshot, TlsTerms};
 use plimsoll_core::split::{Share, Split};
@@ -13,13 +16,17 @@ use plimsoll_core::time::Now;
 use super::{State, count, report};
 use crate::certificates::Wanted;
 use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
-use crate::living::{LivingPool, Node};
+use crate::living::{Departing, LivingPool, Node};
 
 impl State {
     /// The snapshot that `plan` asks for, over the pools and backends that live.
     pub(super) fn compile(&mut self, plan: &Plan, generation: u64, now: Now) -> Snapshot {
         let node = self.node(plan);
         let mut before = std::mem::take(&mut self.pools);
+        let had: Vec<(Duration, Vec<Arc<Backend>>)> = before
+            .values()
+            .map(|living| (living.drain_timeout(), living.backends()))
+            .collect();
         for pool in &plan.pools {
             let was = before.remove(&*pool.name);
             let (living, transitions) = LivingPool::build(pool, &node, was, &mut self.identities, now);
@@ -28,6 +35,7 @@ impl State {
             self.pools.insert(living.pool.name.clone(), living);
         }
         drop(before);
+        self.depart(had, now);
         self.identities.forget_unused();
         self.filters.begin();
         let ids = plan.pools.iter().map(|pool| (self.pools[&*pool.name].pool.id, pool));
@@ -61,6 +69,21 @@ impl State {
             error_pages,
             has_error_pages: plan.has_error_pages(),
             node: plan.node.clone(),
+        }
+    }
+
+    /// Lets the backends that were had before, and are in no pool any more, end what they have.
+    fn depart(&mut self, had: Vec<(Duration, Vec<Arc<Backend>>)>, now: Now) {
+        let kept: HashSet<BackendId> = (self.pools.values())
+            .flat_map(LivingPool::backends)
+            .map(|backend| backend.id)
+            .collect();
+        for (timeout, backends) in had {
+            for backend in backends.into_iter().filter(|backend| !kept.contains(&backend.id)) {
+                backend.leaving.set(true);
+                let until = now + timeout;
+                self.departing.push(Departing { backend, until });
+            }
         }
     }
 

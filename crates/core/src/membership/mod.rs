@@ -91,6 +91,17 @@ impl Membership {
             .map(|standing| (&standing.spec.backend, standing.handed()))
     }
 
+    /// The backends, with how each stands, and until when it keeps what it has, if it is draining.
+    pub fn backends(&self) -> impl Iterator<Item = (&Arc<Backend>, State, Option<Now>)> {
+        self.standings.iter().map(|standing| {
+            (
+                &standing.spec.backend,
+                standing.state,
+                standing.drains_until(&self.rules),
+            )
+        })
+    }
+
     /// How many backends with an operator's setting or an ejection had left and were forgotten, since [`MEMORY_MAX`] was
     /// reached.
     pub fn forgotten(&self) -> u64 {

@@ -25,6 +25,7 @@ mod cors;
 mod cuts;
 mod dashboard;
 mod decisions;
+mod drain;
 mod draining;
 mod error_pages;
 mod events;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -14,13 +14,16 @@ use super::text;
 /// How often it is looked how much is left.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How long what is cut at the deadline may take to be gone.
+const CUT_PATIENCE: Duration = Duration::from_secs(15);
+
 /// Give a backend no new work, and tell what it still has and when it can be stopped
 #[derive(Args)]
 pub(crate) struct Drain {
     /// A backend, by its name or its address and port; or a pool, for all of its backends
     #[arg(value_name = "POOL[/BACKEND]")]
     aim: Aim,
-    /// How long its sticky sessions stay, like 60s; `[server] drain_timeout` unless given
+    /// How long what it has may go on, like 60s; the pool's or the server's drain_timeout unless given
     #[arg(long, value_name = "DURATION")]
     timeout: Option<String>,
     /// Come back when it can be stopped
@@ -31,8 +34,7 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Exit code 0: it drains, or with --wait can be stopped. 3 when the process refuses or cannot be reached, or
-    /// something is still under way at the deadline.
+    /// Exit code 0: it drains, or with --wait can be stopped. 3 when the process refuses or cannot be reached.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         super::answer(self.ask())
     }
@@ -54,16 +56,17 @@ impl Drain {
 
     /// Looks again and again until all can be stopped; what changes meanwhile is told on standard error.
     fn wait(&self, client: &Client, changed: Vec<Value>) -> Result<Vec<Value>, Failure> {
-        let mut told = String::new();
-        let mut left = changed;
+        let (mut told, mut left) = (String::new(), changed.clone());
+        let mut over: Option<Instant> = None;
         loop {
             if left.iter().all(|backend| stands(backend) == Stands::Done) {
-                return Ok(left);
+                return Ok(left.into_iter().map(|backend| since(&changed, backend)).collect());
             }
-            if let Some(busy) = left.iter().find(|backend| stands(backend) == Stands::Overdue) {
+            if let Some(busy) = left.iter().find(|backend| stands(backend) == Stands::Overdue)
+                && over.get_or_insert_with(Instant::now).elapsed() > CUT_PATIENCE
+            {
                 return Err(Failure::refused(format!(
-                    "{}/{} still has {} under way at its deadline; nothing was cut: wait on with --wait and a longer \
-                     --timeout, or stop it all the same",
+                    "{}/{} still has {} under way after its deadline; the log of the process may say why",
                     self.aim.pool,
                     text(&busy["name"]),
                     text(&busy["in_flight"]),
@@ -80,6 +83,14 @@ impl Drain {
     }
 }
 
+/// `backend` with what was cut since it was as in `before`, instead of since the process's start.
+fn since(before: &[Value], mut backend: Value) -> Value {
+    let was = before.iter().find(|was| was["address"] == backend["address"]);
+    let had = was.and_then(|was| was["cut"].as_u64()).unwrap_or_default();
+    backend["cut"] = backend["cut"].as_u64().unwrap_or_default().saturating_sub(had).into();
+    backend
+}
+
 /// How a draining backend stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stands {
@@ -87,7 +98,7 @@ enum Stands {
     Done,
     /// It has.
     Busy,
-    /// It has, and its time is up.
+    /// It has, and its time is up: that is being cut.
     Overdue,
 }
 
@@ -106,13 +117,21 @@ fn stands(backend: &Value) -> Stands {
 /// What is left of a draining backend.
 fn left_of(backend: &Value) -> String {
     let count = |what: &str| backend[what].as_u64().unwrap_or_default();
-    let (flight, sessions) = (count("in_flight"), count("sticky_sessions"));
+    let (flight, sessions, connections) = (count("in_flight"), count("sticky_sessions"), count("connections"));
     let state = text(&backend["state"]);
-    if flight == 0 && sessions == 0 {
-        return format!("{state}, nothing is left; it can be stopped");
+    if stands(backend) == Stands::Done {
+        let cut = match count("cut") {
+            0 => String::new(),
+            cut => format!(", {cut} cut at the deadline"),
+        };
+        let moved = match sessions {
+            0 => String::new(),
+            sessions => format!(", {sessions} sticky sessions move"),
+        };
+        return format!("{state}, nothing is left{moved}{cut}; it can be stopped");
     }
     let until = text(&backend["drains_until"]);
-    format!("{state} until {until}; left: {flight} in flight, {sessions} sticky sessions")
+    format!("{state} until {until}; left: {flight} in flight, {sessions} sticky sessions, {connections} connections")
 }
 
 #[cfg(test)]
@@ -133,5 +152,20 @@ mod tests {
             let backend = json!({ "in_flight": in_flight, "sticky_sessions": sessions, "drain_left_ms": left });
             assert_eq!(stands(&backend), expected, "{backend}");
         }
+    }
+
+    #[test]
+    fn what_was_cut_is_told_of_this_drain_alone() {
+        let before = [json!({ "address": "a", "cut": 3 })];
+        let after = since(
+            &before,
+            json!({ "address": "a", "cut": 5, "state": "draining", "drain_left_ms": 0 }),
+        );
+        assert_eq!(
+            left_of(&after),
+            "draining, nothing is left, 2 cut at the deadline; it can be stopped"
+        );
+        let other = since(&before, json!({ "address": "b", "cut": 1 }));
+        assert_eq!(other["cut"], 1);
     }
 }

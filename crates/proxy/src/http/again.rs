@@ -25,6 +25,11 @@ impl Forward<'_> {
         lease: Lease,
         (fault, begun): (Fault, Now),
     ) -> Result<Reason, Ended> {
+        if let Fault::Cut = self.of_drain(&lease, fault)
+            && !matches!(fault, Fault::Cut)
+        {
+            return self.again_elsewhere(exchange, lease, (fault, begun)).await;
+        }
         // Whoever is to blame, this is where the request was.
         let cause = self.cause.take().or(exchange.denied.take());
         let took = self.worker.now().since(begun);
@@ -46,6 +51,43 @@ impl Forward<'_> {
         match exchange.rest(wait).await {
             Ok(()) => Ok(failure.reason),
             Err(fault) => Err(self.leave(exchange, fault)),
+        }
+    }
+
+    /// Goes on after an attempt whose connection was cut, since its backend's drain has come to its deadline, which is no
+    /// failure of anybody's.
+    async fn again_elsewhere<D: Downstream>(
+        &mut self,
+        exchange: &mut Exchange<'_, D>,
+        lease: Lease,
+        (fault, begun): (Fault, Now),
+    ) -> Result<Reason, Ended> {
+        let took = self.worker.now().since(begun);
+        self.finished
+            .attempted(|| Attempt::failed(&lease, Reason::DrainDeadline, took));
+        let failure = fault.failure();
+        let again = failure.is_some_and(|failure| self.retry.covers_failure(failure, self.request.repeatable))
+            && self.may_retry(exchange, &lease, (begun, true)).is_some();
+        if !again {
+            lease.backend().leaving.count_cut();
+        }
+        self.conclude(lease, Outcome::Cancelled, begun);
+        if !again {
+            return Err(self.leave(exchange, Fault::Cut));
+        }
+        exchange.forget_answer();
+        exchange.upload.restart();
+        Ok(Reason::DrainDeadline)
+    }
+
+    /// What a fault of the backend's is when its connections were cut at the deadline of its drain.
+    pub(super) fn of_drain(&self, lease: &Lease, fault: Fault) -> Fault {
+        let is_lost = matches!(fault, Fault::Stale | Fault::Unprocessed)
+            || matches!(fault, Fault::Backend(failure) if failure.reason == Reason::BackendReset);
+        if is_lost && self.worker.links.was_drained(lease.backend()) {
+            Fault::Cut
+        } else {
+            fault
         }
     }
 

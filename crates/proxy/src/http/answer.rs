@@ -185,6 +185,7 @@ impl Forward<'_> {
 
     /// The answer cannot be completed. The client must not take what it has for the whole.
     fn cut(&mut self, lease: Lease, fault: Fault, latency: std::time::Duration) -> Next {
+        let fault = self.of_drain(&lease, fault);
         if let Fault::Backend(failure) = fault {
             self.conclude_after(lease, Outcome::Failed(failure), latency, self.worker.now());
         }
@@ -217,7 +218,7 @@ impl Forward<'_> {
         match relayed {
             Relayed::Idle if exchange.timer.is_expired() => self.finished.cut(Reason::DrainDeadline),
             Relayed::Idle => self.finished.cut(Reason::IdleTimeout),
-            Relayed::Cut => self.finished.cut(Reason::BackendUnhealthy),
+            Relayed::Cut => self.finished.cut(self.worker.links.reason(lease.backend())),
             Relayed::FirstFailed(_) => self.finished.cut(Reason::ClientClosed),
             Relayed::SecondFailed(_) => self.finished.cut(Reason::BackendReset),
             Relayed::Closed => {}

@@ -98,7 +98,7 @@ impl Forward<'_> {
         let until = self.connect_until(exchange);
         let (backend, pool) = (lease.backend(), self.pool);
         let protocol = pool.settings.protocol;
-        let cut = self.worker.links.link(&pool.settings, backend.id);
+        let cut = Some(self.worker.links.link(backend.id));
         let worker = self.worker.clone();
         let connecting = connect(
             &worker,

@@ -316,7 +316,7 @@ fn decide(
     };
     let Serving { pool, instead_of } = match decided {
         Decided::Forward(serving) => serving,
-        Decided::Health => return Ok(Routed::Reply(respond::health(client.is_draining()))),
+        Decided::Health => return Ok(Routed::Reply(respond::health(client.is_leaving()))),
         Decided::NoRoute => return Ok(Routed::Reply(Reply::reason(Reason::NoRoute))),
         Decided::NoPool => return Ok(Routed::Reply(Reply::reason(Reason::NoBackend))),
         Decided::Filtered(reply) | Decided::Answer(reply) => return Ok(Routed::Reply(reply)),

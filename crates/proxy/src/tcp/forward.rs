@@ -79,10 +79,13 @@ pub(super) async fn forward(
         Relayed::Idle if connection.timer.is_expired() => finished.cut(Reason::DrainDeadline),
         Relayed::Idle => finished.cut(Reason::IdleTimeout),
         Relayed::Cut => {
-            finished.cut(Reason::BackendUnhealthy);
+            let reason = worker.links.reason(lease.backend());
+            finished.cut(reason);
             // Neither side may take what it has for the whole, and its checks have said what there is to say about it.
-            backend.abort();
-            connection.socket.abort();
+            if reason == Reason::BackendUnhealthy {
+                backend.abort();
+                connection.socket.abort();
+            }
             outcome = Outcome::Cancelled;
         }
         Relayed::FirstFailed(_) => {
@@ -143,7 +146,7 @@ async fn reach(
         finished.backend = Some(lease.backend().id);
         let Unreached { reason, cause } = if let Some(place) = lease.backend().place(lease.limits().connections) {
             let until = timer.after(pool.settings.connect_timeout);
-            let cut = client.worker.links.link(&pool.settings, lease.backend().id);
+            let cut = Some(client.worker.links.link(lease.backend().id));
             let connecting = connect(
                 &client.worker,
                 pool,

@@ -51,6 +51,7 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
     Plan {
         workers: file.server.workers.0.map(|number| number as usize),
         zone: file.server.zone.clone(),
+        drain_delay: file.server.drain_delay.map_or(Duration::ZERO, |pause| pause.0),
         watch: file.server.watch,
         user: file.server.user.as_ref().map(|user| user.value.clone()),
         node: NodeSettings {

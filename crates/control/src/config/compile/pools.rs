@@ -97,6 +97,7 @@ fn plan(name: &str, pool: &Pool, sources: &Sources, known: &BTreeMap<&str, PoolI
             .filter(|window| !window.is_zero()),
         zone_aware: pool.zone_aware,
         sticky: pool.sticky.as_ref().and_then(|sticky| settings(&sticky.value)),
+        drain_timeout: pool.drain_timeout.map(|pause| pause.0),
         fallback: (pool.fallback.as_ref()).and_then(|fallback| known.get(fallback.value.as_str()).copied()),
     }
 }

@@ -58,7 +58,9 @@ document! {
         pub(in super::super) zone_aware: bool = true,
         /// The pool that takes over while none of the backends here can serve.
         pub(in super::super) fallback: Option<Located<String>>,
-    } later { "discover", "drain_timeout", "mode", "quarantine", "source" }
+        /// How long a backend that drains, or has left, keeps what it has under way: the server's drain_timeout unless set.
+        pub(in super::super) drain_timeout: Option<Pause>,
+    } later { "discover", "mode", "quarantine", "source" }
 }
 
 words! {

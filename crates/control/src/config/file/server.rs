@@ -21,7 +21,10 @@ document! {
         pub(in super::super) workers: Workers = Workers(None),
         /// Where this node stands, for zone-aware pools.
         pub(in super::super) zone: Option<String>,
-        /// How long work in flight may go on at shutdown: 30s unless set.
+        /// How long readyz and health paths say that the node drains before listeners are closed at shutdown, so that
+        /// whoever balances in front stops sending; at once unless set.
+        pub(in super::super) drain_delay: Option<Pause>,
+        /// How long work in flight may go on at shutdown, and that of backends that drain: 30s unless set.
         pub(in super::super) drain_timeout: Option<Pause>,
         /// Client connections over all listeners: 100000 unless set, and never more than the descriptor limit allows.
         pub(in super::super) max_connections: Positive = Within(100_000),

@@ -63,7 +63,7 @@ pub(crate) type Opening = watch::Receiver<Option<Opened>>;
 
 /// Begins to open a trunk in `place`, or, where the backend chooses that, a connection of HTTP/1.1 to be kept.
 pub(crate) fn open(worker: &Rc<Worker>, pool: &Arc<Pool>, place: Place) {
-    let cut = worker.links.link(&pool.settings, place.backend().id);
+    let cut = Some(worker.links.link(place.backend().id));
     let opening = Begun::new(worker, pool, cut, &place);
     tokio::task::spawn_local(async move {
         let Begun { worker, pool, .. } = &opening;

@@ -171,6 +171,20 @@ impl Trunks {
         }
     }
 
+    /// Ends idle trunks to backends whose work is to end; a worker calls it every second or so.
+    pub(crate) fn sweep(&self) {
+        let all = self.0.borrow();
+        let idle = all
+            .values()
+            .flat_map(|known| &known.trunks)
+            .filter(|trunk| trunk.is_idle());
+        let leaves = |trunk: &&Rc<Trunk>| {
+            let place = trunk.place.borrow();
+            place.as_ref().is_some_and(|place| place.backend().leaving.is_so())
+        };
+        idle.filter(leaves).for_each(|trunk| trunk.retire());
+    }
+
     /// Gives up a trunk for `worker` to have its place: an idle one at once, which is returned; or else the one with the
     /// fewest streams once these have ended, unless there is one such already.
     pub(crate) fn shed_or_owe(&self, backend: BackendId, worker: usize) -> Option<Place> {
