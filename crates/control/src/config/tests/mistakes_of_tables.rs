@@ -212,7 +212,7 @@ fn pools_and_listeners_have_what_they_need() {
         ),
         (
             "[listeners.x]\nbind = \":1\"\nprotocol = \"tcp\"\npool = \"api\"\ntimeouts = { stream_idle = \"1s\" }",
-            "error 5:28 «\"1s\"» `stream_idle` is for http listeners, and `x` speaks tcp (the timeout of tcp listeners is `idle`)",
+            "error 5:28 «\"1s\"» `stream_idle` is for http listeners, and `x` speaks tcp (the timeout of tcp listeners is `idle`, and of those with `tls` also `request_header`, for the handshake)",
         ),
         (
             "[admin]\nbind = \"0.0.0.0:9900\"\ntoken_file = 5",
