@@ -397,7 +397,7 @@ pub(crate) fn handshake_failed(client: &Client, cause: &'static str) {
 pub(crate) fn connection_failed(client: &Client, reason: Reason, cause: Option<&dyn std::fmt::Display>) {
     let worker = &client.worker;
     worker.shard().failure(reason);
-    let pinned = worker.pin();
+    let pinned = client.pin();
     if pinned.snapshot.node.access_log.is_some() {
         let mut finished = Finished::new(&pinned);
         finished.fail(reason);
@@ -410,7 +410,7 @@ pub(crate) fn connection_failed(client: &Client, reason: Reason, cause: Option<&
 
 /// Counts a request whose head was so large that the codec has answered it by itself.
 pub(crate) fn too_large(client: &Client) {
-    let pinned = client.worker.pin();
+    let pinned = client.pin();
     let mut finished = Finished::new(&pinned);
     finished.fail(Reason::HeaderTooLarge);
     request(client, &pinned, &Request::unread(0, client.worker.now()), &finished);
