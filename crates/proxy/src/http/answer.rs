@@ -185,7 +185,11 @@ impl Forward<'_> {
 
     /// The answer cannot be completed. The client must not take what it has for the whole.
     fn cut(&mut self, lease: Lease, fault: Fault, latency: std::time::Duration) -> Next {
-        let fault = self.of_drain(&lease, fault);
+        let of_drain = self.of_drain(&lease, fault);
+        if matches!(of_drain, Fault::Cut) && !matches!(fault, Fault::Cut) {
+            lease.backend().leaving.count_cut();
+        }
+        let fault = of_drain;
         if let Fault::Backend(failure) = fault {
             self.conclude_after(lease, Outcome::Failed(failure), latency, self.worker.now());
         }
