@@ -1,6 +1,7 @@
 //! The wiring of the two planes.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
 use plimsoll_control::admin::{Admin, AdminSockets, Api, UpgradeCall};
@@ -9,13 +10,13 @@ use plimsoll_control::{Control, Metrics, Reloader, Shifts, Started, Suspects, ac
 use plimsoll_core::decision::Recent;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::upcall::AccessLog;
-use plimsoll_proxy::{Plane, Wiring};
+use plimsoll_proxy::{Clock, Plane, Wiring};
 use tokio::sync::{mpsc, watch};
 
 use crate::bound::{Bound, workers_default};
 use crate::signals::{HangUps, Reopens, Signals};
 use crate::systemd;
-use crate::upgrade::{Desk, Ended, Successor};
+use crate::upgrade::{Desk, Ended, Inherited, Successor};
 
 /// Serves what `loaded` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
 pub(crate) fn serve(loaded: &Loaded) -> anyhow::Result<()> {
@@ -65,32 +66,14 @@ pub(crate) fn serve_while(
     let plan = &plan;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let dropped = Arc::default();
-    let (access, writer) = match access::open(&plan.log.access, Arc::clone(&dropped))? {
-        Some((ring, writer)) => (Arc::new(ring) as Arc<dyn AccessLog>, Some(writer)),
-        None => (Arc::new(NoLog) as Arc<dyn AccessLog>, None),
-    };
+    let (access, writer) = open_access_log(plan, &dropped)?;
     let (mut signals, hang_ups, reopens) = take_signals(&runtime).context("signals cannot be waited for")?;
     let telemetry = Arc::new(Telemetry::new(workers));
     let decisions = Arc::new(Recent::new(workers));
     let (suspects, ring) = Suspects::ring();
-    if let Some(before) = &mut inherited {
-        before.ready()?;
-    }
-    let wiring = Wiring {
-        snapshot: control.snapshot().clone(),
-        terminations: control.terminations(),
-        challenges: control.handshakes(),
-        proofs: control.proofs(),
-        originations: control.originations().clone(),
-        telemetry: telemetry.clone(),
-        alarms: Arc::new(suspects),
-        access,
-        decisions: decisions.clone(),
-        clock,
-        seed,
-        workers,
-    };
-    let plane = Plane::start(wiring, sockets)?;
+    inherited.as_mut().map(Inherited::ready).transpose()?;
+    let told = (telemetry.clone(), decisions.clone(), Arc::new(suspects), access);
+    let plane = Plane::start(wiring(&control, told, (clock, seed), workers), sockets)?;
     let started = started(plan, origins, workers, connections_max);
     let reloader = Reloader::new(control.clone(), plane.followers(), started);
     let metrics = Arc::new(Metrics::new(control.clone(), telemetry, dropped, decisions.clone()));
@@ -115,37 +98,75 @@ pub(crate) fn serve_while(
         tokio::spawn(hang_ups.reload(reloader.clone()));
         tokio::spawn(reloader.watch());
         tokio::spawn(systemd::watch(plane.liveness()));
-        match inherited {
-            Some(before) => before.serving(),
-            None => systemd::ready(),
-        }
+        inherited.map_or_else(systemd::ready, Inherited::serving);
         let ended = meanwhile(Serving {
             control: &control,
             plane: &plane,
             signals: &mut signals,
             admin: copies,
             calls,
-        })
-        .await;
-        let is_replaced = matches!(ended, Ok(Ended::Replaced));
-        if is_replaced {
-            admin.retire();
-        } else {
-            systemd::stopping();
-        }
-        let drained = drain(&control, plane, &mut signals).await;
-        if is_replaced {
-            // Whoever asked for the upgrade gets its answer.
-            admin.join();
-        }
-        drained.and(ended.map(drop))
+        });
+        let ended = ended.await;
+        leave(&ended, admin, drain(&control, plane, &mut signals))
+            .await
+            .and(ended.map(drop))
     });
     // Whoever did not want to wait is not made to.
     runtime.shutdown_background();
-    if let Some(writer) = writer {
-        writer.finish();
-    }
+    writer.into_iter().for_each(access::Writer::finish);
     tracing::info!("stopped");
+    drained
+}
+
+/// Where finished requests are written, and whoever writes them down, if anybody does; lines that are lost count as
+/// `dropped`.
+fn open_access_log(
+    plan: &Plan,
+    dropped: &Arc<AtomicU64>,
+) -> anyhow::Result<(Arc<dyn AccessLog>, Option<access::Writer>)> {
+    Ok(match access::open(&plan.log.access, Arc::clone(dropped))? {
+        Some((ring, writer)) => (Arc::new(ring), Some(writer)),
+        None => (Arc::new(NoLog), None),
+    })
+}
+
+/// What workers are given.
+fn wiring(
+    control: &Arc<Control>,
+    (telemetry, decisions, suspects, access): (Arc<Telemetry>, Arc<Recent>, Arc<Suspects>, Arc<dyn AccessLog>),
+    (clock, seed): (Clock, u64),
+    workers: usize,
+) -> Wiring {
+    Wiring {
+        snapshot: control.snapshot().clone(),
+        terminations: control.terminations(),
+        challenges: control.handshakes(),
+        proofs: control.proofs(),
+        originations: control.originations().clone(),
+        telemetry,
+        alarms: suspects,
+        access,
+        decisions,
+        clock,
+        seed,
+        workers,
+    }
+}
+
+/// Ends what served, once it is `drained`; calls are another process's by then, where one has taken over.
+async fn leave(
+    ended: &anyhow::Result<Ended>,
+    admin: AdminThread,
+    drained: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    if !matches!(ended, Ok(Ended::Replaced)) {
+        systemd::stopping();
+        return drained.await;
+    }
+    admin.retire();
+    let drained = drained.await;
+    // Whoever asked for the upgrade gets its answer.
+    admin.join();
     drained
 }
 

@@ -1,5 +1,6 @@
 //! The data plane: workers that accept, route, acquire, forward and respond. It decides nothing that core could decide.
 
+mod accepting;
 mod ask;
 mod challenge;
 mod client;

@@ -303,7 +303,7 @@ impl Session {
             .cookie
             .as_ref()
             .map_or(String::new(), |cookie| format!("cookie: {cookie}\r\n"));
-        let method = if number % 2 == 0 { "GET" } else { "POST" };
+        let method = if number.is_multiple_of(2) { "GET" } else { "POST" };
         let head = format!("{method} / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n{cookie}\r\n");
         self.wire.try_send(head).map_err(|error| error.to_string())?;
         let reply = self.wire.try_reply_to(method).map_err(|error| error.to_string())?;
@@ -397,10 +397,7 @@ fn a_rolling_deploy_of_a_stateful_application_shows_no_error_and_moves_no_sessio
     assert!(!moves.is_empty(), "sessions of those that were stopped have moved");
     for (from, at) in moves {
         // The last drain of it that had begun by then.
-        let drain = began
-            .iter()
-            .filter(|(name, begun)| *name == from && *begun < at)
-            .next_back();
+        let drain = began.iter().rfind(|(name, begun)| *name == from && *begun < at);
         let held = drain.map(|(_, begun)| at - *begun);
         assert!(held.is_some_and(|held| held >= TIMEOUT), "from {from} after {held:?}");
     }

@@ -47,7 +47,7 @@ impl Drain {
         }
         let changed = self.aim.change(&client, &change)?;
         let left = if self.wait {
-            self.wait(&client, changed)?
+            self.wait(&client, &changed)?
         } else {
             changed
         };
@@ -55,12 +55,12 @@ impl Drain {
     }
 
     /// Looks again and again until all can be stopped; what changes meanwhile is told on standard error.
-    fn wait(&self, client: &Client, changed: Vec<Value>) -> Result<Vec<Value>, Failure> {
-        let (mut told, mut left) = (String::new(), changed.clone());
+    fn wait(&self, client: &Client, changed: &[Value]) -> Result<Vec<Value>, Failure> {
+        let (mut told, mut left) = (String::new(), changed.to_vec());
         let mut over: Option<Instant> = None;
         loop {
             if left.iter().all(|backend| stands(backend) == Stands::Done) {
-                return Ok(left.into_iter().map(|backend| since(&changed, backend)).collect());
+                return Ok(left.into_iter().map(|backend| since(changed, backend)).collect());
             }
             if let Some(busy) = left.iter().find(|backend| stands(backend) == Stands::Overdue)
                 && over.get_or_insert_with(Instant::now).elapsed() > CUT_PATIENCE
