@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Authority, Foreign, Pebble, PebbleSetup, eventually, eventually_within, tools};
+use e2e::{Authority, Foreign, Pebble, PebbleSetup, eventually_within, tools};
 
 use crate::acme_stage::{Stage, ended, status, wait_for, wait_for_error};
 
@@ -72,14 +72,10 @@ fn an_authority_that_wants_to_be_left_alone_is() {
     // A day, whatever the backoff says.
     assert!(next - now > 80_000.0 && next - now < 87_000.0, "{refused}");
     std::fs::remove_file(&limited).expect("it is there");
-    let state = stage.kept_as(".state.json");
-    std::fs::remove_file(stage.kept().join(&state)).expect("it is there");
+    stage.forget("rateLimited");
     wait_for(&plimsoll, "web", "issued");
     // Its advice holds, and is kept.
-    eventually("the advice is kept", || {
-        let kept = std::fs::read_to_string(stage.kept().join(&state)).ok()?;
-        kept.contains("2090-01-01T00:00:00").then_some(())
-    });
+    stage.remembered("2090-01-01T00:00:00");
     let next = status(&plimsoll, "web")["acme"]["next_try"].clone();
     let ends = status(&plimsoll, "web")["not_after"].clone();
     assert!(next.as_str() <= ends.as_str(), "{next} {ends}");
@@ -95,7 +91,8 @@ fn an_account_that_was_closed_is_replaced() {
     let account = || std::fs::read_to_string(stage.kept().join(stage.kept_as(".account.json"))).expect("it is there");
     let first = account();
     std::fs::write(advice.0.directory().join("closed"), "").expect("it can be written");
-    std::fs::remove_file(stage.kept().join(stage.kept_as(".state.json"))).expect("it is there");
+    // Nothing else is written once the advice is.
+    stage.forget("2090-01-01T00:00:00");
     std::fs::remove_file(stage.kept().join(stage.kept_as(".pem"))).expect("it is there");
     eventually_within(Duration::from_secs(60), "another one is issued", || {
         (ended(&plimsoll, "web", "issued") >= 2.0).then_some(())

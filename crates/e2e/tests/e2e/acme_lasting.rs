@@ -94,8 +94,7 @@ fn a_dead_authority_hurts_nothing_and_is_asked_again() {
     );
     pebble.restart();
     // Whoever does not want to wait takes away what is remembered.
-    let state = stage.kept_as(".state.json");
-    std::fs::remove_file(stage.kept().join(state)).expect("it is there");
+    stage.forget("cannot be reached");
     wait_for(&plimsoll, "web", "issued");
     assert_eq!(status(&plimsoll, "web")["acme"]["failures"], 0);
     assert_eq!(served(&stage), Some(0));
@@ -207,8 +206,7 @@ fn garbage_in_the_storage_is_told_and_replaced() {
         assert!(log.contains(says), "{says}: {log}");
     }
     // Spoilt while it is shown, it is shown on, and asked for again.
-    let rest = stage.kept_as(".state.json");
-    std::fs::remove_file(stage.kept().join(rest)).expect("it is there");
+    stage.forget("\"of\":");
     std::fs::write(stage.kept().join(stage.kept_as(".pem")), "garbage\n").expect("it can be written");
     eventually_within(Duration::from_secs(60), "another one is issued", || {
         let shown = serial(&stage, &pebble);

@@ -80,6 +80,25 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Takes away what is remembered, once it is kept and says this.
+    #[track_caller]
+    pub(crate) fn forget(&self, says: &str) {
+        std::fs::remove_file(self.remembered(says)).expect("it is there");
+    }
+
+    /// Where what is remembered is kept, once it says this.
+    #[track_caller]
+    pub(crate) fn remembered(&self, says: &str) -> std::path::PathBuf {
+        eventually_within(ISSUED, &format!("what is remembered says {says}"), || {
+            let mut entries = std::fs::read_dir(self.kept()).ok()?.flatten();
+            let state = entries.find(|entry| entry.file_name().to_string_lossy().ends_with(".state.json"))?;
+            let text = std::fs::read_to_string(state.path()).ok()?;
+            text.contains(says).then(|| state.path())
+        })
+    }
+}
+
 /// What the status says of the certificate that `listener` asks for.
 #[track_caller]
 pub(crate) fn status(plimsoll: &Plimsoll, listener: &str) -> Value {
