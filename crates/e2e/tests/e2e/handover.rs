@@ -8,6 +8,7 @@ use std::time::Duration;
 use e2e::{Backend, PATIENCE, Plimsoll, Script, eventually, eventually_within, tools};
 
 use crate::front::front;
+use crate::http3;
 use crate::tls::{s_client_says, secured, shop};
 
 /// A process that runs a copy of the binary, before a backend that echoes and drips.
@@ -377,4 +378,21 @@ fn sockets_that_systemd_has_opened_are_taken() {
     plimsoll.upgrade();
     assert_eq!(plimsoll.get("web", "/").status, 200);
     assert_eq!(plimsoll.wait_for_exit(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn http3_is_spoken_by_the_process_that_takes_over() {
+    let authority = http3::authority();
+    let backend = Backend::start(Script::Echo);
+    let mut plimsoll = http3::speaking(&authority, "")
+        .server("workers = 2")
+        .before(backend.address());
+    for _ in 0..3 {
+        let answer = http3::play(&plimsoll, &authority, &["ask", "GET", "/"]);
+        assert_eq!(answer["status"], 200, "{answer}");
+        plimsoll.upgrade();
+        // On either worker, with clients that change their port.
+        let moved = http3::play(&plimsoll, &authority, &["rebind", "8"]);
+        assert_eq!(moved["fine"], 16, "{moved}");
+    }
 }
