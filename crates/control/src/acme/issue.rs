@@ -238,21 +238,24 @@ impl Issue {
     /// Remembers this from now on, also through restarts if it can be kept.
     pub(super) async fn remember(&self, memory: Memory) {
         let bytes = stored::write(&memory);
+        // Kept before it is shown: what has been seen holds through a restart.
+        let put = super::put(&self.store, &self.places.memory, bytes.clone()).await;
+        let kept = match &put {
+            Ok(()) => Some(bytes),
+            Err(_) => self.store.get(&self.places.memory).ok().flatten(),
+        };
         {
             let mut standing = self.standing();
             standing.memory = memory;
-            standing.memory_read = Some(bytes.clone());
+            standing.memory_read = kept;
         }
-        if let Err(fault) = super::put(&self.store, &self.places.memory, bytes).await {
-            // What is kept stays what was read.
-            let kept = self.store.get(&self.places.memory).ok().flatten();
-            self.standing().memory_read = kept;
-            if !self.warned.swap(true, Relaxed) {
-                tracing::error!(
-                    error = fault.told,
-                    "what is remembered about a certificate cannot be kept"
-                );
-            }
+        if let Err(fault) = put
+            && !self.warned.swap(true, Relaxed)
+        {
+            tracing::error!(
+                error = fault.told,
+                "what is remembered about a certificate cannot be kept"
+            );
         }
     }
 
