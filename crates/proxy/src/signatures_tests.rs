@@ -103,6 +103,7 @@ fn status(filter: &dyn Filter, token: &str) -> u16 {
         tls: None,
         route: "",
         pool: "",
+        is_question: false,
         said: None,
     };
     let mut flow = filter.request(&mut head, &mut cx);

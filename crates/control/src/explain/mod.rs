@@ -206,6 +206,7 @@ impl<'e> Explanation<'e> {
             key,
             tried: &[],
             tie,
+            is_question: true,
             record: Some(&mut self.decision),
         };
         // The lease is dropped at once, which counts as a cancellation: it leaves no trace in the backend's numbers.

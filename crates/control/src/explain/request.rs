@@ -68,6 +68,7 @@ impl Explanation<'_> {
             tls: secured.as_ref(),
             now: self.control.now(),
             wall,
+            is_question: true,
         };
         let (mut progress, mut done) = (Progress::default(), None);
         let decided = loop {

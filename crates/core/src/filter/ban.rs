@@ -136,7 +136,7 @@ impl Filter for Banning {
         if let Some(left) = standing.banned_for {
             return Flow::Reply(Reply::reason(Reason::Denied).with("retry-after", seconds(left).to_string()));
         }
-        if !cx.is_question() {
+        if !cx.is_question {
             head.changes.watched.push(Watched {
                 bans: self.bans.clone(),
                 errors: self.errors.clone(),

@@ -53,7 +53,7 @@ impl Filter for Limiter {
             cx.say(|| format!("the request has no {key}, and is not limited"));
             return Flow::Next;
         };
-        if cx.is_question() {
+        if cx.is_question {
             let under_way = self.counts.count(hash);
             cx.say(|| format!("{under_way} of {limit} under way for this {key}"));
             return if under_way < *limit { Flow::Next } else { refusal() };

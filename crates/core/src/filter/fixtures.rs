@@ -182,6 +182,7 @@ impl Request {
             tls: None,
             route: "r",
             pool: "",
+            is_question: question,
             said: question.then_some(&mut said),
         };
         let flow = ask(&mut head, &mut cx);

@@ -33,6 +33,8 @@ pub struct Visitor<'v> {
     pub now: Now,
     /// Tells the time in seconds since 1970, which cookies count by; seldom asked.
     pub wall: fn() -> u64,
+    /// Whether nobody is there, and somebody only asks what would be done: nothing is counted.
+    pub is_question: bool,
 }
 
 /// How far a request has come. It is kept while an errand is done, and then goes on from there.
@@ -281,6 +283,7 @@ fn context<'c>(
         route: route.unwrap_or_default(),
         pool: pool.unwrap_or_default(),
         dry_run: false,
+        is_question: visitor.is_question,
         said: None,
     }
 }

@@ -117,7 +117,7 @@ impl Filter for Limiter {
                 return Flow::Next;
             }
         };
-        let taken = if cx.is_question() {
+        let taken = if cx.is_question {
             let found = bucket.look(self.debts.look(key), cx.now);
             cx.say(|| self.told(found));
             found

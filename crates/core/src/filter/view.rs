@@ -56,7 +56,9 @@ pub struct FilterCx<'c> {
     pub pool: &'c str,
     /// The filter is on trial: what it would refuse goes on.
     pub dry_run: bool,
-    /// Somebody asks what would be done: nothing is counted, and what is said goes here.
+    /// Somebody asks what would be done: nothing is counted.
+    pub is_question: bool,
+    /// Where what is done is said, if it is recorded.
     pub said: Option<&'c mut String>,
 }
 
@@ -76,12 +78,7 @@ impl FilterCx<'_> {
         }
     }
 
-    /// Whether this is a question: nothing may be counted.
-    pub fn is_question(&self) -> bool {
-        self.said.is_some()
-    }
-
-    /// Says what is done, to whoever asks.
+    /// Says what is done, where that is recorded.
     pub fn say(&mut self, words: impl FnOnce() -> String) {
         if let Some(said) = &mut self.said {
             if !said.is_empty() {

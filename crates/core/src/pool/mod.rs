@@ -159,6 +159,8 @@ pub struct AcquireCx<'a> {
     pub tried: &'a [BackendId],
     /// What it says of its sticky session, where the pool has those.
     pub tie: Option<&'a Tie>,
+    /// Whether nobody is there, and somebody only asks who would take it: no session is kept or learned.
+    pub is_question: bool,
     /// The record to fill, when somebody asked for one.
     pub record: Record<'a>,
 }

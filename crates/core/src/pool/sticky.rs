@@ -47,7 +47,7 @@ impl Pool {
         let (Some(sticky), Some(tie)) = (&self.sticky, cx.tie) else {
             return self.pick(view, seq, cx);
         };
-        let asking = cx.record.is_some();
+        let asking = cx.is_question;
         match self.kept(sticky, tie, view, cx) {
             Ok((lease, keeper)) => {
                 note(&mut cx.record, || keeper.step(sticky, cx.now));

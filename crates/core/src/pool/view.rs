@@ -157,6 +157,7 @@ mod tests {
                 key: 0,
                 tried,
                 tie: None,
+                is_question: false,
                 record: None,
             };
             reader.acquire(cx).map(|lease| lease.backend().id).unwrap()

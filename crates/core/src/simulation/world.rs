@@ -324,6 +324,7 @@ impl World {
             key,
             tried: &tried,
             tie: None,
+            is_question: false,
             record: None,
         };
         let lease = match self.workers[worker].acquire(&mut cx) {

@@ -42,11 +42,9 @@ fn check_and_run_refuse_the_same_in_the_same_words() {
 fn what_is_not_built_yet_is_said_with_the_code_for_usage() {
     let scratch = Scratch::new();
     for line in [
-        &["reload"][..],
-        &["shift", "api", "green=100"],
-        &["top", "--json"],
-        &["import", "nginx.conf"],
-        &["explain", "--request-id", "7", "--admin", "127.0.0.1:1"],
+        &["import", "nginx.conf"][..],
+        &["simulate", "--json"],
+        &["drill", "api"],
     ] {
         let said = run_command(&scratch, line);
         assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{line:?}: {said:?}");

@@ -16,7 +16,7 @@ fn before(blue: &Backend, green: &Backend) -> Plimsoll {
         backends = ["@blue@"]
         [pools.green]
         backends = [{ name = "new", address = "@green@" }]
-        health = { http = "/healthz", interval = "100ms", timeout = "1s" }
+        health = { http = "/healthz", interval = "100ms", timeout = "100ms" }
         "#;
     Plimsoll::config(text)
         .address("blue", blue.address())

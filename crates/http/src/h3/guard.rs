@@ -25,8 +25,9 @@ pub enum Kind {
 /// How many there may be in a window, by kind. The numbers are those of HTTP/2's guard where it counts the same.
 const MOST: [u32; 4] = [1_000, 200, 2_000, 100];
 
-/// A request that is given up before it is this old was given up in haste; others are bounded by how many may be open.
-pub const HASTE_MS: u64 = 10;
+/// A request that is given up before it is this old was given up in haste. Others are bounded by how many may be open: a
+/// hundred at a time, each for a tenth of a second, are a thousand a second.
+pub const HASTE_MS: u64 = 100;
 
 /// Counts what a client does on one connection.
 #[derive(Debug, Default)]

@@ -186,7 +186,8 @@ impl Client {
                 "{} wants its token: --token-file FILE, with the file that its [admin] token_file names",
                 self.admin
             ))),
-            (_, Some(json)) if json["errors"].is_array() => Err(Failure {
+            // What is wrong with a configuration is wrong with a file; of other calls' bodies nobody has seen the text.
+            (_, Some(json)) if method == "POST" && json["errors"].is_array() => Err(Failure {
                 text: wrong(&json["errors"]),
                 code: INPUT_WRONG,
             }),

@@ -77,7 +77,8 @@ impl Forward<'_> {
         }
         exchange.forget_answer();
         exchange.upload.restart();
-        Ok(Reason::DrainDeadline)
+        // What it is told when there is nobody else.
+        Ok(Reason::NoBackend)
     }
 
     /// What a fault of the backend's is when its connections were cut at the deadline of its drain.

@@ -314,6 +314,7 @@ impl<'f> Forward<'f> {
             key,
             tried,
             tie: self.request.tie(),
+            is_question: false,
             record: trace.as_deref_mut(),
         };
         self.pinned.acquire(self.pool_at, &mut cx)

@@ -189,6 +189,7 @@ fn route(
         tls: client.tls.as_ref().map(|tls| &tls.secured),
         now: request.started,
         wall,
+        is_question: false,
     };
     match decide(arrived, head, visitor, (progress, done), &mut request, out) {
         Ok(Routed::Reply(reply)) => {

@@ -252,6 +252,7 @@ fn acquire(connection: &Connection, pinned: &Pinned, way: Way<'_>, tried: &[Back
             key,
             tried,
             tie: tie.as_ref(),
+            is_question: false,
             record: None,
         },
     )

@@ -136,7 +136,7 @@ impl Guard {
             return invalid("it is signed in a way that is not among `algorithms`", cx);
         };
         let Some(mut keys) = self.candidates(token.kid.as_deref(), algorithm) else {
-            if cx.is_question() {
+            if cx.is_question {
                 cx.say(|| "the keys are not known here".to_owned());
                 return self.admit(&Done::Assumed, head, cx);
             }
@@ -145,7 +145,7 @@ impl Guard {
         keys.truncate(TRIES_MAX);
         if keys.is_empty() {
             // There may be another one by now.
-            let held = self.keys.as_ref().filter(|_| may_wait && !cx.is_question());
+            let held = self.keys.as_ref().filter(|_| may_wait && !cx.is_question);
             if held.is_some_and(|held| held.miss()) {
                 return Flow::Errand(Errand::Wait(FETCH_WAIT));
             }

@@ -90,6 +90,7 @@ impl Shop {
             key: 0,
             tried: &tried,
             tie: Some(&tie),
+            is_question: true,
             record: Some(&mut decision),
         };
         let lease = match self.lived.acquire(&view, 1, &mut cx) {
@@ -261,6 +262,7 @@ fn who_comes_back_is_counted_and_who_asks_for_an_explanation_is_not() {
         key: 0,
         tried: &[],
         tie: Some(&tie),
+        is_question: false,
         record: None,
     };
     let lease = shop.lived.acquire(&view, 1, &mut cx).unwrap();

@@ -58,6 +58,8 @@ pub(crate) struct H3 {
     /// The lines of the answer's trailers, once it is to end.
     ending: Option<Vec<u8>>,
     done: bool,
+    /// It is done since it was broken off.
+    aborted: bool,
     /// Ready once the client does not want the answer any more, or has all of it.
     stopped: Option<Stopped>,
     /// What a WebSocket that is asked for has to be granted with: its client cannot judge what we have asked.
@@ -84,6 +86,7 @@ impl H3 {
             frame_left: 0,
             ending: None,
             done: false,
+            aborted: false,
             accept: None,
         }
     }
@@ -175,9 +178,16 @@ impl H3 {
         self.ties.count(kind);
     }
 
-    /// Whether the client has given the request up: its answer was not sent to the end.
-    pub(crate) fn is_given_up(&self) -> bool {
-        !self.done
+    /// Whether the client has given the request up: its answer was not sent to the end, for no fault of a backend.
+    pub(crate) fn is_given_up(&mut self) -> bool {
+        if !self.aborted {
+            return !self.done;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        // What has come to its end is not asked again.
+        self.stopped
+            .take_if(|stopped| stopped.as_mut().poll(&mut cx).is_ready());
+        self.stopped.is_none()
     }
 
     /// Whether the client has taken back the request.
@@ -463,7 +473,7 @@ impl Stream for H3 {
                 Code::INTERNAL_ERROR
             };
             let _ = self.send.reset(number(code));
-            self.done = true;
+            (self.done, self.aborted) = (true, true);
         }
     }
 
