@@ -171,11 +171,6 @@ impl Shift {
             .collect()
     }
 
-    /// The weights that there were.
-    pub fn before(&self) -> &[u32] {
-        &self.before
-    }
-
     /// How much of it is done, from 0 to 1.
     pub fn progress(&self, now: Now) -> f64 {
         if self.over.is_zero() {

@@ -27,6 +27,29 @@ pub enum Follows<'f> {
     WebSocket(&'f [u8; 24]),
 }
 
+impl Follows<'_> {
+    /// Writes how it is told, and the end of the head, which `has_length` or not.
+    ///
+    /// # Errors
+    /// It says what cannot be.
+    pub(crate) fn finish(self, out: &mut Vec<u8>, has_length: bool) -> Result<(), HeadFault> {
+        match self {
+            Follows::Body if !has_length => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+            Follows::Body | Follows::Nothing => {}
+            Follows::WebSocket(_) if has_length => {
+                return Err(HeadFault::Malformed("a WebSocket has no Content-Length"));
+            }
+            Follows::WebSocket(key) => {
+                out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: ");
+                out.extend_from_slice(key);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+}
+
 /// Writes a request's head as HTTP/1.1 has it. The frames' own rules (pseudo-headers
 /// in order, no connection fields, no upper case; RFC 9113 §8.2 and §8.3) were checked before.
 ///
@@ -70,20 +93,7 @@ pub fn write_head(out: &mut Vec<u8>, parts: &Parts, follows: Follows<'_>) -> Res
         write_cookies(out, parts);
     }
     write_host(out, parts, host)?;
-    match follows {
-        Follows::Body if !has_length => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        Follows::Body | Follows::Nothing => {}
-        Follows::WebSocket(_) if has_length => {
-            return Err(HeadFault::Malformed("a WebSocket has no Content-Length"));
-        }
-        Follows::WebSocket(key) => {
-            out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: ");
-            out.extend_from_slice(key);
-            out.extend_from_slice(b"\r\n");
-        }
-    }
-    out.extend_from_slice(b"\r\n");
-    Ok(())
+    follows.finish(out, has_length)
 }
 
 /// RFC 9113 §8.2.3: cookies may come one by one, and are one field again for whoever reads HTTP/1.1.

@@ -61,20 +61,7 @@ impl HeadText {
     /// # Errors
     /// It says what cannot be.
     pub fn finish(self, out: &mut Vec<u8>, follows: Follows<'_>) -> Result<(), HeadFault> {
-        match follows {
-            Follows::Body if !self.has_length => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-            Follows::Body | Follows::Nothing => {}
-            Follows::WebSocket(_) if self.has_length => {
-                return Err(HeadFault::Malformed("a WebSocket has no Content-Length"));
-            }
-            Follows::WebSocket(key) => {
-                out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: ");
-                out.extend_from_slice(key);
-                out.extend_from_slice(b"\r\n");
-            }
-        }
-        out.extend_from_slice(b"\r\n");
-        Ok(())
+        follows.finish(out, self.has_length)
     }
 }
 

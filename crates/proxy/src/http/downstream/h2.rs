@@ -14,7 +14,7 @@ use plimsoll_http::h1::{Framing, HeadOut, ResponseHead};
 use plimsoll_http::h2::{response, trailer_lines, trailers};
 use plimsoll_net::{Buffer, Timer};
 
-use super::{Downstream, Stream, Unspeakable};
+use super::{Downstream, Stream, Unspeakable, framing_on_stream};
 use crate::client::{LINGER, LINGER_BYTES_MAX};
 use crate::http::Pieces;
 use crate::http::upload::{Upload, UploadFault};
@@ -176,14 +176,11 @@ impl Downstream for H2 {
         head: &ResponseHead<'_>,
         to: &HeadOut<'_>,
     ) -> Result<Framing, Unspeakable> {
-        let accepted = head.first("sec-websocket-accept");
-        if head.status == 101 && accepted != self.accept.as_ref().map(|accept| &accept[..]) {
-            return Err(Unspeakable);
-        }
-        let last = head.status != 101 && matches!(head.framing, Framing::None | Framing::Length(0));
+        let framing = framing_on_stream(head, self.accept.as_ref().map(|accept| &accept[..]))?;
+        let last = framing == Framing::None;
         let shared = self.pieces.copy(head.bytes, &[]);
         self.head = Some((response(head, to, &shared).map_err(|_| Unspeakable)?, last));
-        Ok(if last { Framing::None } else { Framing::UntilClose })
+        Ok(framing)
     }
 
     fn write_interim(&mut self, _: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<(), Unspeakable> {

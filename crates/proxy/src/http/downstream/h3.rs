@@ -15,7 +15,7 @@ use plimsoll_http::h3::{
 use plimsoll_net::{Buffer, Timer};
 use quinn::{RecvStream, SendStream, StoppedError, VarInt, WriteError};
 
-use super::{Downstream, Stream, Unspeakable};
+use super::{Downstream, Stream, Unspeakable, framing_on_stream};
 use crate::client::{LINGER, LINGER_BYTES_MAX};
 use crate::http::h3::Ties;
 use crate::http::upload::{Upload, UploadFault};
@@ -384,14 +384,10 @@ impl Downstream for H3 {
         head: &ResponseHead<'_>,
         to: &HeadOut<'_>,
     ) -> Result<Framing, Unspeakable> {
-        let accepted = head.first("sec-websocket-accept");
-        if head.status == 101 && accepted != self.accept.as_ref().map(|accept| &accept[..]) {
-            return Err(Unspeakable);
-        }
-        let last = head.status != 101 && matches!(head.framing, Framing::None | Framing::Length(0));
+        let framing = framing_on_stream(head, self.accept.as_ref().map(|accept| &accept[..]))?;
         self.head.clear();
         write_response(&mut self.head, head, to).map_err(|_| Unspeakable)?;
-        Ok(if last { Framing::None } else { Framing::UntilClose })
+        Ok(framing)
     }
 
     fn write_interim(&mut self, _: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<(), Unspeakable> {

@@ -99,6 +99,17 @@ pub(crate) trait Stream: Downstream {
     }
 }
 
+/// How the body behind an answer's head is framed on a stream, whose end is the body's; a WebSocket has to be granted as
+/// the key was that stood for it.
+fn framing_on_stream(head: &ResponseHead<'_>, accept: Option<&[u8]>) -> Result<Framing, Unspeakable> {
+    let is_switch = head.status == 101;
+    if is_switch && head.first("sec-websocket-accept") != accept {
+        return Err(Unspeakable);
+    }
+    let is_last = !is_switch && matches!(head.framing, Framing::None | Framing::Length(0));
+    Ok(if is_last { Framing::None } else { Framing::UntilClose })
+}
+
 /// The client's end of an upgraded connection.
 pub(crate) struct Upgraded<'d, D>(pub(crate) &'d mut D);
 
