@@ -18,6 +18,10 @@ use crate::worker::{Handed, Worker};
 /// Time that the loop rests when accepting fails (out of descriptors): it would fail again at once.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
+/// Time between two looks whether the last connection of a listener that is no more has left; what another worker has
+/// accepted there before it learnt of the end arrives well within it.
+const EMPTY_CHECK: Duration = Duration::from_secs(1);
+
 /// An address that connections are accepted on.
 pub(crate) struct Accepting {
     socket: Rc<tokio::net::TcpListener>,
@@ -95,7 +99,14 @@ impl Worker {
             let worker = self.clone();
             tokio::task::spawn_local(async move {
                 let deadline = door.drain().map_or(Now::START, |drain| drain.deadline);
-                tokio::time::sleep(deadline.since(worker.now())).await;
+                loop {
+                    let left = deadline.since(worker.now());
+                    tokio::time::sleep(left.min(EMPTY_CHECK)).await;
+                    // What is left when nobody is inside is its generation, and that may be large.
+                    if left <= EMPTY_CHECK || worker.doors.is_empty(&door) {
+                        break;
+                    }
+                }
                 worker.timers.expire(&door.lapse);
                 worker.doors.forget(&door);
             });

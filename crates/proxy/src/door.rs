@@ -106,7 +106,13 @@ impl Doors {
         take(&mut *self.closing.borrow_mut())
     }
 
-    /// The deadline of `door` has come.
+    /// Whether no connection is left inside of `door`, which is closed and held by the asker.
+    pub(crate) fn is_empty(&self, door: &Rc<Door>) -> bool {
+        let held_here = usize::from(self.closed.borrow().iter().any(|other| Rc::ptr_eq(other, door)));
+        Rc::strong_count(door) <= 1 + held_here
+    }
+
+    /// The deadline of `door` has come, or nobody is left inside.
     pub(crate) fn forget(&self, door: &Rc<Door>) {
         self.closed.borrow_mut().retain(|other| !Rc::ptr_eq(other, door));
     }

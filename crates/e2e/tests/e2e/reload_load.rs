@@ -1,5 +1,6 @@
 //! Reloads of a living configuration under load: what a change does not concern does not notice.
 
+use std::ops::RangeInclusive;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use e2e::{Backend, Plimsoll, Script, Wire, eventually, scaled, tools};
 
 use crate::scale::memory_of;
 
-/// What memory may gain between the first quarter of the reloads and their end.
+/// What memory may gain by the second half of the reloads.
 const GROWTH_MAX: u64 = 6 << 20;
 
 /// The configuration after `reloads` of them: each changes a route, a weight, a pool's policy or its limits, and a listener
@@ -167,16 +168,16 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Reloads so often while clients ask and download; memory after a quarter.
-fn reload_under_load(plimsoll: &mut Plimsoll, held: &mut Held, reloads: usize) -> u64 {
+/// Reloads while clients ask and download.
+fn reload_under_load(plimsoll: &mut Plimsoll, held: &mut Held, reloads: RangeInclusive<usize>) {
     let web = plimsoll.address("web");
-    let (stop, well, mut early) = (AtomicBool::new(false), AtomicUsize::new(0), 0);
+    let (stop, well, many) = (AtomicBool::new(false), AtomicUsize::new(0), reloads.clone().count());
     std::thread::scope(|scope| {
         let downloading: Vec<_> = (0..4).map(|_| scope.spawn(|| downloads(web, &stop, &well))).collect();
         let streaming = scope.spawn(|| streams(web, &stop));
         let asking = scope.spawn(|| requests(web, &stop));
         let stopping = Stop(&stop);
-        for reload in 1..=reloads {
+        for reload in reloads {
             plimsoll.rewrite_config(&config(reload));
             let reply = plimsoll.admin_send("POST", "/api/v1/reload", "");
             assert_eq!(reply.status, 200, "{reply:#?}");
@@ -187,9 +188,6 @@ fn reload_under_load(plimsoll: &mut Plimsoll, held: &mut Held, reloads: usize) -
             let at = reload % held.raw.len();
             speak(&mut held.sockets[at], "still here");
             speak(&mut held.raw[at], "still here");
-            if reload == reloads / 4 {
-                early = memory_of(plimsoll);
-            }
         }
         drop(stopping);
         for downloader in downloading {
@@ -200,9 +198,8 @@ fn reload_under_load(plimsoll: &mut Plimsoll, held: &mut Held, reloads: usize) -
         assert_eq!(failed, Vec::<String>::new());
         let downloaded = well.load(SeqCst);
         assert!(answered > 0 && downloaded > 0);
-        println!("{answered} requests and {downloaded} downloads during {reloads} reloads");
+        println!("{answered} requests and {downloaded} downloads during {many} reloads");
     });
-    early
 }
 
 fn reloads_under_load(name: &str, reloads: usize, open: u64) {
@@ -228,7 +225,9 @@ fn reloads_under_load(name: &str, reloads: usize, open: u64) {
         .start();
     let mut held = Held::open(&plimsoll, many);
     held.speak("hello");
-    let early = reload_under_load(&mut plimsoll, &mut held, reloads);
+    reload_under_load(&mut plimsoll, &mut held, 1..=reloads / 2);
+    let early = memory_of(&plimsoll);
+    reload_under_load(&mut plimsoll, &mut held, reloads / 2 + 1..=reloads);
     let metrics = plimsoll.metrics();
     assert_eq!(metrics.sum("plimsoll_connections", &[("listener", "raw")]), many as f64);
     held.finish();
@@ -243,7 +242,7 @@ fn reloads_under_load(name: &str, reloads: usize, open: u64) {
         (late <= early + GROWTH_MAX).then_some(late)
     });
     println!(
-        "memory: {} KiB after a quarter, {} KiB at the end",
+        "memory: {} KiB after the first half, {} KiB at the end",
         early >> 10,
         late >> 10
     );

@@ -115,10 +115,12 @@ pub(super) fn h1(arrivals: &Arc<Arrivals>, good: bool) -> Backend {
 fn spoil(reader: &mut BufReader<TcpStream>, fault: Fault, is_head: bool) -> io::Result<bool> {
     let stream = reader.get_mut();
     match fault {
-        Fault::ResetAfterHead => answer(stream, "200 OK", "bad", 0)?,
-        Fault::ResetInBody | Fault::HalfAnswer => {
-            answer(stream, "200 OK", "bad", if is_head { 0 } else { ANSWER / 2 })?;
+        // To HEAD that is a whole answer: the connection would be kept, and break under the next request.
+        Fault::ResetAfterHead | Fault::ResetInBody | Fault::HalfAnswer if is_head => {
+            answer(stream, "200 OK\r\nconnection: close", "bad", 0)?;
         }
+        Fault::ResetAfterHead => answer(stream, "200 OK", "bad", 0)?,
+        Fault::ResetInBody | Fault::HalfAnswer => answer(stream, "200 OK", "bad", ANSWER / 2)?,
         Fault::Silence => return io::copy(stream, &mut io::sink()).map(|_| false),
         Fault::Unavailable => {
             stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nx-from: bad\r\nconnection: close\r\n\r\n")?;
