@@ -55,6 +55,7 @@ impl Chain {
     ) -> Ran {
         for (at, link) in self.0.iter().enumerate().skip(from) {
             let mut said = String::new();
+            let before = link.dry_run.then(|| head.changes.noticeable());
             let flow = {
                 let mut cx = FilterCx {
                     now: cx.now,
@@ -73,6 +74,9 @@ impl Chain {
                     flow => flow,
                 }
             };
+            if let Some(before) = before {
+                head.changes.take_back(before);
+            }
             if let Some(decision) = record.as_deref_mut() {
                 link.tell(&flow, &said, decision);
             }

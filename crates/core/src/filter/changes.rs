@@ -33,6 +33,17 @@ pub struct Changes {
     pub watched: Vec<Watched>,
 }
 
+/// Changes that a backend, or the client, would notice.
+#[derive(Debug)]
+pub struct Noticeable {
+    request: Edits,
+    answer: Edits,
+    path: Option<String>,
+    rewritten: Rewritten,
+    body_max: Option<u64>,
+    compression: Option<Compression>,
+}
+
 impl Changes {
     /// Forgets all, and keeps the room.
     pub fn clear(&mut self) {
@@ -47,6 +58,33 @@ impl Changes {
         self.crowded_out = 0;
         self.held.clear();
         self.watched.clear();
+    }
+
+    /// What others would notice of them, to be [taken back](Self::take_back) to this.
+    pub fn noticeable(&self) -> Noticeable {
+        Noticeable {
+            request: self.request.clone(),
+            answer: self.answer.clone(),
+            path: self.path.clone(),
+            rewritten: self.rewritten.clone(),
+            body_max: self.body_max,
+            compression: self.compression.clone(),
+        }
+    }
+
+    /// Undoes what others would notice of what was changed since; what is counted and watched goes on being so.
+    pub fn take_back(&mut self, before: Noticeable) {
+        let Noticeable {
+            request,
+            answer,
+            path,
+            rewritten,
+            body_max,
+            compression,
+        } = before;
+        (self.request, self.answer) = (request, answer);
+        (self.path, self.rewritten) = (path, rewritten);
+        (self.body_max, self.compression) = (body_max, compression);
     }
 
     /// What filters on trial would have refused it for, with a body of so many bytes.

@@ -114,6 +114,50 @@ fn networks_are_allowed_and_denied_by_the_client_behind_trusted_proxies() {
 }
 
 #[test]
+fn a_filter_on_trial_changes_nothing_that_anybody_sees() {
+    let filters = r#"[
+        { kind = "headers", request = { set = { x-trial = "1" }, remove = ["accept"] }, response = { set = { x-trial = "1" } } },
+        { kind = "cors", origins = ["https://app.example"] },
+        { kind = "rewrite", path_prefix = "/elsewhere" },
+        { kind = "rate-limit", rate = "9/h", announce = "always" },
+    ]"#;
+    let trial = filters.replace(" },\n", ", dry_run = true },\n");
+    let (backend, plimsoll) = serve(&format!(
+        r#"
+        [listeners.web]
+        bind = "@web@"
+        [[routes]]
+        match = {{ path = "/trial/*" }}
+        filters = {trial}
+        pool = "p"
+        [[routes]]
+        match = {{ path = "/real/*" }}
+        filters = {filters}
+        pool = "p"
+    "#
+    ));
+    let asked = |path: &str| {
+        let fields = "host: a\r\naccept: text/plain\r\norigin: https://app.example\r\n";
+        plimsoll.exchange("web", format!("GET {path} HTTP/1.1\r\n{fields}\r\n"))
+    };
+    let names = ["x-trial", "access-control-allow-origin", "ratelimit"];
+    for _ in 0..2 {
+        let reply = asked("/trial/x");
+        assert_eq!(reply.status, 200);
+        assert_eq!(names.map(|name| reply.header(name)), [None; 3]);
+        let came = backend.seen().pop().expect("it came");
+        assert_eq!(came.target(), "/trial/x");
+        assert_eq!(
+            (came.head.header("x-trial"), came.head.header("accept")),
+            (None, Some("text/plain"))
+        );
+    }
+    let reply = asked("/real/x");
+    assert!(names.iter().all(|name| reply.header(name).is_some()), "{reply:?}");
+    assert_eq!(backend.seen().pop().expect("it came").target(), "/elsewhere/x");
+}
+
+#[test]
 fn paths_are_rewritten_and_clients_redirected() {
     let (backend, plimsoll) = serve(
         r#"

@@ -221,6 +221,38 @@ fn websockets_go_through_tls_in_both_versions() {
 }
 
 #[test]
+fn a_backend_whose_streams_take_no_websockets_is_asked_for_them_in_http_1() {
+    let (authority, server) = (authority(), echoing());
+    let nginx = Foreign::nginx_of(&[], |port, directory| {
+        for name in ["api.pem", "api.key"] {
+            std::fs::copy(authority.file(name), directory.join(name)).expect("it can be copied");
+        }
+        let (root, to) = (directory.display(), server.address());
+        format!(
+            "server {{ listen 127.0.0.1:{port} ssl http2; ssl_certificate {root}/api.pem; ssl_certificate_key {root}/api.key;
+             location = / {{ return 200 $server_protocol; }}
+             location /chat {{ proxy_pass http://{to}; proxy_http_version 1.1;
+              proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }} }}"
+        )
+    });
+    // The connection that shows it is made by the WebSocket itself, and by a request before it.
+    for before in [0, 1] {
+        let plimsoll = logging(&speaking(&authority, "auto", "")).before(nginx.address());
+        for _ in 0..before {
+            assert_eq!(spoken(&plimsoll), "HTTP/2.0");
+        }
+        for _ in 0..2 {
+            let mut command = Command::new(tools::python_with_packages());
+            command.args(["-c", TALK, &plimsoll.address("web").to_string()]);
+            let output = tools::run(&mut command, Duration::from_secs(30));
+            assert_eq!(output.stdout, "all came back\n", "{output:?}: {}", plimsoll.stderr());
+        }
+        assert_eq!(spoken(&plimsoll), "HTTP/2.0");
+        assert_eq!(one(&plimsoll)["errors"], 0);
+    }
+}
+
+#[test]
 fn a_mirror_may_speak_another_version_than_the_pool() {
     let authority = authority();
     let (primary, shadow) = (Backend::start(Script::Echo), Backend::start(Script::Echo));

@@ -268,7 +268,10 @@ impl<'f> Forward<'f> {
             let alone = match self.pool.settings.protocol {
                 BackendProtocol::H1 => true,
                 BackendProtocol::H2 => false,
-                BackendProtocol::Auto => lease.backend().spoken.is_h1(),
+                BackendProtocol::Auto => {
+                    let backend = lease.backend();
+                    backend.spoken.is_h1() || (self.request.upgrade && self.worker.trunks.refuse_tunnels(backend.id))
+                }
             };
             let attempted = if alone {
                 self.attempt_alone(exchange, lease, now).await

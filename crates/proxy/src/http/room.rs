@@ -8,6 +8,7 @@ use plimsoll_core::pool::{BackendProtocol, Lease};
 use plimsoll_core::time::Now;
 use plimsoll_http::reuse::Upstream as Connection;
 use plimsoll_net::Deadline;
+use plimsoll_net::tls::Offer;
 
 use super::accept::sooner;
 use super::downstream::Downstream;
@@ -100,12 +101,13 @@ impl Forward<'_> {
         let protocol = pool.settings.protocol;
         let cut = Some(self.worker.links.link(backend.id));
         let worker = self.worker.clone();
-        let connecting = connect(
-            &worker,
-            pool,
-            (backend, offer(protocol)),
-            self.request.introduction.as_deref(),
-        );
+        // What is upgraded is HTTP/1.1, whatever else the backend speaks.
+        let offer = if self.request.upgrade {
+            Offer::H1
+        } else {
+            offer(protocol)
+        };
+        let connecting = connect(&worker, pool, (backend, offer), self.request.introduction.as_deref());
         let reached = match exchange.connect(connecting, until).await? {
             Ok(reached) => reached,
             Err(unreached) => {

@@ -63,6 +63,10 @@ impl Forward<'_> {
             };
             let terms = self.worker.terms(self.pool);
             if first && let Some((way, requests)) = self.worker.trunks.take(backend.id, terms) {
+                let auto = self.pool.settings.protocol == BackendProtocol::Auto;
+                if auto && self.request.upgrade && !requests.is_extended_connect_protocol_enabled() {
+                    return Err(Fault::Turned);
+                }
                 self.count_stream(lease, opened_here, since);
                 return Ok(H2::new(way, requests));
             }

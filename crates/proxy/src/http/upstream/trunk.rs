@@ -136,6 +136,18 @@ impl Trunks {
         })
     }
 
+    /// Whether the backend is known not to take WebSockets on its streams (RFC 8441 §3).
+    pub(crate) fn refuse_tunnels(&self, backend: BackendId) -> bool {
+        let known = self.0.borrow();
+        let trunks = known.get(&backend).map(|known| &known.trunks);
+        trunks.into_iter().flatten().any(|trunk| {
+            let requests = trunk.requests.borrow();
+            requests
+                .as_ref()
+                .is_some_and(|requests| !requests.is_extended_connect_protocol_enabled())
+        })
+    }
+
     /// The connection that is being made to the backend.
     pub(crate) fn opening(&self, backend: BackendId) -> Option<Opening> {
         self.0.borrow().get(&backend)?.opening.clone()
