@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::filter::Held;
 use crate::outcome::Reason;
 use crate::reply::Reply;
+use crate::snapshot::{HttpService, Route, Snapshot};
 
 /// Which replies pages are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,15 @@ impl For {
         Reason::ALL.iter().copied().filter(told)
     }
 
+    /// As it is written in a table of pages.
+    pub fn word(self) -> String {
+        match self {
+            For::Reason(reason) => reason.word().to_owned(),
+            For::Status(status) => status.to_string(),
+            For::Class(class) => format!("{class}xx"),
+        }
+    }
+
     fn holds(self, reply: &Reply) -> bool {
         match self {
             For::Reason(reason) => reply.reason == Some(reason),
@@ -76,15 +86,16 @@ pub enum Kept {
 #[derive(Clone, Debug, Default)]
 pub struct ErrorPages(Vec<(For, Vec<(Media, Kept)>)>);
 
-/// A page as it is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rendered {
-    /// Its `Content-Type`.
-    pub content_type: &'static str,
+/// The page that stands in for the body of a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'p> {
+    /// What it is for.
+    pub on: For,
+    /// What it is written in.
+    pub media: Media,
     /// Whether there are others for other wishes.
     pub varies: bool,
-    /// Its text.
-    pub body: String,
+    kept: &'p Kept,
 }
 
 impl ErrorPages {
@@ -101,24 +112,81 @@ impl ErrorPages {
 
     /// The page for `reply`, of the kind that its client likes best; of equals the first. Whoever likes none gets the
     /// first all the same: an error in a strange form is better than none.
-    pub fn page(&self, reply: &Reply, wish: Wish, told: &Told<'_>) -> Option<Rendered> {
-        let (_, kinds) = self.0.iter().find(|(on, _)| on.holds(reply))?;
+    pub fn find(&self, reply: &Reply, wish: Wish) -> Option<Found<'_>> {
+        let (on, kinds) = self.0.iter().find(|(on, _)| on.holds(reply))?;
         let better = |best: &'_ (Media, Kept), next: &'_ (Media, Kept)| wish.weight(next.0) > wish.weight(best.0);
         let first = kinds
             .iter()
             .reduce(|best, next| if better(best, next) { next } else { best })?;
         let (media, kept) = first;
-        let render = |page: &Page| page.render(media.position(), told);
-        let body = match kept {
-            Kept::Here(page) => render(page),
-            // One that could never be read: the reply has its own body.
-            Kept::File(held) => render(held.now().as_deref()?),
+        // One that could never be read: the reply has its own body.
+        let is_there = match kept {
+            Kept::Here(_) => true,
+            Kept::File(held) => held.now().is_some(),
         };
-        Some(Rendered {
-            content_type: media.content_type(),
+        is_there.then_some(Found {
+            on: *on,
+            media: *media,
             varies: kinds.len() > 1,
-            body,
+            kept,
         })
+    }
+}
+
+impl Found<'_> {
+    /// Its text for one reply.
+    pub fn render(&self, told: &Told<'_>) -> String {
+        let position = self.media.position();
+        match self.kept {
+            Kept::Here(page) => page.render(position, told),
+            Kept::File(held) => held
+                .now()
+                .as_ref()
+                .map(|page| page.render(position, told))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Whose page it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The route's.
+    Route,
+    /// The listener's.
+    Listener,
+    /// The node's.
+    Node,
+}
+
+impl Whose {
+    /// The name.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Whose::Route => "route",
+            Whose::Listener => "listener",
+            Whose::Node => "node",
+        }
+    }
+}
+
+impl Snapshot {
+    /// The page that stands in for the body of `reply`: the route's, the listener's or the node's, the first that has
+    /// one. A call of gRPC has none, which is the caller's to know.
+    pub fn error_page<'s>(
+        &'s self,
+        (route, service): (Option<&'s Route>, Option<&'s HttpService>),
+        reply: &Reply,
+        wish: Wish,
+    ) -> Option<(Whose, Found<'s>)> {
+        if !self.has_error_pages || !reply.wants_page() {
+            return None;
+        }
+        let of_route = route.map(|route| (Whose::Route, &route.error_pages));
+        let of_listener = service.map(|service| (Whose::Listener, &service.error_pages));
+        let all = of_route.into_iter().chain(of_listener);
+        let mut all = all.chain(std::iter::once((Whose::Node, &self.error_pages)));
+        all.find_map(|(whose, pages)| Some((whose, pages.find(reply, wish)?)))
     }
 }
 

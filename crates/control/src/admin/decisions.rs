@@ -68,9 +68,8 @@ fn wanted(api: &Api, parameters: &[(String, String)]) -> Result<(Wanted, usize),
             }
             "backend" => wanted.backend = Some(value.clone()),
             "reason" => {
-                let found = Reason::ALL.iter().find(|reason| reason.word() == value);
                 let words = Reason::ALL.iter().map(|reason| reason.word());
-                wanted.reason = Some(*found.ok_or_else(|| unknown("reason", value, words))?);
+                wanted.reason = Some(Reason::of_word(value).ok_or_else(|| unknown("reason", value, words))?);
             }
             "failed" if value == "true" || value == "false" => wanted.failures = value == "true",
             "failed" => return Err(bad("`failed` is true or false".into())),

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use plimsoll_core::decision::{Stage, Verdict};
+use plimsoll_core::error_page::Wish;
 use plimsoll_core::filter::{Changes, Decided, Done, Edited, Errand, Progress, Visitor};
+use plimsoll_core::grpc::is_grpc;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::pool::{BackendProtocol, Pool};
 use plimsoll_core::priority::Priority;
@@ -30,7 +32,10 @@ impl Explanation<'_> {
         let mut room = FieldRoom::new();
         match read(&bytes, &mut room, service) {
             Ok(head) => self.head(listener, service, &head),
-            Err(fault) => self.malformed("head", fault, fault.reason()),
+            Err(fault) => {
+                self.malformed("head", fault, fault.reason());
+                self.page((None, service), None, None);
+            }
         }
     }
 
@@ -39,7 +44,10 @@ impl Explanation<'_> {
         self.tell_client(client);
         let asked = match head.asked(service.allow_encoded_slash) {
             Ok(asked) => asked,
-            Err(fault) => return self.malformed(fault.part(), fault, Reason::BadRequest),
+            Err(fault) => {
+                self.malformed(fault.part(), fault, Reason::BadRequest);
+                return self.page((None, service), None, Some(head));
+            }
         };
         self.respelled("host", head.host, asked.host());
         let sent = self.question.url.target.split('?').next().unwrap_or_default();
@@ -81,6 +89,10 @@ impl Explanation<'_> {
             }
         };
         let route = progress.route.and_then(|at| snapshot.routes.get(at));
+        let reply = match &decided {
+            Decided::Filtered(reply) | Decided::Answer(reply) => Some(reply.clone()),
+            _ => None,
+        };
         match (decided, route) {
             (Decided::Health, _) => {
                 let why = "the listener's health path: answered by us, 200 while serving and 503 while draining";
@@ -103,6 +115,32 @@ impl Explanation<'_> {
                 );
             }
             _ => self.answer(Reason::NoRoute),
+        }
+        self.page((route.map(|route| &**route), service), reply, Some(head));
+    }
+
+    /// Which error page the client sees, where the answer is our own.
+    fn page(
+        &mut self,
+        (route, service): (Option<&Route>, &HttpService),
+        reply: Option<Reply>,
+        head: Option<&RequestHead<'_>>,
+    ) {
+        let is_call = head.is_some_and(|head| head.first("content-type").is_some_and(is_grpc));
+        let of_reason = || Some(Reply::reason(Reason::of_word(self.decision.reason.as_deref()?)?));
+        let Some(reply) = reply.or_else(of_reason).filter(|_| !is_call) else {
+            return;
+        };
+        let snapshot = self.snapshot.clone();
+        let wish = head.map_or(Wish::default(), |head| Wish::of(head));
+        if let Some((whose, page)) = snapshot.error_page((route, Some(service)), &reply, wish) {
+            let why = format!(
+                "the {}'s for {}, as {}",
+                whose.word(),
+                page.on.word(),
+                page.media.essence()
+            );
+            self.action("error page", Verdict::Taken, why);
         }
     }
 

@@ -74,7 +74,11 @@ fn pages(words: &[&str]) -> ErrorPages {
 #[test]
 fn the_most_precise_page_is_taken() {
     let all = pages(&["5xx", "503", "no_backend", "4xx", "404"]);
-    let of = |reply: &Reply| all.page(reply, Wish::default(), &TOLD).map(|page| page.body);
+    let of = |reply: &Reply| {
+        let found = all.find(reply, Wish::default())?;
+        assert_eq!(found.on.word(), found.render(&TOLD));
+        Some(found.render(&TOLD))
+    };
     for (reply, page) in [
         (Reply::reason(Reason::NoBackend), Some("no_backend")),
         (Reply::reason(Reason::PoolFull), Some("503")),
@@ -85,10 +89,8 @@ fn the_most_precise_page_is_taken() {
     ] {
         assert_eq!(of(&reply).as_deref(), page, "{reply:?}");
     }
-    assert_eq!(
-        pages(&["503"]).page(&Reply::reason(Reason::NoRoute), Wish::default(), &TOLD),
-        None
-    );
+    let other = Reply::reason(Reason::NoRoute);
+    assert!(pages(&["503"]).find(&other, Wish::default()).is_none());
 }
 
 #[test]
@@ -119,8 +121,9 @@ fn a_client_gets_the_kind_that_it_likes_best() {
         (&["image/png"], "text/html"),
     ] {
         let reply = Reply::reason(Reason::NoBackend);
-        let page = pages.page(&reply, Wish::of(&Accept(accept)), &TOLD).unwrap();
-        assert_eq!((page.body.as_str(), page.varies), (body, true), "{accept:?}");
+        let page = pages.find(&reply, Wish::of(&Accept(accept))).unwrap();
+        assert_eq!((&*page.render(&TOLD), page.media.essence()), (body, body), "{accept:?}");
+        assert!(page.varies);
     }
 }
 
@@ -128,10 +131,8 @@ fn a_client_gets_the_kind_that_it_likes_best() {
 fn a_file_that_was_never_read_leaves_the_reply_as_it_is() {
     let held: Arc<Held<Page>> = Arc::default();
     let pages = ErrorPages::new(vec![(For::Status(503), vec![(Media::Html, Kept::File(held))])]);
-    assert_eq!(
-        pages.page(&Reply::reason(Reason::NoBackend), Wish::default(), &TOLD),
-        None
-    );
+    let reply = Reply::reason(Reason::NoBackend);
+    assert!(pages.find(&reply, Wish::default()).is_none());
 }
 
 #[test]

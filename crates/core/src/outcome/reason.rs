@@ -18,6 +18,11 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => $word),* }
             }
 
+            /// The one with this word.
+            pub fn of_word(word: &str) -> Option<Reason> {
+                Reason::ALL.iter().copied().find(|reason| reason.word() == word)
+            }
+
             /// The HTTP status of the reply; for those that are only logged, the status in the log (0: none).
             pub const fn status(self) -> u16 {
                 match self { $(Reason::$variant => $status),* }

@@ -205,3 +205,50 @@ fn a_page_keeps_to_itself_what_clients_may_not_know() {
     assert_eq!((reply.status, reply.reason()), (502, None));
     assert!(reply.text().contains("<b>502</b> : Bad Gateway "), "{}", reply.text());
 }
+
+#[test]
+fn explain_names_the_page_that_a_client_sees() {
+    let (_up, plimsoll) = site(SITE);
+    for (path, accept, wanted) in [
+        (
+            "/nowhere",
+            "application/json",
+            Some("the node's for 404, as application/json"),
+        ),
+        ("/nowhere", "text/html", Some("the node's for 404, as text/html")),
+        ("/empty", "text/html", Some("the node's for 404, as text/html")),
+        ("/closed", "*/*", Some("the node's for 5xx, as text/html")),
+        ("/full", "*/*", None),
+        ("/up/x", "*/*", None),
+    ] {
+        let call = format!("/api/v1/explain?url=http://a{path}&header=accept:{accept}&listener=web");
+        let told = plimsoll.admin(&call).json();
+        let steps = told["steps"].as_array().expect("steps");
+        let page = steps.iter().find(|step| step["subject"] == "error page");
+        assert_eq!(
+            page.map(|step| step["why"].as_str().expect("words")),
+            wanted,
+            "{path}: {told}"
+        );
+        let reply = plimsoll.exchange(
+            "web",
+            format!("GET {path} HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\n\r\n"),
+        );
+        if let Some(wanted) = wanted {
+            let kind = reply
+                .header("content-type")
+                .expect("a kind")
+                .split(';')
+                .next()
+                .expect("one");
+            assert!(wanted.ends_with(kind), "{kind}");
+        }
+    }
+    let denied = plimsoll
+        .admin("/api/v1/explain?url=http://a/up/x&client=203.0.113.9&listener=web")
+        .json();
+    assert!(
+        denied.to_string().contains("the node's for denied, as text/plain"),
+        "{denied}"
+    );
+}

@@ -143,7 +143,7 @@ fn compose<'r>((client, pinned): (&Client, &Pinned), request: &'r Request, reply
             grpc: None,
         },
     };
-    if call.is_none() && pinned.snapshot.has_error_pages && reply.wants_page() {
+    if call.is_none() {
         composed.put_page((client, pinned), request, reply);
     }
     if let Some(changes) = &request.changes {
@@ -163,11 +163,15 @@ fn compose<'r>((client, pinned): (&Client, &Pinned), request: &'r Request, reply
 }
 
 impl Composed<'_> {
-    /// Puts an error page in place of the body: the route's, the listener's or the node's, the first that has one.
+    /// Puts an error page in place of the body, where there is one.
     fn put_page(&mut self, (client, pinned): (&Client, &Pinned), request: &Request, reply: &Reply) {
         let (wish, request_id) = match &request.page {
             Some(page) => (page.wish, page.request_id.as_str()),
             None => (Wish::default(), ""),
+        };
+        let places = (route_at(pinned, request.route), http_service(pinned, client));
+        let Some((_, page)) = pinned.snapshot.error_page(places, reply, wish) else {
+            return;
         };
         let reason = reply.reason.filter(|_| pinned.snapshot.node.expose_reason);
         let told = Told {
@@ -176,20 +180,13 @@ impl Composed<'_> {
             message: reason.map_or(phrase(reply.status), Reason::says),
             request_id,
         };
-        let of_route = route_at(pinned, request.route).map(|route| &route.error_pages);
-        let of_listener = http_service(pinned, client).map(|service| &service.error_pages);
-        let node = std::iter::once(&pinned.snapshot.error_pages);
-        let mut all = of_route.into_iter().chain(of_listener).chain(node);
-        let Some(page) = all.find_map(|pages| pages.page(reply, wish, &told)) else {
-            return;
-        };
         self.fields.retain(|(name, _)| *name != "content-type");
         self.fields
-            .push(("content-type", Cow::Borrowed(page.content_type.as_bytes())));
+            .push(("content-type", Cow::Borrowed(page.media.content_type().as_bytes())));
         if page.varies {
             self.fields.push(("vary", Cow::Borrowed(b"accept")));
         }
-        self.body = page.body.into();
+        self.body = page.render(&told).into();
     }
 
     /// A call is answered with 200 and trailers alone, which stand in the head then: a client of gRPC looks at no other
