@@ -1,8 +1,12 @@
-//! ORCA: what backends report of their own load, in the field `endpoint-load-metrics` of their answers.
+//! ORCA: what backends report of their own load, in the fields `endpoint-load-metrics` and `endpoint-load-metrics-bin` of
+//! their answers and of these' trailers.
 //!
-//! Open Request Cost Aggregation (envoyproxy/envoy#6614, `xds.data.orca.v3.OrcaLoadReport`; gRPC's A51). Of its formats
-//! TEXT (`TEXT cpu_utilization=0.3, application_utilization=0.8`) and JSON (`JSON {"cpu_utilization": 0.3}`) are read. Of a
-//! report that is no report in full, nothing is believed.
+//! Open Request Cost Aggregation (envoyproxy/envoy#6614, `xds.data.orca.v3.OrcaLoadReport`; gRPC's A51). Its formats are
+//! TEXT (`TEXT cpu_utilization=0.3, application_utilization=0.8`), JSON (`JSON {"cpu_utilization": 0.3}`) and BIN, which is
+//! the message in base64, and what gRPC's servers put into the second field. Of a report that is no report in full,
+//! nothing is believed.
+
+mod message;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,8 +16,8 @@ use serde_json::Value;
 use crate::load::{pack, unpack};
 use crate::time::Now;
 
-/// The field.
-pub const FIELD: &str = "endpoint-load-metrics";
+/// The fields: of text, and of the message alone.
+pub const FIELDS: [&str; 2] = ["endpoint-load-metrics", "endpoint-load-metrics-bin"];
 
 /// The longest report, in bytes.
 pub const REPORT_BYTES_MAX: usize = 4 << 10;
@@ -32,15 +36,39 @@ const UTILISATION_MAX: f64 = 100.0;
 pub struct Report(AtomicU64);
 
 impl Report {
-    /// Takes in the value of the field; false when it is no report.
-    pub fn take(&self, value: &[u8], now: Now) -> bool {
-        let Some(utilisation) = parse(value) else { return false };
+    /// Takes in the value of one of the [`FIELDS`]; false when it is no report.
+    pub fn take(&self, field: &str, value: &[u8], now: Now) -> bool {
+        let Some(utilisation) = parse(field, value) else {
+            return false;
+        };
         if let Some(share) = utilisation {
             // Never the word 0, which means "none yet".
             #[expect(clippy::cast_possible_truncation, reason = "a share, to a few places")]
             self.0.store(pack(share.max(1e-6) as f32, now), Relaxed);
         }
         true
+    }
+
+    /// Takes in what lines of trailers, each with its end, report; what is left of them, when they do.
+    pub fn take_lines(&self, lines: &[u8], now: Now) -> Option<Vec<u8>> {
+        let field_of = |line: &[u8]| {
+            let (name, _) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+            FIELDS
+                .into_iter()
+                .find(|field| name.eq_ignore_ascii_case(field.as_bytes()))
+        };
+        let mut reported = false;
+        let others = |line: &&[u8]| match field_of(line) {
+            Some(field) => {
+                self.take(field, line[field.len() + 1..].trim_ascii(), now);
+                reported = true;
+                false
+            }
+            None => true,
+        };
+        let left: Vec<&[u8]> = lines.split_inclusive(|byte| *byte == b'\n').filter(others).collect();
+        let left = left.concat();
+        reported.then_some(left)
     }
 
     /// The share of its own capacity that it says it uses; `None` when it has not said so lately.
@@ -53,16 +81,21 @@ impl Report {
 
 /// The utilisation in a report: what the application says of itself, else its processors' (as gRPC's weighted round robin
 /// takes it, A58). The outer `None`: it is no report.
-fn parse(value: &[u8]) -> Option<Option<f64>> {
+fn parse(field: &str, value: &[u8]) -> Option<Option<f64>> {
     if value.len() > REPORT_BYTES_MAX {
         return None;
     }
     let text = std::str::from_utf8(value).ok()?.trim();
-    let (format, body) = text.split_once(' ')?;
-    let metrics = match format {
-        "TEXT" => text_metrics(body)?,
-        "JSON" => json_metrics(body)?,
-        _ => return None,
+    let metrics = if field == FIELDS[1] {
+        message::read(text)?
+    } else {
+        let (format, body) = text.split_once(' ')?;
+        match format {
+            "TEXT" => text_metrics(body)?,
+            "JSON" => json_metrics(body)?,
+            "BIN" => message::read(body)?,
+            _ => return None,
+        }
     };
     let of = |name: &str| metrics.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
     let own = of("application_utilization").filter(|share| *share > 0.0);
@@ -133,21 +166,24 @@ mod tests {
             ("JSON [1]", None),
             ("JSON {\"cpu_utilization\": \"0.3\"}", None),
             ("JSON {\"cpu_utilization\": 0.3} x", None),
-            ("BIN AAAA", None),
+            ("BIN CQAAAAAAANA/SQAAAAAAAOg/", Some(Some(0.75))),
+            ("BIN CQAAAAAAANA", None),
             ("cpu_utilization=0.3", None),
             ("", None),
         ] {
-            assert_eq!(parse(value.as_bytes()), share, "{value}");
+            assert_eq!(parse(FIELDS[0], value.as_bytes()), share, "{value}");
         }
-        assert_eq!(parse(&[b'x'; REPORT_BYTES_MAX + 1]), None);
-        assert_eq!(parse(b"TEXT cpu_utilization=\xff"), None);
+        assert_eq!(parse(FIELDS[0], &[b'x'; REPORT_BYTES_MAX + 1]), None);
+        assert_eq!(parse(FIELDS[0], b"TEXT cpu_utilization=\xff"), None);
     }
 
     proptest::proptest! {
         #[test]
         fn no_value_harms(value in proptest::collection::vec(proptest::num::u8::ANY, 0..200), json in "JSON [{}\\[\\]\":,0-9.a-z]{0,100}") {
-            let _ = parse(&value);
-            let _ = parse(json.as_bytes());
+            for field in FIELDS {
+                let _ = parse(field, &value);
+            }
+            let _ = parse(FIELDS[0], json.as_bytes());
         }
     }
 
@@ -155,11 +191,11 @@ mod tests {
     fn a_report_is_believed_for_a_while() {
         let (report, now) = (Report::default(), Now::from_millis(5));
         assert_eq!(report.utilisation(now), None);
-        assert!(report.take(b"TEXT cpu_utilization=0.5", now));
-        assert!(report.take(b"TEXT eps=1", now) && !report.take(b"rubbish", now));
+        assert!(report.take(FIELDS[0], b"TEXT cpu_utilization=0.5", now));
+        assert!(report.take(FIELDS[0], b"TEXT eps=1", now) && !report.take(FIELDS[0], b"rubbish", now));
         assert_eq!(report.utilisation(now + BELIEVED), Some(0.5));
         assert_eq!(report.utilisation(now + BELIEVED + Duration::from_millis(1)), None);
-        assert!(report.take(b"TEXT cpu_utilization=0", Now::START));
+        assert!(report.take(FIELDS[0], b"TEXT cpu_utilization=0", Now::START));
         assert!(report.utilisation(Now::START).is_some());
     }
 }

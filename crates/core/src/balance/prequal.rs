@@ -210,7 +210,7 @@ mod tests {
         answer(&worker, 1, 1, 90);
         assert_eq!(worker.pick(None, &[]), Some(0));
         let report = &worker.members[0].backend.report;
-        assert!(report.take(b"TEXT cpu_utilization=0.95", worker.now));
+        assert!(report.take(crate::orca::FIELDS[0], b"TEXT cpu_utilization=0.95", worker.now));
         assert_eq!(worker.pick(None, &[]), Some(1));
     }
 

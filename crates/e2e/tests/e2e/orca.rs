@@ -61,3 +61,29 @@ fn prequal_leaves_a_backend_alone_that_reports_to_be_full() {
     }
     assert_eq!(one.requests(), 0);
 }
+
+/// As gRPC's servers report it: a message in base64, in the trailers.
+#[test]
+fn a_report_in_trailers_is_shown_and_kept_from_clients() {
+    let chunked = |name: &str, field: &str, value: &str| {
+        let trailers = [(field, value), ("x-other", "stays")];
+        let trailers = trailers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Backend::named(
+            name,
+            Script::Chunked {
+                chunks: vec![b"hello".to_vec()],
+                pause: std::time::Duration::ZERO,
+                trailers: trailers.to_vec(),
+            },
+        )
+    };
+    let one = chunked("one", "Endpoint-Load-Metrics-Bin", "CQAAAAAAANA/SQAAAAAAAOg/");
+    let two = chunked("two", "endpoint-load-metrics", "TEXT cpu_utilization=0.5");
+    let stage = stage(&[&one, &two], "policy = \"round-robin\"\norca = true");
+    for _ in 0..4 {
+        let reply = stage.get("/");
+        assert_eq!(reply.trailers, [("x-other".to_owned(), "stays".to_owned())]);
+    }
+    assert_eq!(stage.backend("one")["utilization"], 0.75);
+    assert_eq!(stage.backend("two")["utilization"], 0.5);
+}

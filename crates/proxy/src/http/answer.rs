@@ -145,7 +145,11 @@ impl Forward<'_> {
         keep_alive: bool,
     ) -> Ended {
         exchange.bytes_out += answer.head_bytes as u64;
-        let streamed = exchange.stream(&mut upstream, &answer).await;
+        let withhold = |lines: &[u8]| {
+            let report = self.pool.settings.orca.then(|| &lease.backend().report);
+            report?.take_lines(lines, self.worker.now())
+        };
+        let streamed = exchange.stream(&mut upstream, &answer, &withhold).await;
         let clean = match streamed {
             Ok(clean) => clean,
             // The body's first bytes were wrong: the client has none of it yet, and gets to know why.

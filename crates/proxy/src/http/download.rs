@@ -38,7 +38,13 @@ fn add_part(out: &mut Vec<u8>, data: &[u8], chunked: bool) {
 
 impl<D: Downstream> Exchange<'_, D> {
     /// Passes the answer's body on; its head stands in `out`. True when the backend's connection is clean afterwards.
-    pub(crate) async fn stream(&mut self, backend: &mut Upstream, answer: &Answer) -> Result<bool, Fault> {
+    /// Lines of trailers are shown to `withhold`, which may leave something else of them.
+    pub(crate) async fn stream(
+        &mut self,
+        backend: &mut Upstream,
+        answer: &Answer,
+        withhold: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
+    ) -> Result<bool, Fault> {
         let mut decoder = BodyDecoder::new(answer.framing);
         let chunked = answer.framing_out == Framing::Chunked;
         loop {
@@ -69,6 +75,8 @@ impl<D: Downstream> Exchange<'_, D> {
                         self.await_end(backend).await?;
                     }
                     let trailers = backend.trailers(decoder.trailers());
+                    let left = (!trailers.is_empty()).then(|| withhold(trailers)).flatten();
+                    let trailers = left.as_deref().unwrap_or(trailers);
                     if self.is_call {
                         self.grpc = status_of(trailers).or(self.grpc);
                     }

@@ -241,11 +241,13 @@ impl<D: Downstream> Exchange<'_, D> {
     ) -> Result<Answer, Fault> {
         let mut room = FieldRoom::new();
         let mut head = read_head(&self.answer.unread()[..length], &mut room, method)?;
-        if let Some((report, now)) = report
-            && let Some(value) = head.withhold(orca::FIELD)
-        {
-            // What is no report is worth no more than none.
-            let _ = report.take(value, now);
+        if let Some((report, now)) = report {
+            for field in orca::FIELDS {
+                if let Some(value) = head.withhold(field) {
+                    // What is no report is worth no more than none.
+                    let _ = report.take(field, value, now);
+                }
+            }
         }
         if ended && head.framing == Framing::UntilClose {
             head.framing = Framing::Length(0);
