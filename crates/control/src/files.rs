@@ -10,7 +10,7 @@ use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -238,9 +238,23 @@ impl Watched {
     }
 }
 
+/// Opens a file that is to be read. A pipe is refused: one that nobody writes to would keep whoever opens it, and whoever
+/// waits for that, for ever.
+pub(crate) fn open_file(path: &Path) -> std::io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits();
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(nonblocking.cast_signed());
+    let file = options.open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        let error = "it is a pipe and no file";
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, error));
+    }
+    Ok(file)
+}
+
 /// What a file holds, and what the kernel says of it; the stamp is older than the bytes, never younger.
 pub(crate) fn open(path: &Path) -> Result<(Stamp, Vec<u8>), Wrong> {
-    let file = File::open(path).map_err(|error| Wrong::whole(format!("cannot be opened: {error}")))?;
+    let file = open_file(path).map_err(|error| Wrong::whole(format!("cannot be opened: {error}")))?;
     let unreadable = |error: std::io::Error| Wrong::whole(format!("cannot be read: {error}"));
     let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
     let mut bytes = Vec::new();

@@ -25,6 +25,7 @@ mod reload;
 mod shifts;
 mod splits;
 mod status;
+mod succession;
 
 pub use acme::{AcmeStatus, Handshakes};
 pub use certificates::{CertificateStatus, Terminations};
@@ -38,3 +39,4 @@ pub use publish::{Control, Origin, Reload, Serving};
 pub use reload::{NotReloaded, Reloaded, Reloader, Started};
 pub use shifts::Shifts;
 pub use status::Readiness;
+pub use succession::{Handing, Left};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use plimsoll_core::backend::Backend;
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::challenge::Proofs;
 use plimsoll_core::membership::{Event, Transition};
@@ -30,6 +31,7 @@ use crate::living::{CUT_GRACE, Departing, End, Identities, LivingPool, end_of};
 use crate::metrics::Series;
 use crate::originations::{Originations, Published};
 use crate::splits;
+use crate::succession::Succession;
 
 /// The time until connections are tried to be cut again that could not be.
 const CUT_AGAIN: Duration = Duration::from_millis(10);
@@ -75,6 +77,8 @@ pub struct Control {
     /// The wall clock at [`Now::START`].
     started: SystemTime,
     draining: AtomicBool,
+    /// Where it stands among the processes that serve one after the other.
+    pub(crate) succession: Succession,
     /// Whether this node was ready once: what a reload adds does not take that back.
     pub(crate) was_ready: AtomicBool,
     /// Wakes the driver when something changed that it has to look at.
@@ -188,6 +192,7 @@ impl Control {
             started: SystemTime::now() - now.since(Now::START),
             clock: Box::new(clock),
             draining: AtomicBool::new(false),
+            succession: Succession::default(),
             was_ready: AtomicBool::new(handed.was_ready),
             changed: Notify::new(),
         })
@@ -238,6 +243,20 @@ impl Control {
     /// When the process started.
     pub fn started(&self) -> SystemTime {
         self.started
+    }
+
+    /// Shows `each` backend of a pool, and those that have left and may have something under way.
+    pub(crate) fn each_backend(&self, mut each: impl FnMut(&str, &Backend)) {
+        let state = self.state();
+        for (pool, living) in &state.pools {
+            living
+                .membership
+                .backends()
+                .for_each(|(backend, ..)| each(pool, backend));
+        }
+        for departing in &state.departing {
+            each(&departing.backend.pool, &departing.backend);
+        }
     }
 
     /// Whether this node is being shut down.

@@ -1,6 +1,7 @@
 //! Gradual shifts of splits: who is under way, what it is judged by, and how it ended.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ words! {
 
 /// One shift, the last of its route.
 struct Entry {
+    /// Its number among the process's shifts.
+    id: u64,
     wish: Wish,
     pools: Vec<String>,
     /// The weights in the end, pool by pool.
@@ -75,6 +78,7 @@ pub struct Shifts {
     control: Arc<Control>,
     metrics: Arc<Metrics>,
     entries: Mutex<BTreeMap<String, Entry>>,
+    begun: AtomicU64,
 }
 
 impl Shifts {
@@ -84,6 +88,7 @@ impl Shifts {
             control,
             metrics,
             entries: Mutex::default(),
+            begun: AtomicU64::new(0),
         })
     }
 
@@ -111,7 +116,13 @@ impl Shifts {
         let details = json!({ "route": route, "shift": "begun", "over_s": wish.over.as_secs() });
         self.control.events().tell(Kind::Operator, message, details);
         tracing::info!(route, to = words, over = ?wish.over, "an operator shifts a split");
+        let mut entries = self.lock();
+        if let Some(other) = entries.get_mut(route).filter(|entry| entry.is_under_way()) {
+            let why = "another shift has begun".to_owned();
+            self.end(route, other, Stand::Replaced, Some(why));
+        }
         let entry = Entry {
+            id: self.begun.fetch_add(1, Relaxed) + 1,
             wish,
             pools,
             after,
@@ -123,7 +134,8 @@ impl Shifts {
             stand: Stand::Waiting,
             why: None,
         };
-        self.lock().insert(route.to_owned(), entry);
+        entries.insert(route.to_owned(), entry);
+        drop(entries);
         self.look();
         Ok(())
     }
@@ -152,6 +164,7 @@ impl Shifts {
                 .collect()
         };
         Some(json!({
+            "id": entry.id,
             "state": entry.stand.word(),
             "why": entry.why,
             "percent": (progress * 100.0).round(),

@@ -11,6 +11,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -114,6 +115,16 @@ impl HandoverStream {
     pub fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
         self.0.set_read_timeout(patience)?;
         self.0.set_write_timeout(patience)
+    }
+
+    /// Whether the other side says something, or hangs up, within `patience`.
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    pub fn says_something(&self, patience: Duration) -> io::Result<bool> {
+        let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
+        let mut sockets = [PollFd::new(&self.0, PollFlags::IN)];
+        Ok(poll(&mut sockets, Some(&patience))? > 0)
     }
 
     /// Sends a message, with descriptors of which the other side gets copies.

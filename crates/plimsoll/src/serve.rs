@@ -34,6 +34,9 @@ pub(crate) fn serve(loaded: &Loaded) -> anyhow::Result<()> {
     })
 }
 
+/// How often it is looked whether the processes before are gone.
+const BEFORE_LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// What can be reached while the two planes serve.
 pub(crate) struct Serving<'s> {
     pub(crate) control: &'s Arc<Control>,
@@ -96,9 +99,15 @@ pub(crate) fn serve_while(
         tokio::spawn(reopens.reopen(writer.as_ref().map(access::Writer::reopener)));
         tokio::spawn(shifts.watch());
         tokio::spawn(hang_ups.reload(reloader.clone()));
-        tokio::spawn(reloader.watch());
+        tokio::spawn(reloader.clone().watch());
         tokio::spawn(systemd::watch(plane.liveness()));
-        inherited.map_or_else(systemd::ready, Inherited::serving);
+        match inherited {
+            Some(inherited) => {
+                inherited.serving(control.clone());
+                tokio::spawn(reloader.clone().catch_up());
+            }
+            None => systemd::ready(),
+        }
         let ended = meanwhile(Serving {
             control: &control,
             plane: &plane,
@@ -106,10 +115,12 @@ pub(crate) fn serve_while(
             admin: copies,
             calls,
         });
-        let ended = ended.await;
-        leave(&ended, admin, drain(&control, plane, &mut signals))
-            .await
-            .and(ended.map(drop))
+        let (ended, failed) = match ended.await {
+            Ok(ended) => (ended, Ok(())),
+            Err(failed) => (Ended::Stopped, Err(failed)),
+        };
+        let left = leave(ended, admin, (&control, plane, &mut signals)).await;
+        left.and(failed)
     });
     // Whoever did not want to wait is not made to.
     runtime.shutdown_background();
@@ -153,18 +164,31 @@ fn wiring(
     }
 }
 
-/// Ends what served, once it is `drained`; calls are another process's by then, where one has taken over.
+/// Ends what served, once it is drained; calls are another process's by then, where one has taken over.
 async fn leave(
-    ended: &anyhow::Result<Ended>,
+    ended: Ended,
     admin: AdminThread,
-    drained: impl Future<Output = anyhow::Result<()>>,
+    (control, plane, signals): (&Arc<Control>, Plane, &mut Signals),
 ) -> anyhow::Result<()> {
-    if !matches!(ended, Ok(Ended::Replaced)) {
+    let Ended::Replaced(takeover) = ended else {
         systemd::stopping();
-        return drained.await;
-    }
+        return drain(control, plane, signals).await;
+    };
     admin.retire();
-    let drained = drained.await;
+    let (connections, known) = (plane.count(), control.clone());
+    tokio::spawn(takeover.go_on_saying(move || known.left(connections())));
+    let drained = drain(control, plane, signals).await;
+    // What those before have left is told by us alone.
+    let gone = async {
+        while control.before().is_some() {
+            tokio::time::sleep(BEFORE_LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = gone => {}
+        () = tokio::time::sleep(control.plan().node.drain_timeout) => {}
+        () = signals.stop() => {}
+    }
     // Whoever asked for the upgrade gets its answer.
     admin.join();
     drained
@@ -177,6 +201,7 @@ fn started(plan: &Plan, origins: Origins, workers: usize, connections_max: Optio
         workers,
         workers_default: workers_default(),
         connections_max,
+        user: plan.user.clone(),
         admin: plan.admin.clone(),
         log: plan.log.clone(),
     }

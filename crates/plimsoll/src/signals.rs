@@ -50,6 +50,15 @@ impl Reopens {
     }
 }
 
+/// Tells another process of ours to stop, with SIGTERM.
+pub(crate) fn stop(pid: u32) {
+    let process = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let told = process.map(|process| rustix::process::kill_process(process, rustix::process::Signal::TERM));
+    if let Some(Err(error)) = told {
+        tracing::warn!(pid, %error, "the new process cannot be told to stop");
+    }
+}
+
 /// SIGUSR2, which has another process take over.
 pub(crate) fn upgrades() -> std::io::Result<Signal> {
     signal(SignalKind::user_defined2())

@@ -239,6 +239,12 @@ impl Plane {
         self.shared.connections.load(Relaxed)
     }
 
+    /// What tells [how many](Self::connections) there are for as long as anybody asks.
+    pub fn count(&self) -> impl Fn() -> u32 + Send + 'static {
+        let shared = self.shared.clone();
+        move || shared.connections.load(Relaxed)
+    }
+
     /// Waits until every worker has ended.
     pub fn join(self) {
         for thread in self.threads {

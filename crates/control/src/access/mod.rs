@@ -136,6 +136,7 @@ fn start(sink: Box<dyn Sink>, dropped: Arc<AtomicU64>) -> io::Result<(Ring, Writ
         batched: 0,
         counts: counts.clone(),
         complained: None,
+        mid_line: false,
     };
     let thread = std::thread::Builder::new()
         .name("access-log".into())
@@ -203,6 +204,8 @@ struct Pen {
     batched: u64,
     counts: Arc<Counts>,
     complained: Option<Instant>,
+    /// What was written last ends in the middle of a line.
+    mid_line: bool,
 }
 
 impl Pen {
@@ -247,15 +250,45 @@ impl Pen {
         // A file that cannot be found again is written to where it is.
         let looked = self.sink.look();
         self.complain(looked);
-        let written = self.sink.write_all(&self.batch).and_then(|()| self.sink.flush());
+        let (count, written) = self.put();
         if written.is_err() {
-            self.counts.dropped.fetch_add(self.batched, Relaxed);
+            let lines = self.batch[..count].iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.counts
+                .dropped
+                .fetch_add(self.batched.saturating_sub(lines), Relaxed);
         }
         self.complain(written);
         self.batch.clear();
         // A long line may have made it large.
         self.batch.shrink_to(BATCH_BYTES);
         self.batched = 0;
+    }
+
+    /// Writes the batch; how many of its bytes were, and what went wrong with the others. A line that a full disk has cut
+    /// off is ended before anything else is written, or the next one would be lost with it.
+    fn put(&mut self) -> (usize, io::Result<()>) {
+        if self.mid_line {
+            if let Err(error) = self.sink.write_all(b"\n") {
+                return (0, Err(error));
+            }
+            self.mid_line = false;
+        }
+        let mut count = 0;
+        let written = loop {
+            match self.sink.write(&self.batch[count..]) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(more) => count += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+            if count == self.batch.len() {
+                break self.sink.flush();
+            }
+        };
+        if count > 0 {
+            self.mid_line = self.batch[count - 1] != b'\n';
+        }
+        (count, written)
     }
 
     /// Tells what went wrong, now and then.
@@ -284,6 +317,8 @@ mod tests {
         text: Arc<Mutex<Vec<u8>>>,
         gate: Arc<Mutex<()>>,
         fails: bool,
+        /// Bytes that it has room for, where that is not endless.
+        room: Arc<Mutex<Option<usize>>>,
     }
 
     impl Write for Paper {
@@ -292,8 +327,16 @@ mod tests {
             if self.fails {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            self.text.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(bytes.len())
+            let mut room = self.room.lock().expect("no panic");
+            let count = room.map_or(bytes.len(), |room| room.min(bytes.len()));
+            if let Some(room) = &mut *room {
+                *room -= count;
+            }
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.text.lock().expect("no panic").extend_from_slice(&bytes[..count]);
+            Ok(count)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -319,6 +362,31 @@ mod tests {
         let text = String::from_utf8(sink.text.lock().expect("no panic").clone()).expect("text");
         assert_eq!(text, lines.concat());
         assert_eq!(dropped.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_disk_that_was_full_costs_the_lines_that_did_not_fit_and_no_other() {
+        let sink = Paper::default();
+        *sink.room.lock().expect("no panic") = Some(20);
+        let (ring, writer, dropped) = begin(&sink);
+        let wait = |count: u64| {
+            let begun = Instant::now();
+            while dropped.load(Relaxed) < count {
+                assert!(begun.elapsed() < FLUSH_PATIENCE * 4, "{count} lines are dropped");
+                std::thread::sleep(PAUSES[0]);
+            }
+        };
+        ring.write(b"the first line\n".to_vec());
+        ring.write(b"the second line\n".to_vec());
+        wait(1);
+        ring.write(b"the third line\n".to_vec());
+        wait(2);
+        *sink.room.lock().expect("no panic") = None;
+        ring.write(b"the fourth line\n".to_vec());
+        writer.finish();
+        let text = String::from_utf8(sink.text.lock().expect("no panic").clone()).expect("text");
+        assert_eq!(text, "the first line\nthe s\nthe fourth line\n");
+        assert_eq!(dropped.load(Relaxed), 2);
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub(super) fn status_json(api: &Api) -> Value {
         "connections": api.metrics.connections(),
         "ready": control.is_ready(),
         "draining": control.is_draining(),
+        "before": control.before().map(|left| json!({ "pid": left.pid, "connections": left.connections })),
         "last_reload": {
             "at": rfc3339(reload.at),
             "result": if reload.errors.is_empty() { "ok" } else { "error" },

@@ -149,10 +149,12 @@ pub(crate) fn backend_json(control: &Control, pool: &PoolStatus, status: &Member
     let drain_left = status.drains_until.map(|until| until.since(control.now()));
     let sticky = pool.sticky.as_ref();
     let sessions = sticky.map_or(0, |sticky| sticky.count(&status.backend, control.now()));
+    let address = status.backend.address;
+    let before = control.before().map_or(0, |left| left.at(&pool.name, address));
     let until = status.ejected_until.map(|until| rfc3339(control.wall_time(until)));
     json!({
         "name": &*status.name,
-        "address": status.backend.address.to_string(),
+        "address": address.to_string(),
         "weight": status.weight,
         "effective_weight": status.effective_weight,
         "zone": status.zone.as_deref(),
@@ -163,6 +165,7 @@ pub(crate) fn backend_json(control: &Control, pool: &PoolStatus, status: &Member
         "since": rfc3339(control.wall_time(status.since)),
         "ejected_until": until,
         "in_flight": load.in_flight(),
+        "in_flight_before": before,
         "load_line": status.load_line,
         "utilization": utilisation,
         "connections": load.connections(),

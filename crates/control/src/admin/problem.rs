@@ -9,6 +9,9 @@ use crate::config::Refused;
 /// The type of what the contract names and is not built yet.
 const NOT_BUILT: &str = "urn:plimsoll:problem:not-built";
 
+/// The type of what cannot be done while another process takes over, and can be by whoever serves then.
+const UPGRADING: &str = "urn:plimsoll:problem:upgrading";
+
 /// Of the body.
 const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -42,6 +45,17 @@ impl Problem {
             ..Problem::new(
                 StatusCode::NOT_IMPLEMENTED,
                 format!("{what} is not built yet in Plimsoll {version}"),
+            )
+        }
+    }
+
+    /// Nothing can be changed now, as `why` says; soon, whoever calls again is answered by the process that serves then.
+    pub(super) fn upgrading(why: &str) -> Self {
+        Problem {
+            kind: Some((UPGRADING, "an upgrade is under way")),
+            ..Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("{why}, and nothing was changed: ask again"),
             )
         }
     }
@@ -83,6 +97,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let plain = ("about:blank", self.status.canonical_reason().unwrap_or("error"));
         let (kind, title) = self.kind.unwrap_or(plain);
+        let is_passing = kind == UPGRADING;
         let mut object = self.more;
         object.insert("type".into(), kind.into());
         object.insert("title".into(), title.into());
@@ -91,6 +106,11 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Value::Object(object).to_string()).into_response();
         let kind = HeaderValue::from_static(MEDIA_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if is_passing {
+            let fields = [(header::RETRY_AFTER, "1"), (header::CONNECTION, "close")];
+            let fields = fields.map(|(name, value)| (name, HeaderValue::from_static(value)));
+            response.headers_mut().extend(fields);
+        }
         response
     }
 }

@@ -91,6 +91,7 @@ fn reloaded_json(
         Err(why) => {
             let status = match &why {
                 NotReloaded::Draining => StatusCode::SERVICE_UNAVAILABLE,
+                NotReloaded::Nothing(_) => invalid,
                 NotReloaded::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 _ => StatusCode::CONFLICT,
             };

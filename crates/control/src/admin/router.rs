@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +29,9 @@ const UPGRADE: &str = "/api/v1/upgrade";
 
 /// The longest that its answer may take.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a change waits for an upgrade to be over: less than callers wait for an answer.
+const UNCHANGED_MAX: Duration = Duration::from_secs(3);
 
 /// One backend of a pool.
 const BACKEND: &str = "/api/v1/pools/{pool}/backends/{address}";
@@ -61,6 +64,7 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route("/api/v1/openapi.json", get(openapi::document))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(api.clone(), unchanged))
         .layer(from_fn_with_state(who, guard::guard));
     finish(guarded.merge(page).merge(open()), api)
 }
@@ -84,6 +88,18 @@ fn open() -> Router<Api> {
 
 fn finish(router: Router<Api>, api: Api) -> Router {
     router.layer(from_fn(bounded)).with_state(api)
+}
+
+/// Has what operators change wait while another process takes over: what is changed is handed over, or is for the other.
+async fn unchanged(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() || request.uri().path() == UPGRADE {
+        return next.run(request).await;
+    }
+    match tokio::time::timeout(UNCHANGED_MAX, api.control.still_ours()).await {
+        Ok(Some(_unchanged)) => next.run(request).await,
+        Ok(None) => Problem::upgrading("another process has taken over").into_response(),
+        Err(_) => Problem::upgrading("another process is taking over").into_response(),
+    }
 }
 
 /// Bounds the time of a call, and keeps its answer out of caches and guesses.

@@ -41,7 +41,7 @@ impl Token {
     /// What is wrong with the file, and what to do.
     pub(super) fn read(path: &Path) -> Result<Self, TokenFault> {
         let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(TokenFault::Open)?;
+        let file = crate::files::open_file(path).map_err(TokenFault::Open)?;
         file.take(TOKEN_BYTES_MAX as u64 + 1)
             .read_to_string(&mut text)
             .map_err(TokenFault::Read)?;

@@ -1,9 +1,12 @@
 //! The texts that were read, and where a span stands in them.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use plimsoll_core::document::Span;
+
+use crate::files::Stamp;
 
 /// The largest file that is read: ten thousand routes are three of these sixteen MiB.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -17,6 +20,8 @@ pub struct Source {
     pub path: Option<PathBuf>,
     /// What it holds.
     pub text: String,
+    /// What the kernel said of it before it was read.
+    stamp: Option<Stamp>,
 }
 
 /// All files that one configuration was read from, in the order of [`Span::file`].
@@ -39,13 +44,20 @@ pub struct Origins {
     /// Those that were read, the one that includes the others first.
     pub files: Vec<PathBuf>,
     patterns: Vec<Pattern>,
+    /// What the kernel said of the files before they were read.
+    pub(crate) stamps: BTreeMap<PathBuf, Stamp>,
 }
 
 impl Origins {
     /// These as well.
     pub(crate) fn join(&mut self, other: Origins) {
-        let Origins { files, patterns } = other;
+        let Origins {
+            files,
+            patterns,
+            stamps,
+        } = other;
         self.files.extend(files);
+        self.stamps.extend(stamps);
         self.patterns.extend(patterns);
         // The first stays the first.
         let mut seen = std::collections::BTreeSet::new();
@@ -77,9 +89,15 @@ pub struct Position {
 }
 
 impl Sources {
-    /// Adds a file and returns its number.
-    pub(crate) fn add(&mut self, name: String, path: Option<PathBuf>, text: String) -> u32 {
-        self.files.push(Source { name, path, text });
+    /// Adds a text and returns its number; one that comes from a file with what the kernel said of that before.
+    pub(crate) fn add(&mut self, name: String, from: Option<(PathBuf, Option<Stamp>)>, text: String) -> u32 {
+        let (path, stamp) = from.unzip();
+        self.files.push(Source {
+            name,
+            path,
+            text,
+            stamp: stamp.flatten(),
+        });
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
     }
 
@@ -118,6 +136,9 @@ impl Sources {
         Origins {
             files: self.files.iter().filter_map(|source| source.path.clone()).collect(),
             patterns: self.patterns.clone(),
+            stamps: (self.files.iter())
+                .filter_map(|source| Some((source.path.clone()?, source.stamp?)))
+                .collect(),
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Started {
     pub workers: usize,
     /// How many workers there are where the configuration does not say.
     pub workers_default: usize,
+    /// As whom it runs once its sockets are bound, when it is not as whom it was started.
+    pub user: Option<String>,
     /// The most connections that the descriptors allow.
     pub connections_max: Option<u32>,
     /// Where the admin API is.
@@ -35,6 +37,7 @@ impl Started {
         let mut needs_restart = Vec::new();
         if !is_file {
             (plan.secrets, plan.admin) = (served.secrets.clone(), served.admin.clone());
+            plan.user = served.user.clone();
             plan.watch = served.watch;
             plan.log.level = served.log.level;
             plan.log.access = served.log.access.clone();
@@ -44,6 +47,15 @@ impl Started {
         needs(
             workers != self.workers,
             format!("[server] workers: {} run, {workers} are asked for", self.workers),
+        );
+        let runs_as = |user: &Option<String>| user.as_ref().map_or("nobody else".into(), |user| format!("\"{user}\""));
+        needs(
+            plan.user != self.user,
+            format!(
+                "[server] user: {} was named, {} is asked for",
+                runs_as(&self.user),
+                runs_as(&plan.user)
+            ),
         );
         needs(
             plan.admin != self.admin,
@@ -62,6 +74,7 @@ impl Started {
             "[log] access: it goes on where it went".into(),
         );
         plan.workers = Some(self.workers);
+        plan.user = self.user.clone();
         plan.admin = self.admin.clone();
         plan.log.level = self.log.level;
         plan.node.access_log = self.access_log(&plan.log);

@@ -50,6 +50,12 @@ pub enum NotReloaded {
     /// An address cannot be had.
     #[error("{0}: nothing has changed")]
     Unbound(String),
+    /// It has no listener, and there are some.
+    #[error(
+        "the configuration has no listener, and {0} are served: a file that was cut short, or is not written yet? \
+         Nothing has changed; to serve nothing, stop the process"
+    )]
+    Nothing(usize),
     /// There is no file to be read again.
     #[error("this process was started without a configuration file: there is nothing to read again")]
     NoFile,
@@ -204,6 +210,10 @@ impl Reloader {
             warnings,
             sources,
         } = loaded.map_err(|refused| NotReloaded::invalid(&refused))?;
+        let served = self.control.plan().listeners.len();
+        if plan.listeners.is_empty() && served > 0 {
+            return Err(NotReloaded::Nothing(served));
+        }
         let needs_restart = self.started.keep_fixed(&mut plan, &self.control.plan(), is_file);
         let reloaded = Reloaded {
             generation: self.control.snapshot().load().generation,

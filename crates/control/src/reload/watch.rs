@@ -27,11 +27,15 @@ pub(super) struct Footprint {
 }
 
 impl Footprint {
-    /// Of what was just read.
+    /// Of what was read when the process started.
     pub(super) fn of(origins: &Origins) -> Self {
+        let read = origins.paths().into_iter().map(|path| {
+            let stamp = origins.stamps.get(&path).copied();
+            (path, stamp)
+        });
         Footprint {
             origins: origins.clone(),
-            read: stamps(origins),
+            read: read.collect(),
         }
     }
 
@@ -67,6 +71,21 @@ fn stamps(origins: &Origins) -> Stamps {
 }
 
 impl Reloader {
+    /// Reads the file again if it has changed since the process read it at its start: the process before may have been told
+    /// to read it after that.
+    pub async fn catch_up(self: Arc<Self>) {
+        let this = self.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let footprint = this.footprint().clone();
+            footprint.again() != footprint.read
+        });
+        if self.started.file().is_some() && looked.await.unwrap_or(false) {
+            tracing::info!("the configuration's files have changed since this process read them");
+            // How it went is told where it is done.
+            let _ = self.reload().await;
+        }
+    }
+
     /// Reads the file again whenever it has changed, for as long as what is served asks for that. It never ends.
     pub async fn watch(self: Arc<Self>) {
         let mut seen = Stamps::new();
@@ -92,5 +111,27 @@ impl Reloader {
                 let _ = self.reload().await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn what_was_written_after_it_was_read_is_seen_as_another() {
+        let directory = std::env::temp_dir().join(format!("plimsoll-watch-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let path = directory.join("plimsoll.toml");
+        std::fs::write(&path, "[listeners.web]\nbind = \":1\"\n").expect("it is written");
+        let loaded = config::load(&path, &|_| None).expect("it is right");
+        let footprint = Footprint::of(&loaded.sources.origins());
+        assert_eq!(footprint.again(), footprint.read);
+        std::fs::write(&path, "[listeners.web]\nbind = \":12\"\n").expect("it is written");
+        // Also when the process has only now begun to look.
+        let late = Footprint::of(&loaded.sources.origins());
+        assert_ne!(late.again(), late.read);
+        std::fs::remove_dir_all(&directory).expect("it is there");
     }
 }

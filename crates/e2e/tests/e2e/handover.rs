@@ -12,7 +12,7 @@ use crate::http3;
 use crate::tls::{s_client_says, secured, shop};
 
 /// A process that runs a copy of the binary, before a backend that echoes and drips.
-fn replaceable(backend: &Backend, more: &str) -> Plimsoll {
+pub(crate) fn replaceable(backend: &Backend, more: &str) -> Plimsoll {
     let text = format!(
         r#"
         [server]
@@ -34,7 +34,7 @@ fn replaceable(backend: &Backend, more: &str) -> Plimsoll {
 }
 
 /// Puts a script in the place of the binary.
-fn replace_binary(plimsoll: &Plimsoll, script: &str) {
+pub(crate) fn replace_binary(plimsoll: &Plimsoll, script: &str) {
     use std::os::unix::fs::PermissionsExt;
     let (new, place) = ("another", plimsoll.scratch().path().join("plimsoll"));
     let written = plimsoll.scratch().write(new, script);

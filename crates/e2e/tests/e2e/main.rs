@@ -40,6 +40,7 @@ mod front;
 mod grpc_calls;
 mod grpc_interop;
 mod handover;
+mod handover_meanwhile;
 mod heads;
 mod health;
 mod hedges;

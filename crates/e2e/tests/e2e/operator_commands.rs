@@ -99,6 +99,29 @@ fn a_drain_that_waits_comes_back_when_nothing_would_be_lost() {
 }
 
 #[test]
+fn a_drain_that_somebody_undoes_does_not_say_that_the_backend_can_be_stopped() {
+    let stage = stage();
+    let web = stage.plimsoll.address("web");
+    let asked = thread::spawn(move || e2e::Wire::connect(web).get("/held"));
+    let busy = eventually("the request is under way", || {
+        (0..2).find(|at| stage.backend(*at)["in_flight"] == 1)
+    });
+    let name = ["one", "two"][busy];
+    let (admin, aim) = (stage.plimsoll.address("admin").to_string(), format!("api/{name}"));
+    let drain = thread::spawn(move || command(&admin, &["drain", &aim, "--wait"]));
+    stage.plimsoll.wait_for_state("api", name, "draining");
+    assert_eq!(stage.command(&["ready", &format!("api/{name}")]).code, Some(0));
+    let drained = drain.join().expect("the command");
+    assert_eq!((drained.code, &*drained.stdout), (Some(3), ""), "{drained:?}");
+    assert!(
+        drained.stderr.contains(&format!("api/{name} takes work again")),
+        "{drained:?}"
+    );
+    stage.go.store(true, SeqCst);
+    assert_eq!(asked.join().expect("a reply").text(), "done");
+}
+
+#[test]
 fn a_drain_whose_time_is_up_ends_what_is_left() {
     let stage = stage();
     let web = stage.plimsoll.address("web");

@@ -170,11 +170,16 @@ fn what_takes_a_restart_is_said_and_the_rest_is_done() {
     let (_one, mut plimsoll) = start(&format!("server.workers = 2\n{}", answering("first")));
     let said = reloaded(
         &mut plimsoll,
-        &format!("server.workers = 3\nlog.level = \"debug\"\n{}", answering("second")),
+        &format!(
+            "server.workers = 3\nserver.user = \"nobody\"\nlog.level = \"debug\"\n{}",
+            answering("second")
+        ),
     );
     let told = said["needs_restart"].to_string();
     assert!(
-        told.contains("[server] workers: 2 run, 3") && told.contains("[log] level"),
+        told.contains("[server] workers: 2 run, 3")
+            && told.contains("[log] level")
+            && told.contains("[server] user: nobody else was named"),
         "{said:#}"
     );
     assert_eq!(plimsoll.get("web", "/said").text(), "second");
@@ -504,15 +509,8 @@ fn a_listener_under_another_name_keeps_its_socket() {
                 &ONE.replace("listeners.web", &format!("listeners.{name}")),
             );
         }
-        // The same with one address more, with all addresses of this machine, and back.
-        let port = address.port();
-        for bind in [
-            "\"@web@\", \"@more@\"".to_owned(),
-            format!("\"0.0.0.0:{port}\""),
-            "\"@web@\"".to_owned(),
-        ] {
-            reloaded(&mut plimsoll, &ONE.replace("\"@web@\"", &bind));
-        }
+        // The same with one address more.
+        reloaded(&mut plimsoll, &ONE.replace("\"@web@\"", "\"@web@\", \"@more@\""));
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         knocking.join().expect("it ends")
     });
@@ -522,6 +520,18 @@ fn a_listener_under_another_name_keeps_its_socket() {
         Some("close"),
         "who came in by the old name is asked to come again"
     );
+    // With all addresses of this machine, and back: other sockets, at the same port.
+    let port = address.port();
+    for bind in [format!("\"0.0.0.0:{port}\""), "\"@web@\"".to_owned()] {
+        reloaded(&mut plimsoll, &ONE.replace("\"@web@\"", &bind));
+        eventually("it is served", || {
+            let reply = Wire::try_connect(address).and_then(|mut wire| {
+                wire.try_send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+                wire.try_reply_to("GET")
+            });
+            reply.is_ok_and(|reply| reply.status == 200).then_some(())
+        });
+    }
 }
 
 #[test]
@@ -571,4 +581,44 @@ fn many_reloads_at_once_end_with_the_last_file() {
     }
     let generation = status(&plimsoll)["generation"].as_u64().expect("a number");
     assert!(generation < 60, "they were taken together: {generation}");
+}
+
+#[test]
+fn a_file_that_was_cut_short_closes_nothing() {
+    let (_one, mut plimsoll) = start(&answering("first"));
+    for text in ["", "# to be written\n", "[pools.api]\nbackends = [\"127.0.0.1:1\"]\n"] {
+        plimsoll.rewrite_config(text);
+        let refused = command(&plimsoll, &["reload"]);
+        assert_ne!(refused.code, Some(0), "{refused:?}");
+        assert!(refused.stderr.contains("no listener, and 1 are served"), "{refused:?}");
+        assert_eq!(plimsoll.get("web", "/said").text(), "first");
+    }
+    let status = status(&plimsoll);
+    assert_eq!(status["last_reload"]["result"], "error", "{status:#}");
+    let empty = put(&plimsoll, "application/toml", "", "");
+    assert_eq!(empty.status, 400, "{empty:?}");
+    assert_eq!(plimsoll.get("web", "/said").text(), "first");
+}
+
+#[test]
+fn a_file_that_blocks_is_refused_and_the_next_reload_goes_on() {
+    let text = |body: &str| format!("include = [\"conf.d/*.toml\"]\n{}", answering(body));
+    let one = Backend::start(Script::Echo);
+    let mut plimsoll = Plimsoll::config(&text("first"))
+        .address("one", one.address())
+        .file("conf.d/more.toml", "")
+        .start();
+    let pipe = plimsoll.scratch().path().join("conf.d/pipe.toml");
+    e2e::tools::run(std::process::Command::new("mkfifo").arg(&pipe), PATIENCE);
+    plimsoll.rewrite_config(&text("second"));
+    let refused = reload(&plimsoll);
+    assert_eq!(refused.status, 422, "{refused:?}");
+    assert!(
+        refused.text().contains("it is a pipe and no file"),
+        "{}",
+        refused.text()
+    );
+    fs::remove_file(&pipe).expect("it is there");
+    assert_eq!(reload(&plimsoll).status, 200);
+    assert_eq!(plimsoll.get("web", "/said").text(), "second");
 }

@@ -93,3 +93,21 @@ fn a_new_pool_that_fails_loses_its_requests_at_once() {
         "{nothing:?}"
     );
 }
+
+#[test]
+fn a_shift_that_another_one_replaces_has_not_been_done() {
+    let (blue, green) = (Backend::start(Script::Echo), Backend::start(Script::Echo));
+    let plimsoll = before(&blue, &green);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| shift(&plimsoll, &["green=100", "--over", "10m"]));
+        e2e::eventually("it is under way", || {
+            let routes = plimsoll.admin("/api/v1/routes").json();
+            (routes[0]["shift"]["state"] == "shifting").then_some(())
+        });
+        let second = shift(&plimsoll, &["green=0"]);
+        assert_eq!(second.stdout, "shop: done: blue 100 %, green 0 %\n", "{second:?}");
+        let first = first.join().expect("the command");
+        assert_eq!((first.code, &*first.stdout), (Some(3), ""), "{first:?}");
+        assert!(first.stderr.contains("another shift has taken the place"), "{first:?}");
+    });
+}

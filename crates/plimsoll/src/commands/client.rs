@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value;
@@ -18,6 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long an answer may take that is work for the process: a large configuration, or another process that has to start.
 const LONG_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a change is asked for again while another process takes over, and the pause between.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(60);
+const UPGRADE_PAUSE: Duration = Duration::from_millis(200);
+
+/// What such a change is answered with.
+const UPGRADING: &str = "urn:plimsoll:problem:upgrading";
 
 /// The largest answer that is read: ten thousand backends are four of these MiB.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -175,11 +183,19 @@ impl Client {
 
     /// The JSON that `method` of `path` answers.
     pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        let answer = self
-            .exchange(method, path, body)
-            .map_err(|error| self.unreachable(&error))?;
-        let (status, body) = split(&answer).ok_or_else(|| self.strange())?;
-        let json: Option<Value> = serde_json::from_slice(body).ok();
+        let begun = Instant::now();
+        let (status, json) = loop {
+            let answer = self
+                .exchange(method, path, body)
+                .map_err(|error| self.unreachable(&error))?;
+            let (status, body) = split(&answer).ok_or_else(|| self.strange())?;
+            let json: Option<Value> = serde_json::from_slice(body).ok();
+            let is_passing = json.as_ref().is_some_and(|json| json["type"] == UPGRADING);
+            if !is_passing || begun.elapsed() > UPGRADE_PATIENCE {
+                break (status, json);
+            }
+            thread::sleep(UPGRADE_PAUSE);
+        };
         match (status, json) {
             (200, Some(json)) => Ok(json),
             (401, _) => Err(Failure::refused(format!(

@@ -59,6 +59,14 @@ impl Drain {
         let (mut told, mut left) = (String::new(), changed.to_vec());
         let mut over: Option<Instant> = None;
         loop {
+            if let Some(taken) = left.iter().find(|backend| takes_work(backend)) {
+                return Err(Failure::refused(format!(
+                    "{}/{} takes work again ({}): somebody has made it ready, and it cannot be stopped",
+                    self.aim.pool,
+                    text(&taken["name"]),
+                    text(&taken["state"]),
+                )));
+            }
             if left.iter().all(|backend| stands(backend) == Stands::Done) {
                 return Ok(left.into_iter().map(|backend| since(changed, backend)).collect());
             }
@@ -102,10 +110,19 @@ enum Stands {
     Overdue,
 }
 
-/// How `backend` stands. One that somebody made ready again is busy for as long as it has work.
+/// Whether `backend` drains no more.
+fn takes_work(backend: &Value) -> bool {
+    backend["state"] != "draining" && backend["state"] != "maintenance"
+}
+
+/// How `backend` stands.
 fn stands(backend: &Value) -> Stands {
     let is_past = backend["drain_left_ms"] == 0;
     let has = |what: &str| backend[what].as_u64().unwrap_or_default() > 0;
+    // What a process before has ends by its own drain.
+    if has("in_flight_before") && !(is_past && has("in_flight")) {
+        return Stands::Busy;
+    }
     match (has("in_flight"), has("sticky_sessions"), is_past) {
         (true, _, true) => Stands::Overdue,
         // From the deadline on sessions move to other backends.
@@ -131,7 +148,13 @@ fn left_of(backend: &Value) -> String {
         return format!("{state}, nothing is left{moved}{cut}; it can be stopped");
     }
     let until = text(&backend["drains_until"]);
-    format!("{state} until {until}; left: {flight} in flight, {sessions} sticky sessions, {connections} connections")
+    let before = match count("in_flight_before") {
+        0 => String::new(),
+        before => format!(", {before} in flight with the process before the upgrade"),
+    };
+    format!(
+        "{state} until {until}; left: {flight} in flight, {sessions} sticky sessions, {connections} connections{before}"
+    )
 }
 
 #[cfg(test)]
@@ -149,8 +172,11 @@ mod tests {
             (0, 0, json!(0), Stands::Done),
             (1, 0, json!(null), Stands::Busy),
         ] {
-            let backend = json!({ "in_flight": in_flight, "sticky_sessions": sessions, "drain_left_ms": left });
+            let mut backend = json!({ "in_flight": in_flight, "sticky_sessions": sessions, "drain_left_ms": left });
             assert_eq!(stands(&backend), expected, "{backend}");
+            backend["in_flight_before"] = 1.into();
+            let still = [expected, Stands::Busy][usize::from(expected != Stands::Overdue)];
+            assert_eq!(stands(&backend), still, "{backend}");
         }
     }
 

@@ -83,7 +83,7 @@ impl Shift {
             wish["abort_if"] = json!(self.abort_if);
         }
         let mut route = client.call("POST", &path, Some(&wish))?;
-        let mut said = String::new();
+        let (id, mut said) = (route["shift"]["id"].clone(), String::new());
         while !self.detach && is_under_way(&route) {
             let news = progress(&route);
             if news != said {
@@ -92,6 +92,17 @@ impl Shift {
             }
             thread::sleep(LOOK);
             route = self.look(&client)?;
+            if route["shift"]["id"] != id {
+                let why = match route["shift"].is_null() {
+                    true => "the process that shifted was replaced, and the split stays where it was",
+                    false => "another shift has taken the place of this one",
+                };
+                return Err(Failure::refused(format!(
+                    "{}: {why}; now {}",
+                    self.route,
+                    progress(&route)
+                )));
+            }
         }
         if self.detach || route["shift"]["state"] == "done" {
             return Ok(self.page(&route));

@@ -85,6 +85,14 @@ fn summary(status: &Value) -> String {
         text(&status["workers"]),
         text(&status["connections"]),
     );
+    let before = &status["before"];
+    if before.is_object() {
+        let (pid, connections) = (text(&before["pid"]), text(&before["connections"]));
+        let _ = writeln!(
+            summary,
+            "the process before the upgrade ({pid}) drains: {connections} connections"
+        );
+    }
     for key in list(&status["configuration"]["needs_restart"]) {
         let _ = writeln!(summary, "takes a restart: {}", text(key));
     }

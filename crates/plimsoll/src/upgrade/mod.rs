@@ -12,6 +12,7 @@
 //! | `Go`                          | accepts, on the same sockets: what waits in them is not lost  |
 //! |                               | `Serving`                                                     |
 //! | accepts no more, and drains   |                                                               |
+//! | `Left`, again and again       | knows of a backend what the other still has there             |
 //!
 //! If the new process fails before it serves, the old one goes on as if nothing had been. If the old one is gone once the
 //! new one is ready, the new one goes on alone.
@@ -28,7 +29,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use plimsoll_control::Handed;
+use plimsoll_control::{Handed, Left};
 use serde::{Deserialize, Serialize};
 
 /// The variable that tells a process where to call.
@@ -45,6 +46,9 @@ const READY_MAX: Duration = Duration::from_secs(60);
 
 /// How long a word may take that needs no work.
 const WORD_MAX: Duration = Duration::from_secs(10);
+
+/// How often a process that was replaced says what it still has.
+const LEFT_EVERY: Duration = Duration::from_millis(200);
 
 /// What one side says to the other.
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +69,8 @@ enum Word {
     Ready,
     Go,
     Serving,
+    /// What this process still has under way, until it hangs up.
+    Left(Box<Left>),
 }
 
 /// What a socket is for.

@@ -3,10 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use plimsoll_control::Handed;
 use plimsoll_control::admin::AdminSockets;
+use plimsoll_control::{Control, Handed};
 use plimsoll_net::{HandedSocket, HandoverStream};
 
 use super::{CALL, Label, PROTOCOL, START_MAX, WORD_MAX, Word, read, spell};
@@ -117,11 +118,33 @@ impl Inherited {
         }
     }
 
-    /// Says that this process serves: the other accepts no more.
-    pub(crate) fn serving(mut self) {
+    /// Says that this process serves: the other accepts no more. From then on `control` is told what that has left.
+    pub(crate) fn serving(mut self, control: Arc<Control>) {
         let said = spell(&Word::Serving).and_then(|word| self.0.send(&word, &[]));
         if let Err(error) = said {
             tracing::warn!(%error, "the process that hands over is gone: this one goes on alone");
+            return;
+        }
+        let listening = std::thread::Builder::new().name("before".into());
+        let listening = listening.spawn(move || {
+            self.hear_what_is_left(&control);
+            control.set_before(None);
+        });
+        if let Err(error) = listening {
+            tracing::warn!(%error, "what the process before has left will not be known");
+        }
+    }
+
+    /// Until it is gone.
+    fn hear_what_is_left(&mut self, control: &Control) {
+        if self.0.set_patience(None).is_err() {
+            return;
+        }
+        while let Ok((message, _)) = self.0.receive() {
+            // What else there may be is of a later version.
+            if let Ok(Word::Left(left)) = read(&message) {
+                control.set_before(Some(*left));
+            }
         }
     }
 }

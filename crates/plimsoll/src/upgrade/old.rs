@@ -5,11 +5,16 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-use plimsoll_control::Handed;
+use plimsoll_control::{Handed, Left};
 use plimsoll_net::{HANDED_DESCRIPTORS_MAX, HandoverListener, HandoverStream};
 
-use super::{CALL, Labelled, PROTOCOL, READY_MAX, START_MAX, WORD_MAX, Word, read, spell};
+use super::{CALL, LEFT_EVERY, Labelled, PROTOCOL, READY_MAX, START_MAX, WORD_MAX, Word, read, spell};
+
+/// How often it is looked whether this process was told to stop while the new one is waited for.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What is started to take over: the same command as this process, looked up as a shell would. A file that was replaced
 /// and a link that was changed mean another binary.
@@ -28,6 +33,8 @@ pub(crate) enum Failed {
     Ended(String),
     #[error("the new process is of a version ({0}) that this one cannot hand over to: restart instead")]
     Stranger(String),
+    #[error("this process was told to stop meanwhile")]
+    Stopped,
     #[error("{0}")]
     Talk(#[from] io::Error),
 }
@@ -59,11 +66,60 @@ fn find(called: &Path) -> Option<PathBuf> {
         .find(|candidate| !called.as_os_str().is_empty() && candidate.is_file())
 }
 
-/// Starts `successor`, hands `sockets` and `handed` over, and returns once it serves: its process id. It blocks.
+/// Another process serves.
+pub(crate) struct Takeover {
+    /// Its process id.
+    pub(crate) pid: u32,
+    stream: HandoverStream,
+}
+
+impl Takeover {
+    /// Tells it what is `left` here; false when it does not want to know.
+    pub(crate) fn say(&mut self, left: &Left) -> bool {
+        let said = spell(&Word::Left(Box::new(left.clone()))).and_then(|word| self.stream.send(&word, &[]));
+        if let Err(error) = &said {
+            tracing::debug!(%error, "the new process does not want to know what is left here");
+        }
+        said.is_ok()
+    }
+
+    /// Tells it again and again.
+    pub(crate) async fn go_on_saying(mut self, left: impl Fn() -> Left) {
+        let mut said = None;
+        loop {
+            let left = left();
+            if said.as_ref() != Some(&left) && !self.say(&left) {
+                return;
+            }
+            said = Some(left);
+            tokio::time::sleep(LEFT_EVERY).await;
+        }
+    }
+}
+
+/// What is handed over, and who may still think better of it.
+pub(crate) struct Estate<'e> {
+    pub(crate) sockets: &'e [Labelled],
+    /// How everything stands when it is asked for: as late as can be.
+    pub(crate) handed: &'e dyn Fn() -> Handed,
+    /// Whether this process was told to stop meanwhile.
+    pub(crate) stopped: &'e AtomicBool,
+}
+
+impl Estate<'_> {
+    fn goes_on(&self) -> io::Result<()> {
+        if self.stopped.load(Relaxed) {
+            return Err(io::Error::other("this process was told to stop meanwhile"));
+        }
+        Ok(())
+    }
+}
+
+/// Starts `successor`, hands over what there is, and returns once it serves. It blocks.
 ///
 /// # Errors
 /// Whatever keeps it from serving; it is ended then, and whoever called goes on as before.
-pub(crate) fn hand_over(successor: &Successor, sockets: &[Labelled], handed: Handed) -> Result<u32, Failed> {
+pub(crate) fn hand_over(successor: &Successor, estate: &Estate<'_>) -> Result<Takeover, Failed> {
     let listener = HandoverListener::open()?;
     let mut child = Command::new(&successor.program)
         .args(&successor.arguments)
@@ -76,8 +132,8 @@ pub(crate) fn hand_over(successor: &Successor, sockets: &[Labelled], handed: Han
             error,
         })?;
     let pid = child.id();
-    match talk(&listener, &mut child, sockets, handed) {
-        Ok(()) => Ok(pid),
+    match talk(&listener, &mut child, estate) {
+        Ok(stream) => Ok(Takeover { pid, stream }),
         Err(failed) => {
             let ended = child.try_wait().ok().flatten();
             let _ = child.kill();
@@ -90,15 +146,15 @@ pub(crate) fn hand_over(successor: &Successor, sockets: &[Labelled], handed: Han
     }
 }
 
-fn talk(listener: &HandoverListener, child: &mut Child, sockets: &[Labelled], handed: Handed) -> Result<(), Failed> {
+fn talk(listener: &HandoverListener, child: &mut Child, estate: &Estate<'_>) -> Result<HandoverStream, Failed> {
     let pid = child.id();
     let alive = || match child.try_wait()? {
-        None => Ok(()),
+        None => estate.goes_on(),
         Some(status) => Err(io::Error::other(format!("the new process has ended with {status}"))),
     };
     let mut stream = listener.accept(pid, START_MAX, alive)?;
     stream.set_patience(Some(WORD_MAX))?;
-    match hear(&mut stream)? {
+    match hear(&mut stream, WORD_MAX, estate)? {
         Word::Hello { protocol, version } if protocol == PROTOCOL => {
             tracing::info!(pid, version, "a new process takes over");
         }
@@ -107,37 +163,52 @@ fn talk(listener: &HandoverListener, child: &mut Child, sockets: &[Labelled], ha
     }
     let state = Word::State {
         protocol: PROTOCOL,
-        sockets: sockets.len(),
-        handed: Box::new(handed),
+        sockets: estate.sockets.len(),
+        handed: Box::new((estate.handed)()),
     };
     stream.send(&spell(&state)?, &[])?;
-    for some in sockets.chunks(HANDED_DESCRIPTORS_MAX) {
+    for some in estate.sockets.chunks(HANDED_DESCRIPTORS_MAX) {
         let labels = Word::Sockets(some.iter().map(|(label, _)| *label).collect());
         let descriptors: Vec<_> = some.iter().map(|(_, socket)| socket.as_fd()).collect();
         stream.send(&spell(&labels)?, &descriptors)?;
     }
-    stream.set_patience(Some(READY_MAX))?;
-    expect(&mut stream, |word| matches!(word, Word::Ready))?;
-    stream.set_patience(Some(WORD_MAX))?;
+    expect(&hear(&mut stream, READY_MAX, estate)?, |word| {
+        matches!(word, Word::Ready)
+    })?;
+    // From here on there is no way back: the other may serve.
+    estate.goes_on()?;
     stream.send(&spell(&Word::Go)?, &[])?;
-    expect(&mut stream, |word| matches!(word, Word::Serving))
+    let serving = read(&stream.receive().map_err(told)?.0)?;
+    expect(&serving, |word| matches!(word, Word::Serving))?;
+    Ok(stream)
 }
 
-fn hear(stream: &mut HandoverStream) -> io::Result<Word> {
-    let (message, _) = stream.receive().map_err(|error| match error.kind() {
+/// The next word, which may take so long unless this process is told to stop.
+fn hear(stream: &mut HandoverStream, patience: Duration, estate: &Estate<'_>) -> io::Result<Word> {
+    let until = Instant::now() + patience;
+    while !stream.says_something(LOOK)? {
+        estate.goes_on()?;
+        if Instant::now() > until {
+            return Err(told(io::ErrorKind::WouldBlock.into()));
+        }
+    }
+    read(&stream.receive().map_err(told)?.0)
+}
+
+/// What a failed reception means.
+fn told(error: io::Error) -> io::Error {
+    match error.kind() {
         io::ErrorKind::UnexpectedEof => io::Error::other("the new process has hung up: its log says why"),
         io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "the new process was not ready in time"),
         _ => error,
-    })?;
-    read(&message)
+    }
 }
 
-fn expect(stream: &mut HandoverStream, is_expected: impl Fn(&Word) -> bool) -> Result<(), Failed> {
-    let word = hear(stream)?;
-    if is_expected(&word) {
+fn expect(word: &Word, is_expected: impl Fn(&Word) -> bool) -> Result<(), Failed> {
+    if is_expected(word) {
         Ok(())
     } else {
-        Err(unexpected(&word))
+        Err(unexpected(word))
     }
 }
 

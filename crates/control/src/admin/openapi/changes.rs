@@ -145,6 +145,7 @@ pub(super) fn shift_asked_schema() -> Value {
 pub(super) fn shift() -> Value {
     let parts = || json!({ "type": "array", "items": object(&json!({ "pool": text(), "weight": count() })) });
     object(&json!({
+        "id": { "type": "integer", "minimum": 1, "description": "Another one is another shift." },
         "state": { "enum": Stand::WORDS },
         "why": or_null("string"),
         "percent": { "type": "number", "minimum": 0, "maximum": 100, "description": "How much of it is done." },

@@ -375,6 +375,10 @@ fn status() -> Value {
         "connections": count(),
         "ready": { "type": "boolean" },
         "draining": { "type": "boolean" },
+        "before": {
+            "anyOf": [object(&json!({ "pid": count(), "connections": count() })), { "type": "null" }],
+            "description": "The process that an upgrade has replaced, while it still has connections.",
+        },
         "last_reload": object(&json!({
             "at": time(),
             "result": { "enum": ["ok", "error"] },
@@ -455,6 +459,10 @@ fn backend() -> Value {
         "drains_until": { "type": ["string", "null"], "format": "date-time" },
         "drain_left_ms": { "type": ["integer", "null"], "minimum": 0 },
         "in_flight": count(),
+        "in_flight_before": {
+            "type": "integer", "minimum": 0,
+            "description": "What processes that an upgrade has replaced still have under way there.",
+        },
         "load_line": count(),
         "utilization": or_null("number"),
         "connections": count(),

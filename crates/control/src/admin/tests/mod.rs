@@ -69,6 +69,7 @@ impl Follow for Nobody {
 
 fn started(plan: &Plan) -> Started {
     Started {
+        user: None,
         origins: Origins::default(),
         workers: 1,
         workers_default: 1,

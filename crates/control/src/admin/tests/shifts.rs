@@ -38,7 +38,7 @@ async fn a_split_moves_with_time_to_what_was_asked_for() {
     let done = fixture.canary_at(100).await;
     assert_eq!(weights(&done), (1, 0));
     let expected = json!({
-        "state": "done", "why": null, "percent": 100.0, "over_s": 100, "abort_if": [], "watched_s": 0,
+        "id": 1, "state": "done", "why": null, "percent": 100.0, "over_s": 100, "abort_if": [], "watched_s": 0,
         "before": [{"pool": "api", "weight": 1}, {"pool": "unchecked", "weight": 3}],
         "to": [{"pool": "api", "weight": 1}, {"pool": "unchecked", "weight": 0}],
     });

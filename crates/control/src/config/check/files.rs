@@ -141,7 +141,7 @@ fn secrets(file: &File, sources: &Sources, faults: &mut Faults) -> Secrets {
 /// The secret in the file at `path`, without white space around it, and whether it is kept from strangers.
 fn secret(path: &Path) -> Result<(Vec<u8>, bool), String> {
     let unreadable = |error: std::io::Error| format!("cannot read the secret: {error}");
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let file = crate::files::open_file(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     let mut bytes = Vec::new();
     file.take(SECRET_BYTES_MAX + 1)

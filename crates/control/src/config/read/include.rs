@@ -155,14 +155,14 @@ fn read_included(
             .help("name it .toml, .yaml, .yml or .json");
         return None;
     };
-    let text = match text_of(path) {
-        Ok(text) => text,
+    let (text, stamp) = match text_of(path) {
+        Ok(read) => read,
         Err(why) => {
             faults.error(place, format!("{name}: {}", why.message));
             return None;
         }
     };
-    let file = sources.add(name, Some(path.to_path_buf()), text);
+    let file = sources.add(name, Some((path.to_path_buf(), Some(stamp))), text);
     let tree = parse(format, file, sources, environment, faults)?;
     let Value::Table(mut entries) = tree.value else {
         faults.error(span(file, 0, 0), format!("expected a table, found {}", tree.kind()));

@@ -10,13 +10,13 @@ mod table;
 mod toml;
 mod yaml;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use plimsoll_core::document::{Faults, Node, Span, Value};
 
 use super::source::{FILE_BYTES_MAX, Sources, floor_boundary};
+use crate::files::{Stamp, open_file};
 
 /// How deep tables and lists may stand in each other. The configuration itself needs eight.
 pub(super) const DEPTH_MAX: usize = 64;
@@ -72,15 +72,15 @@ pub(super) fn read_file(
     faults: &mut Faults,
 ) -> Option<Tree> {
     let name = path.display().to_string();
-    let text = match text_of(path) {
-        Ok(text) => text,
+    let (text, stamp) = match text_of(path) {
+        Ok(read) => read,
         Err(Unreadable { message, text, at }) => {
-            let file = sources.add(name, Some(path.to_path_buf()), text);
+            let file = sources.add(name, Some((path.to_path_buf(), None)), text);
             faults.error(span(file, at, at), message);
             return None;
         }
     };
-    let file = sources.add(name, Some(path.to_path_buf()), text);
+    let file = sources.add(name, Some((path.to_path_buf(), Some(stamp))), text);
     let Some(format) = Format::of(path) else {
         faults
             .error(span(file, 0, 0), "the file's extension says no format")
@@ -119,25 +119,30 @@ struct Unreadable {
     at: usize,
 }
 
-fn text_of(path: &Path) -> Result<String, Unreadable> {
+/// A file's text, and what the kernel said of the file before it was read.
+fn text_of(path: &Path) -> Result<(String, Stamp), Unreadable> {
     let refuse = |message: String| Unreadable {
         message,
         text: String::new(),
         at: 0,
     };
+    let unreadable = |error: std::io::Error| refuse(format!("cannot read the file: {error}"));
+    let file = open_file(path).map_err(unreadable)?;
+    let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
     let mut bytes = Vec::new();
-    // A device has no length to ask for, and a file may grow while it is read.
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| refuse(format!("cannot read the file: {error}")))?;
+    // It may grow while it is read.
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(refuse(format!("the file is larger than {} MiB", FILE_BYTES_MAX >> 20)));
     }
-    String::from_utf8(bytes).map_err(|error| Unreadable {
+    let text = String::from_utf8(bytes).map_err(|error| Unreadable {
         message: "the file is not UTF-8 text from here on".into(),
         at: error.utf8_error().valid_up_to(),
         text: String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    })
+    })?;
+    Ok((text, stamp))
 }
 
 /// The span of the bytes `start..end` of `file`. Files are below 4 GiB.

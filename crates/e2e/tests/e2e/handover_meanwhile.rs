@@ -1,0 +1,122 @@
+//! While another process takes over, and after: what operators do meanwhile, and what the process before still has.
+
+use std::thread;
+use std::time::Duration;
+
+use e2e::{Backend, Output, PATIENCE, Plimsoll, Scratch, Script, eventually, run_command, stays};
+
+use crate::handover::{replace_binary, replaceable};
+
+fn command(plimsoll: &Plimsoll, arguments: &[&str]) -> Output {
+    let admin = plimsoll.address("admin").to_string();
+    run_command(&Scratch::new(), &[arguments, &["--admin", &admin]].concat())
+}
+
+/// Puts a program in the place of the binary that becomes it once `go` is there.
+fn hesitate(plimsoll: &Plimsoll) {
+    let binary = e2e::plimsoll_binary();
+    let script = format!(
+        "#!/bin/sh\necho $$ >begun\nwhile [ ! -e go ]; do sleep 0.02; done\nexec {} \"$@\"\n",
+        binary.display()
+    );
+    replace_binary(plimsoll, &script);
+}
+
+/// The process that was started and has not become the binary yet.
+fn hesitating(plimsoll: &Plimsoll) -> u32 {
+    eventually("it has begun", || plimsoll.scratch().read("begun").trim().parse().ok())
+}
+
+#[test]
+fn what_an_operator_sets_while_another_process_starts_is_kept() {
+    let backend = Backend::start(Script::Echo);
+    let mut plimsoll = replaceable(&backend, "");
+    let before = plimsoll.serving_pid();
+    hesitate(&plimsoll);
+    plimsoll.signal("USR2");
+    hesitating(&plimsoll);
+    let path = format!("/api/v1/pools/api/backends/{}", backend.address());
+    for change in [r#"{"weight":7}"#, r#"{"state":"drain"}"#] {
+        assert_eq!(plimsoll.admin_send("PATCH", &path, change).status, 200);
+    }
+    plimsoll.scratch().write("go", "");
+    plimsoll.wait_for_successor(before);
+    let found = plimsoll.admin("/api/v1/pools/api").json()["backends"][0].clone();
+    assert_eq!(
+        (&found["state"], &found["weight"]),
+        (&"draining".into(), &7.into()),
+        "{found}"
+    );
+}
+
+#[test]
+fn who_is_told_to_stop_while_another_process_starts_stops() {
+    let backend = Backend::start(Script::Echo);
+    let mut plimsoll = replaceable(&backend, "");
+    hesitate(&plimsoll);
+    let admin = plimsoll.address("admin").to_string();
+    let upgrading = thread::spawn(move || run_command(&Scratch::new(), &["upgrade", "--admin", &admin]));
+    let other = hesitating(&plimsoll);
+    plimsoll.signal("TERM");
+    let refused = upgrading.join().expect("the command");
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("told to stop"), "{refused:?}");
+    let exit = plimsoll.wait_for_exit(PATIENCE * 2);
+    assert!(exit.success(), "{exit}");
+    plimsoll.scratch().write("go", "");
+    let gone = || (!std::path::Path::new(&format!("/proc/{other}")).exists()).then_some(());
+    eventually("the other is ended", gone);
+    assert!(std::net::TcpStream::connect(plimsoll.address("web")).is_err());
+}
+
+#[test]
+fn a_backend_can_be_stopped_once_the_process_before_has_done_with_it_too() {
+    let backend = Backend::start(Script::by_path([("/chat", Script::WebSocket), ("/", Script::Echo)]));
+    let mut plimsoll = replaceable(&backend, "");
+    let mut held: Vec<_> = (0..2)
+        .map(|_| {
+            let mut wire = plimsoll.connect("web");
+            wire.send("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+            assert_eq!(wire.reply().status, 101);
+            wire
+        })
+        .collect();
+    let first = plimsoll.serving_pid();
+    let upgraded = command(&plimsoll, &["upgrade"]);
+    assert_eq!(upgraded.code, Some(0), "{upgraded:?}");
+    // At once, as a script would.
+    let path = format!("/api/v1/pools/api/backends/{}", backend.address());
+    let drained = plimsoll.admin_send("PATCH", &path, r#"{"state":"drain"}"#).json();
+    assert_eq!(
+        (&drained["in_flight"], &drained["in_flight_before"]),
+        (&0.into(), &2.into()),
+        "{drained}"
+    );
+    let status = plimsoll.admin("/api/v1/status").json();
+    assert_eq!(status["before"]["pid"], first);
+    // The one that takes over next knows of both.
+    plimsoll.upgrade();
+    let admin = plimsoll.address("admin").to_string();
+    let drain = thread::spawn(move || run_command(&Scratch::new(), &["drain", "api", "--wait", "--admin", &admin]));
+    stays(Duration::from_millis(800), "it waits", || !drain.is_finished());
+    drop(held.pop());
+    stays(Duration::from_millis(500), "it waits for the last one", || {
+        !drain.is_finished()
+    });
+    drop(held.pop());
+    let drained = drain.join().expect("the command");
+    assert_eq!(drained.code, Some(0), "{drained:?}");
+    assert!(
+        drained.stderr.contains("in flight with the process before the upgrade"),
+        "{drained:?}"
+    );
+    assert!(drained.stdout.contains("it can be stopped"), "{drained:?}");
+    let gone = || {
+        plimsoll.admin("/api/v1/status").json()["before"]
+            .is_null()
+            .then_some(())
+    };
+    eventually("nobody is left before", gone);
+    let exit = plimsoll.wait_for_exit(PATIENCE * 2);
+    assert!(exit.success(), "the first process has ended well: {exit}");
+}
