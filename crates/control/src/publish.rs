@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use plimsoll_core::backend::Backend;
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::challenge::Proofs;
 use plimsoll_core::membership::{Event, Transition};
@@ -124,7 +123,7 @@ pub(crate) struct State {
     /// time on throwing them away.
     retired: Vec<Arc<Snapshot>>,
     /// Backends that have left their pools and may have something under way.
-    departing: Vec<Departing>,
+    pub(crate) departing: Vec<Departing>,
     /// The weights that operators have set, by route and pool.
     pub(crate) splits: BTreeMap<String, Vec<(String, u32)>>,
     /// Changes of backends' states, by pool, backend, what it became, and the cause's word.
@@ -243,20 +242,6 @@ impl Control {
     /// When the process started.
     pub fn started(&self) -> SystemTime {
         self.started
-    }
-
-    /// Shows `each` backend of a pool, and those that have left and may have something under way.
-    pub(crate) fn each_backend(&self, mut each: impl FnMut(&str, &Backend)) {
-        let state = self.state();
-        for (pool, living) in &state.pools {
-            living
-                .membership
-                .backends()
-                .for_each(|(backend, ..)| each(pool, backend));
-        }
-        for departing in &state.departing {
-            each(&departing.backend.pool, &departing.backend);
-        }
     }
 
     /// Whether this node is being shut down.

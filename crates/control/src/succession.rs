@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use plimsoll_core::backend::Backend;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
@@ -98,6 +99,20 @@ impl Control {
             }
         });
         left
+    }
+
+    /// Shows `each` backend of a pool, and those that have left and may have something under way.
+    fn each_backend(&self, mut each: impl FnMut(&str, &Backend)) {
+        let state = self.state();
+        for (pool, living) in &state.pools {
+            living
+                .membership
+                .backends()
+                .for_each(|(backend, ..)| each(pool, backend));
+        }
+        for departing in &state.departing {
+            each(&departing.backend.pool, &departing.backend);
+        }
     }
 }
 

@@ -101,13 +101,7 @@ pub(crate) fn serve_while(
         tokio::spawn(hang_ups.reload(reloader.clone()));
         tokio::spawn(reloader.clone().watch());
         tokio::spawn(systemd::watch(plane.liveness()));
-        match inherited {
-            Some(inherited) => {
-                inherited.serving(control.clone());
-                tokio::spawn(reloader.clone().catch_up());
-            }
-            None => systemd::ready(),
-        }
+        announce(inherited, &control, reloader);
         let ended = meanwhile(Serving {
             control: &control,
             plane: &plane,
@@ -115,18 +109,24 @@ pub(crate) fn serve_while(
             admin: copies,
             calls,
         });
-        let (ended, failed) = match ended.await {
-            Ok(ended) => (ended, Ok(())),
-            Err(failed) => (Ended::Stopped, Err(failed)),
-        };
-        let left = leave(ended, admin, (&control, plane, &mut signals)).await;
-        left.and(failed)
+        leave(ended.await, admin, (&control, plane, &mut signals)).await
     });
     // Whoever did not want to wait is not made to.
     runtime.shutdown_background();
     writer.into_iter().for_each(access::Writer::finish);
     tracing::info!("stopped");
     drained
+}
+
+/// Tells whom it concerns that this process serves.
+fn announce(inherited: Option<Inherited>, control: &Arc<Control>, reloader: Arc<Reloader>) {
+    match inherited {
+        Some(inherited) => {
+            inherited.serving(control.clone());
+            tokio::spawn(reloader.catch_up());
+        }
+        None => systemd::ready(),
+    }
 }
 
 /// Where finished requests are written, and whoever writes them down, if anybody does; lines that are lost count as
@@ -166,13 +166,16 @@ fn wiring(
 
 /// Ends what served, once it is drained; calls are another process's by then, where one has taken over.
 async fn leave(
-    ended: Ended,
+    ended: anyhow::Result<Ended>,
     admin: AdminThread,
     (control, plane, signals): (&Arc<Control>, Plane, &mut Signals),
 ) -> anyhow::Result<()> {
-    let Ended::Replaced(takeover) = ended else {
-        systemd::stopping();
-        return drain(control, plane, signals).await;
+    let takeover = match ended {
+        Ok(Ended::Replaced(takeover)) => takeover,
+        other => {
+            systemd::stopping();
+            return drain(control, plane, signals).await.and(other.map(drop));
+        }
     };
     admin.retire();
     let (connections, known) = (plane.count(), control.clone());

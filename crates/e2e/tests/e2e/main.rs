@@ -75,6 +75,7 @@ mod queue;
 mod rate_limits;
 mod refusals;
 mod reload;
+mod reload_files;
 mod reload_load;
 mod retries;
 mod retry_words;

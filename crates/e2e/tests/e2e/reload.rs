@@ -17,17 +17,17 @@ const ONE: &str = r#"
 "#;
 
 /// What a client of the route `all` is told when nobody else answers.
-fn answering(body: &str) -> String {
+pub(crate) fn answering(body: &str) -> String {
     format!("{ONE}\n[[routes]]\nname = \"all\"\nmatch = {{ path = \"/said\" }}\nrespond = {{ body = \"{body}\" }}\n")
 }
 
-fn start(text: &str) -> (Backend, Plimsoll) {
+pub(crate) fn start(text: &str) -> (Backend, Plimsoll) {
     let one = Backend::start(Script::Echo);
     let plimsoll = Plimsoll::config(text).address("one", one.address()).start();
     (one, plimsoll)
 }
 
-fn reload(plimsoll: &Plimsoll) -> e2e::Reply {
+pub(crate) fn reload(plimsoll: &Plimsoll) -> e2e::Reply {
     plimsoll.admin_send("POST", "/api/v1/reload", "")
 }
 
@@ -39,11 +39,11 @@ fn reloaded(plimsoll: &mut Plimsoll, text: &str) -> Value {
     reply.json()
 }
 
-fn status(plimsoll: &Plimsoll) -> Value {
+pub(crate) fn status(plimsoll: &Plimsoll) -> Value {
     plimsoll.admin("/api/v1/status").json()
 }
 
-fn command(plimsoll: &Plimsoll, arguments: &[&str]) -> e2e::Output {
+pub(crate) fn command(plimsoll: &Plimsoll, arguments: &[&str]) -> e2e::Output {
     let admin = plimsoll.address("admin").to_string();
     run_command(plimsoll.scratch(), &[arguments, &["--admin", &admin]].concat())
 }
@@ -273,7 +273,7 @@ fn a_link_that_is_swapped_is_seen_as_in_a_volume_of_kubernetes() {
 }
 
 /// `PUT /api/v1/config`.
-fn put(plimsoll: &Plimsoll, kind: &str, query: &str, body: &str) -> e2e::Reply {
+pub(crate) fn put(plimsoll: &Plimsoll, kind: &str, query: &str, body: &str) -> e2e::Reply {
     let (admin, length) = (plimsoll.address("admin"), body.len());
     let head = format!("PUT /api/v1/config{query} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n");
     let fields = format!("content-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
@@ -581,44 +581,4 @@ fn many_reloads_at_once_end_with_the_last_file() {
     }
     let generation = status(&plimsoll)["generation"].as_u64().expect("a number");
     assert!(generation < 60, "they were taken together: {generation}");
-}
-
-#[test]
-fn a_file_that_was_cut_short_closes_nothing() {
-    let (_one, mut plimsoll) = start(&answering("first"));
-    for text in ["", "# to be written\n", "[pools.api]\nbackends = [\"127.0.0.1:1\"]\n"] {
-        plimsoll.rewrite_config(text);
-        let refused = command(&plimsoll, &["reload"]);
-        assert_ne!(refused.code, Some(0), "{refused:?}");
-        assert!(refused.stderr.contains("no listener, and 1 are served"), "{refused:?}");
-        assert_eq!(plimsoll.get("web", "/said").text(), "first");
-    }
-    let status = status(&plimsoll);
-    assert_eq!(status["last_reload"]["result"], "error", "{status:#}");
-    let empty = put(&plimsoll, "application/toml", "", "");
-    assert_eq!(empty.status, 400, "{empty:?}");
-    assert_eq!(plimsoll.get("web", "/said").text(), "first");
-}
-
-#[test]
-fn a_file_that_blocks_is_refused_and_the_next_reload_goes_on() {
-    let text = |body: &str| format!("include = [\"conf.d/*.toml\"]\n{}", answering(body));
-    let one = Backend::start(Script::Echo);
-    let mut plimsoll = Plimsoll::config(&text("first"))
-        .address("one", one.address())
-        .file("conf.d/more.toml", "")
-        .start();
-    let pipe = plimsoll.scratch().path().join("conf.d/pipe.toml");
-    e2e::tools::run(std::process::Command::new("mkfifo").arg(&pipe), PATIENCE);
-    plimsoll.rewrite_config(&text("second"));
-    let refused = reload(&plimsoll);
-    assert_eq!(refused.status, 422, "{refused:?}");
-    assert!(
-        refused.text().contains("it is a pipe and no file"),
-        "{}",
-        refused.text()
-    );
-    fs::remove_file(&pipe).expect("it is there");
-    assert_eq!(reload(&plimsoll).status, 200);
-    assert_eq!(plimsoll.get("web", "/said").text(), "second");
 }
