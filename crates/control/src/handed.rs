@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::living::LivingPool;
 use crate::publish::Control;
+use crate::shifts::Shifts;
 
 /// It, as it is handed over. What one side does not know of, it leaves alone: the two may be of different versions.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -27,6 +28,28 @@ pub struct Handed {
     /// What signs sticky cookies when the configuration names no secret.
     pub(crate) own_secret: Vec<u8>,
     pub(crate) tickets: Vec<HandedTickets>,
+    /// Shifts of splits that are under way, by route.
+    pub(crate) shifts: BTreeMap<String, HandedShift>,
+}
+
+/// One shift of a split.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HandedShift {
+    pub(crate) id: u64,
+    pub(crate) to: Vec<(String, u32)>,
+    pub(crate) over: Duration,
+    /// As they are written.
+    pub(crate) limits: Vec<String>,
+    pub(crate) when_healthy: bool,
+    pub(crate) pools: Vec<String>,
+    pub(crate) before: Vec<u32>,
+    pub(crate) after: Vec<u32>,
+    pub(crate) set: Vec<u32>,
+    pub(crate) was_configured: bool,
+    /// How long it has gone on; `None` while it waits for backends.
+    pub(crate) gone: Option<Duration>,
+    /// Since it was asked for.
+    pub(crate) age: Duration,
 }
 
 /// How one backend stands. Times are counted from when this is said, since clocks of two processes have no common start.
@@ -77,6 +100,15 @@ struct HandedKey {
 impl std::fmt::Debug for HandedKey {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("HandedKey").finish_non_exhaustive()
+    }
+}
+
+impl Handed {
+    /// The same with the `shifts` that are under way.
+    #[must_use]
+    pub fn with(mut self, shifts: &Shifts) -> Self {
+        self.shifts = shifts.handed();
+        self
     }
 }
 
@@ -187,6 +219,7 @@ impl Control {
             routes: routes.collect(),
             own_secret: state.own_secret.to_vec(),
             tickets: state.certificates.tickets(),
+            shifts: BTreeMap::new(),
         }
     }
 }

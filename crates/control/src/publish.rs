@@ -191,7 +191,7 @@ impl Control {
             started: SystemTime::now() - now.since(Now::START),
             clock: Box::new(clock),
             draining: AtomicBool::new(false),
-            succession: Succession::default(),
+            succession: Succession::after(handed.shifts),
             was_ready: AtomicBool::new(handed.was_ready),
             changed: Notify::new(),
         })

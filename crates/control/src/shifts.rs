@@ -12,6 +12,7 @@ use plimsoll_core::words;
 use serde_json::{Value, json};
 
 use crate::events::Kind;
+use crate::handed::HandedShift;
 use crate::metrics::Metrics;
 use crate::publish::{Control, SplitFault};
 
@@ -68,6 +69,10 @@ struct Entry {
     /// Whether those were the configuration's.
     was_configured: bool,
     asked: Now,
+    /// How old it was by then, in a process before this one.
+    age: Duration,
+    /// How long it had gone on there; `None` when it waited for backends.
+    gone: Option<Duration>,
     shift: Option<Shift>,
     stand: Stand,
     why: Option<String>,
@@ -82,14 +87,29 @@ pub struct Shifts {
 }
 
 impl Shifts {
-    /// None yet.
+    /// Those that the process before has begun, if there are any.
     pub fn new(control: Arc<Control>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let now = control.now();
+        let handed = control.take_shifts().into_iter();
+        let entries: BTreeMap<String, Entry> = handed
+            .map(|(route, handed)| (route, Entry::continuing(handed, now)))
+            .collect();
+        let begun = entries.values().map(|entry| entry.id).max();
         Arc::new(Shifts {
             control,
             metrics,
-            entries: Mutex::default(),
-            begun: AtomicU64::new(0),
+            entries: Mutex::new(entries),
+            begun: AtomicU64::new(begun.unwrap_or_default()),
         })
+    }
+
+    /// Those that are under way, for the process that takes over.
+    pub(crate) fn handed(&self) -> BTreeMap<String, HandedShift> {
+        let (entries, now) = (self.lock(), self.control.now());
+        let under_way = entries.iter().filter(|(_, entry)| entry.is_under_way());
+        under_way
+            .map(|(route, entry)| (route.clone(), entry.handed(now)))
+            .collect()
     }
 
     /// Looks after them until it is dropped.
@@ -130,6 +150,8 @@ impl Shifts {
             before,
             was_configured: self.control.split_of(route).is_none(),
             asked: self.control.now(),
+            age: Duration::ZERO,
+            gone: None,
             shift: None,
             stand: Stand::Waiting,
             why: None,
@@ -178,6 +200,9 @@ impl Shifts {
 
     /// Takes every shift on that is under way.
     pub(crate) fn look(&self) {
+        if !self.control.is_ours() {
+            return;
+        }
         let mut entries = self.lock();
         for (route, entry) in entries.iter_mut().filter(|(_, entry)| entry.is_under_way()) {
             self.take_on(route, entry);
@@ -202,12 +227,12 @@ impl Shifts {
             .filter_map(|(pool, grows)| grows.then_some(pool.as_str()))
             .collect();
         let now = self.control.now();
-        if entry.shift.is_none() {
+        if entry.shift.is_none() && entry.gone.is_none() {
             if entry.wish.when_healthy
                 && let Some(ill) = self.first_ill(&grows)
             {
                 entry.why = Some(format!("{ill} is not healthy"));
-                if now.since(entry.asked) > HEALTHY_WAIT_MAX {
+                if entry.age + now.since(entry.asked) > HEALTHY_WAIT_MAX {
                     let why = entry.why.take();
                     self.end(route, entry, Stand::GaveUp, why);
                 }
@@ -216,10 +241,11 @@ impl Shifts {
             (entry.stand, entry.why) = (Stand::Shifting, None);
         }
         let counted = self.metrics.worked(route, &grows);
+        let gone = entry.gone.unwrap_or_default();
         let shift = entry.shift.get_or_insert_with(|| {
             let Wish { over, limits, .. } = &entry.wish;
             let (before, after) = (entry.before.clone(), entry.after.clone());
-            Shift::begin(before, after, *over, limits.clone(), counted, now)
+            Shift::begin(before, after, *over, limits.clone(), counted, now).after(gone)
         });
         match shift.step(counted, now) {
             Step::Weights(weights) => self.set(route, entry, weights),
@@ -286,6 +312,52 @@ impl Shifts {
 }
 
 impl Entry {
+    /// As the process before has begun it.
+    fn continuing(handed: HandedShift, now: Now) -> Self {
+        // What it was judged by was read by that one; of a later version it may be something else.
+        let limits = handed.limits.iter().filter_map(|text| Limit::parse(text).ok());
+        Entry {
+            id: handed.id,
+            wish: Wish {
+                to: handed.to,
+                over: handed.over,
+                limits: limits.collect(),
+                when_healthy: handed.when_healthy,
+            },
+            pools: handed.pools,
+            after: handed.after,
+            set: handed.set,
+            before: handed.before,
+            was_configured: handed.was_configured,
+            asked: now,
+            age: handed.age,
+            stand: match handed.gone {
+                Some(_) => Stand::Shifting,
+                None => Stand::Waiting,
+            },
+            gone: handed.gone,
+            shift: None,
+            why: None,
+        }
+    }
+
+    fn handed(&self, now: Now) -> HandedShift {
+        HandedShift {
+            id: self.id,
+            to: self.wish.to.clone(),
+            over: self.wish.over,
+            limits: self.wish.limits.iter().map(ToString::to_string).collect(),
+            when_healthy: self.wish.when_healthy,
+            pools: self.pools.clone(),
+            before: self.before.clone(),
+            after: self.after.clone(),
+            set: self.set.clone(),
+            was_configured: self.was_configured,
+            gone: self.shift.as_ref().map(|shift| shift.elapsed(now)).or(self.gone),
+            age: self.age + now.since(self.asked),
+        }
+    }
+
     fn is_under_way(&self) -> bool {
         matches!(self.stand, Stand::Waiting | Stand::Shifting)
     }

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use plimsoll_core::backend::Backend;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-use crate::handed::Handed;
+use crate::handed::{Handed, HandedShift};
 use crate::publish::Control;
 
 /// Where this process stands among those that serve one after the other.
@@ -21,6 +21,18 @@ pub(crate) struct Succession {
     over: Arc<RwLock<bool>>,
     /// What the processes before have left.
     before: ArcSwapOption<Left>,
+    /// Shifts that were under way in the process before, until somebody goes on with them.
+    shifts: Mutex<BTreeMap<String, HandedShift>>,
+}
+
+impl Succession {
+    /// After a process that has handed this over.
+    pub(crate) fn after(shifts: BTreeMap<String, HandedShift>) -> Self {
+        Succession {
+            shifts: Mutex::new(shifts),
+            ..Succession::default()
+        }
+    }
 }
 
 /// Operators change nothing while this is held.
@@ -73,6 +85,17 @@ impl Control {
     /// What the processes before have left; `None` once they are gone.
     pub fn before(&self) -> Option<Arc<Left>> {
         self.succession.before.load_full()
+    }
+
+    /// Whether nothing is being handed over, nor has been.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.succession.over.try_read().is_ok_and(|over| !*over)
+    }
+
+    /// The shifts that the process before has begun, once.
+    pub(crate) fn take_shifts(&self) -> BTreeMap<String, HandedShift> {
+        let mut shifts = self.succession.shifts.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *shifts)
     }
 
     /// The process before says what it has left, or is gone.

@@ -127,6 +127,8 @@ pub struct Shift {
     over: Duration,
     limits: Vec<Limit>,
     begun: Now,
+    /// How long it had gone on before that, in a process before this one.
+    gone: Duration,
     /// What had been counted at the looks of the window, the oldest first.
     looks: VecDeque<(Now, Counted)>,
 }
@@ -159,8 +161,20 @@ impl Shift {
             over: over.min(OVER_MAX),
             limits,
             begun: now,
+            gone: Duration::ZERO,
             looks: VecDeque::from([(now, counted)]),
         }
+    }
+
+    /// The same where it had gone on for so long before.
+    #[must_use]
+    pub fn after(self, gone: Duration) -> Shift {
+        Shift { gone, ..self }
+    }
+
+    /// How long it has gone on.
+    pub fn elapsed(&self, now: Now) -> Duration {
+        self.gone + now.since(self.begun)
     }
 
     /// Which pools get more in the end than they had.
@@ -176,7 +190,7 @@ impl Shift {
         if self.over.is_zero() {
             return 1.0;
         }
-        (now.since(self.begun).as_secs_f64() / self.over.as_secs_f64()).min(1.0)
+        (self.elapsed(now).as_secs_f64() / self.over.as_secs_f64()).min(1.0)
     }
 
     /// The weights that hold now, and whether more is to come; `counted` is what the growing pools have done until now.
@@ -190,7 +204,7 @@ impl Shift {
         }
         // What has come last is looked at too.
         let watched = if self.limits.is_empty() { Duration::ZERO } else { WINDOW };
-        if now.since(self.begun) < self.over + watched {
+        if self.elapsed(now) < self.over + watched {
             return Step::Weights(self.after.clone());
         }
         Step::Done(self.after.clone())

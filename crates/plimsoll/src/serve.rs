@@ -26,10 +26,11 @@ pub(crate) fn serve(loaded: &Loaded) -> anyhow::Result<()> {
             control,
             plane,
             signals,
+            shifts,
             admin,
             calls,
         } = serving;
-        let desk = Desk::open(successor, admin, calls).context("signals cannot be waited for")?;
+        let desk = Desk::open(successor, admin, calls, shifts.clone()).context("signals cannot be waited for")?;
         Ok(desk.until_ended(control, plane, signals).await)
     })
 }
@@ -42,6 +43,7 @@ pub(crate) struct Serving<'s> {
     pub(crate) control: &'s Arc<Control>,
     pub(crate) plane: &'s Plane,
     pub(crate) signals: &'s mut Signals,
+    shifts: &'s Arc<Shifts>,
     /// Copies of the admin API's sockets.
     admin: AdminSockets,
     /// Upgrades that are asked for by the admin API.
@@ -97,7 +99,7 @@ pub(crate) fn serve_while(
     let drained = runtime.block_on(async {
         tokio::spawn(drive(control.clone(), ring, plane.cuts()));
         tokio::spawn(reopens.reopen(writer.as_ref().map(access::Writer::reopener)));
-        tokio::spawn(shifts.watch());
+        tokio::spawn(shifts.clone().watch());
         tokio::spawn(hang_ups.reload(reloader.clone()));
         tokio::spawn(reloader.clone().watch());
         tokio::spawn(systemd::watch(plane.liveness()));
@@ -106,6 +108,7 @@ pub(crate) fn serve_while(
             control: &control,
             plane: &plane,
             signals: &mut signals,
+            shifts: &shifts,
             admin: copies,
             calls,
         });

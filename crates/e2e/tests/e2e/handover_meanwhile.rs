@@ -120,3 +120,65 @@ fn a_backend_can_be_stopped_once_the_process_before_has_done_with_it_too() {
     let exit = plimsoll.wait_for_exit(PATIENCE * 2);
     assert!(exit.success(), "the first process has ended well: {exit}");
 }
+
+#[test]
+fn a_shift_goes_on_in_the_process_that_takes_over() {
+    let (blue, green) = (Backend::start(Script::Echo), Backend::start(Script::Echo));
+    let text = r#"
+        [listeners.web]
+        bind = ["@web@"]
+        [[routes]]
+        name = "shop"
+        split = [{ pool = "blue", weight = 100 }, { pool = "green", weight = 0 }]
+        [pools.blue]
+        backends = ["@blue@"]
+        [pools.green]
+        backends = ["@green@"]
+        "#;
+    let mut plimsoll = Plimsoll::config(text)
+        .address("blue", blue.address())
+        .address("green", green.address())
+        .start();
+    let admin = plimsoll.address("admin").to_string();
+    let shifting = thread::spawn(move || {
+        let words = [
+            "shift",
+            "shop",
+            "green=100",
+            "--over",
+            "4s",
+            "--abort-if",
+            "p99 > 10s",
+            "--admin",
+            &admin,
+        ];
+        e2e::tools::run(
+            std::process::Command::new(e2e::plimsoll_binary()).args(words),
+            PATIENCE * 4,
+        )
+    });
+    let shift = |plimsoll: &Plimsoll| plimsoll.admin("/api/v1/routes").json()[0]["shift"].clone();
+    let begun = eventually("it is under way", || {
+        let shift = shift(&plimsoll);
+        (shift["percent"].as_f64()? > 10.0).then_some(shift)
+    });
+    plimsoll.upgrade();
+    let after = shift(&plimsoll);
+    for same in ["id", "state", "over_s", "abort_if", "before", "to"] {
+        assert_eq!(after[same], begun[same], "{after}");
+    }
+    eventually("it goes on", || {
+        (shift(&plimsoll)["percent"].as_f64()? > 50.0).then_some(())
+    });
+    plimsoll.upgrade();
+    // It is watched for a while after its end, and can still be taken back.
+    eventually("nothing goes to blue any more", || {
+        let split = plimsoll.admin("/api/v1/routes").json()[0]["split"].clone();
+        (split[0]["weight"] == 0).then_some(())
+    });
+    let back = command(&plimsoll, &["shift", "shop", "--back"]);
+    assert_eq!(back.stdout, "shop: cancelled: blue 100 %, green 0 %\n", "{back:?}");
+    let shifted = shifting.join().expect("the command");
+    assert_eq!(shifted.code, Some(3), "{shifted:?}");
+    assert!(shifted.stderr.contains("cancelled"), "{shifted:?}");
+}

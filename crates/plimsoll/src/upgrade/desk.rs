@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use plimsoll_control::admin::{AdminSockets, UpgradeCall, Upgraded};
 use plimsoll_control::events::Kind;
-use plimsoll_control::{Control, Handing};
+use plimsoll_control::{Control, Handing, Shifts};
 use plimsoll_proxy::Plane;
 use serde_json::json;
 use tokio::signal::unix::Signal;
@@ -32,6 +32,7 @@ pub(crate) struct Desk {
     admin: AdminSockets,
     signal: Signal,
     calls: mpsc::Receiver<UpgradeCall>,
+    shifts: Arc<Shifts>,
 }
 
 impl Desk {
@@ -40,12 +41,14 @@ impl Desk {
         successor: Successor,
         admin: AdminSockets,
         calls: mpsc::Receiver<UpgradeCall>,
+        shifts: Arc<Shifts>,
     ) -> io::Result<Desk> {
         Ok(Desk {
             successor,
             admin,
             signal: signals::upgrades()?,
             calls,
+            shifts,
         })
     }
 
@@ -104,7 +107,7 @@ impl Desk {
         signals: &mut Signals,
     ) -> Result<(Takeover, bool), Failed> {
         let sockets = self.sockets(plane)?;
-        let (successor, control) = (self.successor.clone(), control.clone());
+        let (successor, control, shifts) = (self.successor.clone(), control.clone(), self.shifts.clone());
         let stopped = Arc::new(AtomicBool::new(false));
         let stop = stopped.clone();
         let runtime = tokio::runtime::Handle::current();
@@ -114,7 +117,7 @@ impl Desk {
             let handed = || {
                 let (handed, handing) = runtime.block_on(control.hand_over());
                 held.set(Some(handing));
-                handed
+                handed.with(&shifts)
             };
             let estate = Estate {
                 sockets: &sockets,
