@@ -80,16 +80,16 @@ pub(crate) fn begin(
         progress.is_recorded = client.worker.ration.takes(request.started) || wanted;
     }
     if progress.is_recorded {
-        request.trace = Some(Box::default());
+        request.record = Some(Box::default());
     }
 }
 
 /// A request goes on after an errand: what was recorded `before` comes first.
 pub(crate) fn go_on(request: &mut Request, before: Option<Box<std::cell::RefCell<Decision>>>) {
-    if let (Some(trace), Some(mut before)) = (&mut request.trace, before) {
-        let later = std::mem::take(&mut trace.get_mut().steps);
+    if let (Some(record), Some(mut before)) = (&mut request.record, before) {
+        let later = std::mem::take(&mut record.get_mut().steps);
         before.get_mut().steps.extend(later);
-        *trace = before;
+        *record = before;
     }
 }
 
@@ -111,8 +111,8 @@ pub(crate) fn replied(
         let from = request.client.unwrap_or_else(|| client.peer.ip());
         request.log = Some(Box::new(RequestLog::of(head, arrived.spoken, from, id)));
     }
-    if reply.reason == Some(Reason::NoRoute) && request.trace.is_none() {
-        request.trace = no_route(arrived, head, changes).map(|decision| Box::new(decision.into()));
+    if reply.reason == Some(Reason::NoRoute) && request.record.is_none() {
+        request.record = no_route(arrived, head, changes).map(|decision| Box::new(decision.into()));
     }
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn is_unforeseen(worker: &Worker, request: &Request, failed: bool) ->
 /// Keeps the decision of a request that has ended, if it is one of those that are kept.
 pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finished: &Finished, took: Duration) {
     let failed = finished.reason.is_some() || finished.status >= 500;
-    if failed || request.trace.is_some() {
+    if failed || request.record.is_some() {
         keep_request(client, pinned, request, finished, took);
     }
 }
@@ -149,7 +149,7 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
 fn keep_request(client: &Client, pinned: &Pinned, request: &Request, finished: &Finished, took: Duration) {
     let failed = finished.reason.is_some() || finished.status >= 500;
     // One of the sample was counted when it began; that it failed as well is one more to be found.
-    if failed && !admit(client) && request.trace.is_none() {
+    if failed && !admit(client) && request.record.is_none() {
         return;
     }
     let log = request.log.as_deref();
@@ -164,9 +164,9 @@ fn keep_request(client: &Client, pinned: &Pinned, request: &Request, finished: &
         .or(remains.map(|remains| &remains.request_id));
     let route = request.route.and_then(|at| pinned.snapshot.routes.get(at));
     let steps = request
-        .trace
+        .record
         .as_ref()
-        .map(|trace| bounded(trace.borrow().steps.clone()));
+        .map(|record| bounded(record.borrow().steps.clone()));
     let peer = client.peer.ip().to_canonical();
     keep(client, pinned, finished, |taken| Taken {
         asked: asked.or_else(|| remains.map(|remains| remains.asked.clone())),

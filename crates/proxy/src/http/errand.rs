@@ -29,7 +29,7 @@ pub(super) async fn through(
     let mut progress = Progress::new(worker.take_changes());
     let mut request = read(arrived, bytes, (&mut progress, None), out);
     while let Routed::Errand(errand) = request.action {
-        let (started, trace) = (request.started, request.trace.take());
+        let (started, record) = (request.started, request.record.take());
         let errand = run((arrived, bytes, &progress), errand, timer);
         let Some(done) = Box::pin(unless_gone(errand, gone)).await else {
             request.action = Routed::Gone;
@@ -37,7 +37,7 @@ pub(super) async fn through(
         };
         request = read(arrived, bytes, (&mut progress, Some(done)), out);
         request.started = started;
-        decisions::go_on(&mut request, trace);
+        decisions::go_on(&mut request, record);
     }
     if progress.changes.outlast_head() {
         request.changes = Some(progress.changes);

@@ -180,7 +180,7 @@ impl<'f> Forward<'f> {
     ) -> Self {
         let pool = &pinned.snapshot.pools[pool_at];
         let mut finished = Finished::of_pool(pinned, pool.id);
-        if request.trace.is_some() {
+        if request.record.is_some() {
             finished.keep_attempts();
         }
         Forward {
@@ -310,7 +310,7 @@ impl<'f> Forward<'f> {
     fn pick_but(&self, now: Now, tried: &[BackendId]) -> Result<Lease, Refusal> {
         let mut rng = self.worker.rng.borrow_mut();
         let key = self.request.key.unwrap_or_else(|| rng.bits());
-        let mut trace = self.request.trace.as_ref().map(|trace| trace.borrow_mut());
+        let mut record = self.request.record.as_ref().map(|record| record.borrow_mut());
         let mut cx = AcquireCx {
             now,
             rng: &mut rng,
@@ -318,7 +318,7 @@ impl<'f> Forward<'f> {
             tried,
             tie: self.request.tie(),
             is_question: false,
-            record: trace.as_deref_mut(),
+            record: record.as_deref_mut(),
         };
         self.pinned.acquire(self.pool_at, &mut cx)
     }

@@ -66,7 +66,7 @@ pub(crate) struct Request {
     /// What the access log wants to know when there is one, and whoever looks at its decision.
     pub(crate) log: Option<Box<RequestLog>>,
     /// What is considered on its way, when that is to be told.
-    pub(crate) trace: Option<Box<RefCell<Decision>>>,
+    pub(crate) record: Option<Box<RefCell<Decision>>>,
     /// What filters want of the answer, when they want anything.
     pub(crate) changes: Option<Box<Changes>>,
     /// What error pages want to know of it, when there are any.
@@ -172,7 +172,7 @@ fn route(
     let from = node.client_address(client.peer.ip(), head);
     request.client = Some(from);
     decisions::begin((client, head, trusted), (done.is_none(), &id), progress, &mut request);
-    if node.access_log.is_some() || request.trace.is_some() {
+    if node.access_log.is_some() || request.record.is_some() {
         request.log = Some(Box::new(RequestLog::of(head, arrived.spoken, from, &id)));
     }
     if pinned.snapshot.has_error_pages {
@@ -238,7 +238,7 @@ impl Request {
             class: Class::Normal,
             head_bytes,
             log: None,
-            trace: None,
+            record: None,
             changes: None,
             page: None,
             back: None,
@@ -310,7 +310,7 @@ fn decide(
     }
     let decided = {
         let mut rng = client.worker.rng.borrow_mut();
-        let record = request.trace.as_mut().map(|trace| trace.get_mut());
+        let record = request.record.as_mut().map(|record| record.get_mut());
         pinned
             .snapshot
             .decide(service, &asked, visitor, &mut rng, (&mut *progress, done), record)
