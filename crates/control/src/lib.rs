@@ -26,6 +26,7 @@ mod shifts;
 mod splits;
 mod status;
 mod succession;
+mod traces;
 
 pub use acme::{AcmeStatus, Handshakes};
 pub use certificates::{CertificateStatus, Terminations};
@@ -40,3 +41,4 @@ pub use reload::{NotReloaded, Reloaded, Reloader, Started};
 pub use shifts::Shifts;
 pub use status::Readiness;
 pub use succession::{Handing, Left};
+pub use traces::{Exporter, Exporting};

@@ -6,10 +6,10 @@
 mod attempt;
 mod recent;
 
-pub use attempt::Attempt;
+pub use attempt::{Attempt, Sent};
 pub use recent::{
-    Asked, FAILURES_A_SECOND, FAILURES_MAX, OTHERS_A_SECOND, OTHERS_MAX, Ration, Recent, STEPS_MAX, TEXT_MAX, Taken,
-    Wanted, shortened,
+    Asked, FAILURES_A_SECOND, FAILURES_MAX, OTHERS_A_SECOND, OTHERS_MAX, Ration, Recent, STEPS_MAX, TEXT_MAX,
+    TRACED_A_SECOND, Taken, Wanted, shortened,
 };
 
 use serde::{Deserialize, Serialize};

@@ -177,6 +177,7 @@ mod tests {
                 drain_timeout: Duration::ZERO,
                 access_log: None,
                 access_percent: 100.0,
+                tracing: None,
             },
         }
     }

@@ -45,5 +45,6 @@ pub mod sticky;
 pub mod telemetry;
 pub mod template;
 pub mod time;
+pub mod trace;
 pub mod uneven;
 pub mod upcall;

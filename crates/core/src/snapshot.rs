@@ -18,6 +18,7 @@ use crate::reversal::HostSent;
 use crate::rng::Rng;
 use crate::route::{Asked, ConnectionTable, Fields, RouteTable};
 use crate::split::Split;
+use crate::trace::TraceSettings;
 
 /// One generation of the configuration, compiled: names are numbers, defaults are filled in, limits are checked.
 pub struct Snapshot {
@@ -61,6 +62,8 @@ pub struct NodeSettings {
     pub access_log: Option<AccessFormat>,
     /// How many of a hundred are written of those that went well.
     pub access_percent: f64,
+    /// How requests are traced, when they are.
+    pub tracing: Option<TraceSettings>,
 }
 
 /// How a line of the access log is written.
@@ -367,6 +370,7 @@ mod tests {
             drain_timeout: Duration::ZERO,
             access_log: None,
             access_percent: 100.0,
+            tracing: None,
         };
         for (peer, lines, client) in [
             ("192.0.2.1", &["198.51.100.1"][..], "192.0.2.1"),

@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicU64;
 use anyhow::Context;
 use plimsoll_control::admin::{Admin, AdminSockets, Api, UpgradeCall};
 use plimsoll_control::config::{ListenerPlan, Loaded, Origins, Plan, ServicePlan};
-use plimsoll_control::{Control, Metrics, Reloader, Shifts, Started, Suspects, access, drive};
+use plimsoll_control::{Control, Exporter, Metrics, Reloader, Shifts, Started, Suspects, access, drive};
 use plimsoll_core::decision::Recent;
 use plimsoll_core::telemetry::Telemetry;
+use plimsoll_core::trace::Traces;
 use plimsoll_core::upcall::AccessLog;
 use plimsoll_proxy::{Clock, Plane, Wiring};
 use tokio::sync::{mpsc, watch};
@@ -50,6 +51,24 @@ pub(crate) struct Serving<'s> {
     calls: mpsc::Receiver<UpgradeCall>,
 }
 
+impl<'s> Serving<'s> {
+    fn new(
+        (control, plane): (&'s Arc<Control>, &'s Plane),
+        signals: &'s mut Signals,
+        (admin, calls): (AdminSockets, mpsc::Receiver<UpgradeCall>),
+        shifts: &'s Arc<Shifts>,
+    ) -> Self {
+        Serving {
+            control,
+            plane,
+            signals,
+            shifts,
+            admin,
+            calls,
+        }
+    }
+}
+
 /// Wires the two planes as `plan` says, which was read from `origins`, and serves while `meanwhile` goes on; then lets what
 /// is under way come to its end.
 pub(crate) fn serve_while(
@@ -73,46 +92,47 @@ pub(crate) fn serve_while(
     let dropped = Arc::default();
     let (access, writer) = open_access_log(plan, &dropped)?;
     let (mut signals, hang_ups, reopens) = take_signals(&runtime).context("signals cannot be waited for")?;
-    let telemetry = Arc::new(Telemetry::new(workers));
-    let decisions = Arc::new(Recent::new(workers));
+    let kept = Kept::new(workers);
     let (suspects, ring) = Suspects::ring();
     inherited.as_mut().map(Inherited::ready).transpose()?;
-    let told = (telemetry.clone(), decisions.clone(), Arc::new(suspects), access);
-    let plane = Plane::start(wiring(&control, told, (clock, seed), workers), sockets)?;
-    let started = started(plan, origins, workers, connections_max);
-    let reloader = Reloader::new(control.clone(), plane.followers(), started);
-    let metrics = Arc::new(Metrics::new(control.clone(), telemetry, dropped, decisions.clone()));
+    let told = (Arc::new(suspects), access);
+    let plane = Plane::start(wiring(&control, &kept, told, (clock, seed), workers), sockets)?;
+    let reloader = Reloader::new(
+        control.clone(),
+        plane.followers(),
+        started(plan, origins, workers, connections_max),
+    );
+    let records = (kept.decisions.clone(), kept.traces.clone());
+    let metrics = Arc::new(Metrics::new(control.clone(), kept.telemetry, dropped, records));
     let shifts = Shifts::new(control.clone(), metrics.clone());
     let (upgrades, calls) = mpsc::channel(1);
     let copies = admin.sockets()?;
-    let api = Api {
-        control: control.clone(),
-        reloader: reloader.clone(),
-        metrics,
-        shifts: shifts.clone(),
-        decisions,
-        upgrades,
-        workers,
-    };
     tell_what_is_served(plan, &plane, &admin, workers);
-    let admin = AdminThread::start(admin, api)?;
+    let admin = AdminThread::start(
+        admin,
+        Api {
+            control: control.clone(),
+            reloader: reloader.clone(),
+            metrics,
+            shifts: shifts.clone(),
+            decisions: kept.decisions,
+            upgrades,
+            workers,
+        },
+    )?;
     let drained = runtime.block_on(async {
         tokio::spawn(drive(control.clone(), ring, plane.cuts()));
+        let exporting = Exporter::new(control.clone(), kept.traces).start();
         tokio::spawn(reopens.reopen(writer.as_ref().map(access::Writer::reopener)));
         tokio::spawn(shifts.clone().watch());
-        tokio::spawn(hang_ups.reload(reloader.clone()));
-        tokio::spawn(reloader.clone().watch());
+        follow_changes(hang_ups, reloader.clone());
         tokio::spawn(systemd::watch(plane.liveness()));
         announce(inherited, &control, reloader);
-        let ended = meanwhile(Serving {
-            control: &control,
-            plane: &plane,
-            signals: &mut signals,
-            shifts: &shifts,
-            admin: copies,
-            calls,
-        });
-        leave(ended.await, admin, (&control, plane, &mut signals)).await
+        let serving = Serving::new((&control, &plane), &mut signals, (copies, calls), &shifts);
+        let ended = meanwhile(serving).await;
+        let left = leave(ended, admin, (&control, plane, &mut signals)).await;
+        exporting.finish().await;
+        left
     });
     // Whoever did not want to wait is not made to.
     runtime.shutdown_background();
@@ -132,6 +152,12 @@ fn announce(inherited: Option<Inherited>, control: &Arc<Control>, reloader: Arc<
     }
 }
 
+/// Reloads when somebody says so, or when files change that are watched.
+fn follow_changes(hang_ups: HangUps, reloader: Arc<Reloader>) {
+    tokio::spawn(hang_ups.reload(reloader.clone()));
+    tokio::spawn(reloader.watch());
+}
+
 /// Where finished requests are written, and whoever writes them down, if anybody does; lines that are lost count as
 /// `dropped`.
 fn open_access_log(
@@ -144,10 +170,28 @@ fn open_access_log(
     })
 }
 
+/// What workers keep of what they do, until somebody takes it.
+struct Kept {
+    telemetry: Arc<Telemetry>,
+    decisions: Arc<Recent>,
+    traces: Arc<Traces>,
+}
+
+impl Kept {
+    fn new(workers: usize) -> Self {
+        Kept {
+            telemetry: Arc::new(Telemetry::new(workers)),
+            decisions: Arc::new(Recent::new(workers)),
+            traces: Arc::new(Traces::new(workers)),
+        }
+    }
+}
+
 /// What workers are given.
 fn wiring(
     control: &Arc<Control>,
-    (telemetry, decisions, suspects, access): (Arc<Telemetry>, Arc<Recent>, Arc<Suspects>, Arc<dyn AccessLog>),
+    kept: &Kept,
+    (suspects, access): (Arc<Suspects>, Arc<dyn AccessLog>),
     (clock, seed): (Clock, u64),
     workers: usize,
 ) -> Wiring {
@@ -157,10 +201,11 @@ fn wiring(
         challenges: control.handshakes(),
         proofs: control.proofs(),
         originations: control.originations().clone(),
-        telemetry,
+        telemetry: kept.telemetry.clone(),
         alarms: suspects,
         access,
-        decisions,
+        decisions: kept.decisions.clone(),
+        traces: kept.traces.clone(),
         clock,
         seed,
         workers,

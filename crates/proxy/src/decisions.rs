@@ -152,6 +152,13 @@ fn keep_request(client: &Client, pinned: &Pinned, request: &Request, finished: &
     if failed && !admit(client) && request.record.is_none() {
         return;
     }
+    let mut kept = taken(client, pinned, request, finished, took);
+    kept.steps = (request.record.as_ref()).map_or_else(Vec::new, |record| bounded(record.borrow().steps.clone()));
+    keep(client, kept);
+}
+
+/// What is told of a request that has ended, but for the steps of its decision.
+pub(crate) fn taken(client: &Client, pinned: &Pinned, request: &Request, finished: &Finished, took: Duration) -> Taken {
     let log = request.log.as_deref();
     let remains = finished.asked.as_deref();
     let asked = log.map(|log| Asked {
@@ -163,24 +170,21 @@ fn keep_request(client: &Client, pinned: &Pinned, request: &Request, finished: &
         .map(|log| &log.request_id)
         .or(remains.map(|remains| &remains.request_id));
     let route = request.route.and_then(|at| pinned.snapshot.routes.get(at));
-    let steps = request
-        .record
-        .as_ref()
-        .map(|record| bounded(record.borrow().steps.clone()));
     let peer = client.peer.ip().to_canonical();
-    keep(client, pinned, finished, |taken| Taken {
+    let taken = ended(client, pinned, finished);
+    Taken {
         asked: asked.or_else(|| remains.map(|remains| remains.asked.clone())),
         id: id
             .filter(|id| !id.is_empty())
             .map_or(taken.id, |id| shortened(id.clone())),
+        trace: request.tracing.as_ref().map(|tracing| tracing.trace.id),
         at: request.started,
         client: log.map(|log| log.client).or(request.client).unwrap_or(peer),
         protocol: log.map_or("HTTP", |log| log.protocol),
         route: route.map(|route| route.id),
         took,
-        steps: steps.unwrap_or_default(),
         ..taken
-    });
+    }
 }
 
 /// Keeps the decision of a connection at layer 4 that has ended, if it failed or is of the sample.
@@ -193,14 +197,15 @@ pub(crate) fn connection(client: &Client, pinned: &Pinned, log: &ConnectionLog, 
         host: shortened(sni.clone()),
         ..Asked::default()
     });
-    keep(client, pinned, finished, |taken| Taken {
+    let taken = Taken {
         asked,
         at: client.born,
         protocol: log.protocol,
         route: route.map(|route| route.id),
         took: client.worker.now().since(client.born),
-        ..taken
-    });
+        ..ended(client, pinned, finished)
+    };
+    keep(client, taken);
 }
 
 /// Whether there is room for one more failure of this second.
@@ -215,15 +220,21 @@ fn admit(client: &Client) -> bool {
     has_room
 }
 
-fn keep(client: &Client, pinned: &Pinned, finished: &Finished, fill: impl FnOnce(Taken) -> Taken) {
+fn keep(client: &Client, taken: Taken) {
     let worker = &client.worker;
+    worker.shared.wiring.decisions.keep(worker.index, taken);
+}
+
+/// What is known of whatever has ended so.
+fn ended(client: &Client, pinned: &Pinned, finished: &Finished) -> Taken {
     let id = finished
         .unique_id
         .as_ref()
-        .map_or_else(|| u128::from_be_bytes(worker.random()), |id| **id);
-    let taken = Taken {
+        .map_or_else(|| u128::from_be_bytes(client.worker.random()), |id| **id);
+    Taken {
         asked: None,
         id: unique_id(id),
+        trace: None,
         at: client.born,
         generation: pinned.snapshot.generation,
         client: client.peer.ip().to_canonical(),
@@ -238,10 +249,10 @@ fn keep(client: &Client, pinned: &Pinned, finished: &Finished, fill: impl FnOnce
         status: finished.status,
         reason: finished.reason,
         queued: finished.queued,
+        connect: finished.connect,
         took: Duration::ZERO,
         steps: Vec::new(),
-    };
-    worker.shared.wiring.decisions.keep(worker.index, fill(taken));
+    }
 }
 
 /// As many steps as are kept, and how many there were.

@@ -21,6 +21,7 @@ mod quic;
 mod signatures;
 mod sockets;
 mod tcp;
+mod traces;
 mod worker;
 
 pub use clock::Clock;

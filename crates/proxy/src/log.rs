@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use crate::client::Client;
 use crate::decisions::{self, Remains};
 use crate::http::{Request, Spoken};
+use crate::traces;
 use crate::worker::Pinned;
 
 /// What the access log keeps of a request's head.
@@ -28,7 +29,7 @@ pub(crate) struct RequestLog {
     pub(crate) host: String,
     pub(crate) path: String,
     pub(crate) protocol: &'static str,
-    user_agent: Option<String>,
+    pub(crate) user_agent: Option<String>,
     referer: Option<String>,
 }
 
@@ -242,6 +243,7 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
         tell_ban(client, request, span);
     }
     decisions::request(client, pinned, request, finished, duration);
+    traces::request(client, pinned, request, finished, ended);
     let Some(format) = pinned.snapshot.node.access_log else {
         return;
     };
@@ -307,6 +309,9 @@ fn json_line(client: &Client, pinned: &Pinned, request: &Request, finished: &Fin
         "tls": tls(client),
         "user_agent": log.and_then(|log| log.user_agent.as_deref()),
     });
+    if let Some(tracing) = &request.tracing {
+        value["trace_id"] = unique_id(tracing.trace.id).into();
+    }
     finished.tell_fallback(pinned, &mut value);
     let rehearsed = request
         .changes

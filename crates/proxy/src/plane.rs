@@ -19,6 +19,7 @@ use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::time::Now;
+use plimsoll_core::trace::Traces;
 use plimsoll_core::upcall::{AccessLog, Address, Alarms, Cuts, Ending, Follow};
 use plimsoll_net::quic::QuicSecrets;
 use plimsoll_net::tls::{Origination, Termination};
@@ -66,6 +67,8 @@ pub struct Wiring {
     pub access: Arc<dyn AccessLog>,
     /// Where decisions that were taken are kept; it has a ring for each worker.
     pub decisions: Arc<Recent>,
+    /// Where requests wait whose traces are told; it has a ring for each worker.
+    pub traces: Arc<Traces>,
     /// The process's clock.
     pub clock: Clock,
     /// From which all randomness of the data plane follows.

@@ -21,8 +21,9 @@ use plimsoll_core::document::{Decode, Fault, Faults};
 
 pub use plan::{
     AccessLog, AcmePlan, AdminPlan, BackendPlan, BindingPlan, BodyCheck, Challenge, CheckKind, CheckPlan, ClientsPlan,
-    GrpcCheck, HttpCheck, HttpPlan, ListenerPlan, LogPlan, OriginationPlan, OutlierPlan, PagePlan, PageSource,
-    PairFiles, PassthroughPlan, Plan, PoolPlan, Program, RouteIndex, RoutePlan, Secrets, ServicePlan, TlsPlan,
+    FieldSource, GrpcCheck, HttpCheck, HttpPlan, ListenerPlan, LogPlan, OriginationPlan, OutlierPlan, PagePlan,
+    PageSource, PairFiles, PassthroughPlan, Plan, PoolPlan, Program, RouteIndex, RoutePlan, Secrets, ServicePlan,
+    TlsPlan, TracingPlan,
 };
 pub use read::{Environment, Format};
 pub use schema::schema;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::error_page::{For, Media};
-use plimsoll_core::filter::{FileName, FilterEntry};
+use plimsoll_core::filter::{FileName, FilterEntry, Url};
 use plimsoll_core::health::{Latency, SuccessRate};
 use plimsoll_core::hedge::HedgePolicy;
 use plimsoll_core::maintenance::Notice;
@@ -45,6 +45,8 @@ pub struct Plan {
     pub user: Option<String>,
     /// What holds for the whole node, as the data plane sees it.
     pub node: NodeSettings,
+    /// Whom traces are told; nobody when `None`.
+    pub tracing: Option<TracingPlan>,
     /// Bodies for our own replies, where neither route nor listener has one.
     pub error_pages: Vec<PagePlan>,
     /// What signs sticky cookies.
@@ -75,6 +77,39 @@ impl Secrets {
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "{} secrets", self.0.len())
+    }
+}
+
+/// Whom traces are told, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TracingPlan {
+    /// The collector, which takes OTLP by POST there.
+    pub url: Url,
+    /// A file with those who vouch for the collector; whomever the machine trusts when `None`.
+    pub authorities: Option<PathBuf>,
+    /// Fields that it is sent, names in lower case.
+    pub headers: Vec<(String, FieldSource)>,
+    /// What this node is called in traces.
+    pub service_name: String,
+    /// What else is said of it.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// Where a field's value is. It is shown to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub enum FieldSource {
+    /// Here.
+    Text(String),
+    /// In a file.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for FieldSource {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FieldSource::Text(_) => out.write_str("a text"),
+            FieldSource::File(path) => write!(out, "{}", path.display()),
+        }
     }
 }
 

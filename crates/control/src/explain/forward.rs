@@ -57,6 +57,7 @@ pub(super) fn changes(
         },
         default_host: "",
         edits: &filtered.request,
+        trace: None,
     };
     write_request_head(&mut out, head, &to);
     let sent = String::from_utf8_lossy(head.bytes);

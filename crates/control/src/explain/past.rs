@@ -22,6 +22,7 @@ impl Control {
         let name = |id: Option<NameId>| id.map(|id| self.name_of(id).to_string());
         json!({
             "request_id": taken.id,
+            "trace_id": taken.trace.map(|id| format!("{id:032x}")),
             "at": rfc3339(self, taken),
             "client": taken.client.to_string(),
             "protocol": taken.protocol,

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use plimsoll_core::decision::Recent;
 use plimsoll_core::shift::Counted;
 use plimsoll_core::telemetry::Telemetry;
+use plimsoll_core::trace::Traces;
 
 use self::exposition::Exposition;
 use self::shares::Shares;
@@ -42,6 +43,8 @@ pub struct Metrics {
     access_dropped: Arc<AtomicU64>,
     /// The decisions that workers keep.
     decisions: Arc<Recent>,
+    /// The traces that are told.
+    traces: Arc<Traces>,
     /// Connections to the admin API that found no place.
     pub(crate) admin_refused: AtomicU64,
     /// What each backend had got a while ago.
@@ -50,12 +53,12 @@ pub struct Metrics {
 
 impl Metrics {
     /// Sums what workers count in `telemetry`; nobody else may take from it. `access_dropped` is the access log's count
-    /// of lost lines.
+    /// of lost lines; decisions and traces are those that workers keep.
     pub fn new(
         control: Arc<Control>,
         telemetry: Arc<Telemetry>,
         access_dropped: Arc<AtomicU64>,
-        decisions: Arc<Recent>,
+        (decisions, traces): (Arc<Recent>, Arc<Traces>),
     ) -> Self {
         Metrics {
             control,
@@ -63,6 +66,7 @@ impl Metrics {
             totals: Mutex::default(),
             access_dropped,
             decisions,
+            traces,
             admin_refused: AtomicU64::new(0),
             shares: Mutex::default(),
         }

@@ -37,7 +37,10 @@ pub(super) fn metrics() -> (Metrics, Arc<Control>, Arc<Telemetry>) {
         control.clone(),
         telemetry.clone(),
         Arc::new(AtomicU64::new(3)),
-        Arc::new(plimsoll_core::decision::Recent::new(2)),
+        (
+            Arc::new(plimsoll_core::decision::Recent::new(2)),
+            Arc::new(plimsoll_core::trace::Traces::new(2)),
+        ),
     );
     (metrics, control, telemetry)
 }

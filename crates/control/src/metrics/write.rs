@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use plimsoll_core::health::State;
 use plimsoll_core::outcome::Reason;
+use plimsoll_core::trace::{LEFT_OUT, Traces};
 
 use super::Metrics;
 use super::exposition::{Exposition, Kind};
@@ -285,6 +286,23 @@ fn stickiness(out: &mut Exposition, sessions: &Series<2, 2, u64>, evicted: &Seri
     }
 }
 
+fn traces(out: &mut Exposition, traces: &Traces) {
+    out.metric(
+        "plimsoll_traces_exported_total",
+        Kind::Counter,
+        "Requests whose spans the collector of traces has taken.",
+    )
+    .sample(&[], traces.told());
+    out.metric(
+        "plimsoll_traces_dropped_total",
+        Kind::Counter,
+        "Requests whose spans were to be exported and were not, by why.",
+    );
+    for why in LEFT_OUT {
+        out.sample(&[("why", why.word())], traces.left(why));
+    }
+}
+
 /// What concerns the whole node.
 pub(super) fn node(out: &mut Exposition, metrics: &Metrics) {
     let control = &metrics.control;
@@ -314,6 +332,7 @@ pub(super) fn node(out: &mut Exposition, metrics: &Metrics) {
         "Decisions about failures that were not kept, since there were too many in a second.",
     )
     .sample(&[], metrics.decisions.dropped());
+    traces(out, &metrics.traces);
     out.metric(
         "plimsoll_event_readers",
         Kind::Gauge,

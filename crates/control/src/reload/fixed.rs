@@ -39,6 +39,7 @@ impl Started {
             (plan.secrets, plan.admin) = (served.secrets.clone(), served.admin.clone());
             plan.user = served.user.clone();
             plan.watch = served.watch;
+            (plan.tracing, plan.node.tracing) = (served.tracing.clone(), served.node.tracing);
             plan.log.level = served.log.level;
             plan.log.access = served.log.access.clone();
         }

@@ -1,10 +1,12 @@
 //! One attempt to have a request, or a connection, served by one backend.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::outcome::Reason;
 use crate::pool::Lease;
+use crate::time::Now;
 
 /// What an attempt ends with when another one was answered first.
 const OVERTAKEN: &str = "overtaken";
@@ -22,6 +24,21 @@ pub struct Attempt {
     pub took: Duration,
     /// The second one of a hedged request.
     pub is_hedge: bool,
+    /// What its trace tells besides, when the request has one.
+    pub sent: Option<Sent>,
+}
+
+/// How an attempt was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The span that it is called in the request's trace.
+    pub span: u64,
+    /// When it began.
+    pub begun: Now,
+    /// How long it took to connect, when it had to.
+    pub connect: Option<Duration>,
+    /// Where to.
+    pub to: SocketAddr,
 }
 
 impl Attempt {
@@ -47,6 +64,7 @@ impl Attempt {
             cause: None,
             took,
             is_hedge: false,
+            sent: None,
         }
     }
 
@@ -54,6 +72,17 @@ impl Attempt {
     #[must_use]
     pub fn because(self, cause: Option<&'static str>) -> Self {
         Attempt { cause, ..self }
+    }
+
+    /// The same, sent so.
+    #[must_use]
+    pub fn sent(self, sent: Option<Sent>) -> Self {
+        Attempt { sent, ..self }
+    }
+
+    /// Whether it was cancelled since another one was answered first.
+    pub fn is_overtaken(&self) -> bool {
+        self.result == Err(OVERTAKEN)
     }
 
     /// The same as the second one of a hedged request.

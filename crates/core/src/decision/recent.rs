@@ -28,6 +28,9 @@ pub const FAILURES_A_SECOND: u32 = 500;
 /// Others of a second that a worker keeps, with every step; one costs some 10 µs more than it would.
 pub const OTHERS_A_SECOND: u32 = 20;
 
+/// Failures of a second that a worker tells whoever gathers traces, though their traces are not told.
+pub const TRACED_A_SECOND: u32 = 50;
+
 /// Steps of one decision that are kept; thousands of routes or backends would have as many.
 pub const STEPS_MAX: usize = 200;
 
@@ -41,6 +44,8 @@ pub struct Taken {
     pub asked: Option<Asked>,
     /// The request's id; of a connection at layer 4, its own.
     pub id: String,
+    /// Its trace, when it has one.
+    pub trace: Option<u128>,
     /// When it began.
     pub at: Now,
     /// Under which generation of the configuration.
@@ -65,6 +70,8 @@ pub struct Taken {
     pub reason: Option<Reason>,
     /// How long it waited in its pool's queue.
     pub queued: Option<Duration>,
+    /// How long connecting took in the last attempt, when it had to be.
+    pub connect: Option<Duration>,
     /// How long it took in all.
     pub took: Duration,
     /// What was considered on the way, where that was recorded.
@@ -105,6 +112,7 @@ pub struct Ration {
     second: Cell<u64>,
     failures: Cell<u32>,
     others: Cell<u32>,
+    traced: Cell<u32>,
 }
 
 impl Ration {
@@ -127,6 +135,14 @@ impl Ration {
         self.failures.set(self.failures.get().saturating_sub(1));
     }
 
+    /// Whether a failure at `now` is to be told though its trace is not; it is counted then.
+    pub fn takes_trace(&self, now: Now) -> bool {
+        self.turn(now);
+        let left = self.traced.get();
+        self.traced.set(left.saturating_sub(1));
+        left > 0
+    }
+
     fn turn(&self, now: Now) {
         // A shift instead of a division: seconds are of 2^30 ns here. The first is number 1.
         let second = (now.nanos() >> 30) + 1;
@@ -134,6 +150,7 @@ impl Ration {
             self.second.set(second);
             self.failures.set(FAILURES_A_SECOND);
             self.others.set(OTHERS_A_SECOND);
+            self.traced.set(TRACED_A_SECOND);
         }
     }
 }
@@ -256,6 +273,7 @@ mod tests {
         Taken {
             asked: None,
             id: id.to_string(),
+            trace: None,
             at: Now::from_millis(id as u64),
             generation: 1,
             client: [127, 0, 0, 1].into(),
@@ -268,6 +286,7 @@ mod tests {
             status: reason.map_or(200, Reason::status),
             reason,
             queued: None,
+            connect: None,
             took: Duration::ZERO,
             steps: Vec::new(),
         }

@@ -102,6 +102,7 @@ mod tls_stage;
 mod tls_streams;
 mod tls_trust;
 mod top;
+mod traces;
 mod upgrade;
 mod upstream_host;
 mod waiting;

@@ -119,6 +119,7 @@ mod tests {
             host: None,
             default_host: "",
             edits: &edits,
+            trace: None,
         };
         let mut room = FieldRoom::new();
         let head = parse_request(ASKED.as_bytes(), &mut room, FIELDS_MAX).unwrap();

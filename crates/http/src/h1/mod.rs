@@ -17,7 +17,7 @@ pub use phrase::phrase;
 pub use request::{Framing, RequestHead, parse_request};
 pub use response::{Method, ResponseHead, parse_response};
 pub use scan::{HeadScan, Scanned};
-pub use write::{HeadOut, ReplyHead, RequestOut, write_reply_head, write_request_head, write_response_head};
+pub use write::{HeadOut, ReplyHead, RequestOut, TraceOut, write_reply_head, write_request_head, write_response_head};
 
 use std::mem::MaybeUninit;
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use plimsoll_core::filter::{Chosen, Edits};
 use plimsoll_core::route::Target;
+use plimsoll_core::trace::{Context, PARENT, STATE};
 
 use super::phrase::phrase;
 use super::request::{Framing, RequestHead};
@@ -34,10 +35,81 @@ pub struct RequestOut<'a> {
     pub default_host: &'a str,
     /// What filters have made of its fields, ours among them.
     pub edits: &'a Edits,
+    /// What is said of its trace, when it has one; what the request brings of one is passed on as it is otherwise.
+    pub trace: Option<TraceOut>,
 }
 
-/// Writes the head of `head` as it goes upstream.
-pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_>) {
+/// What a request says of its trace upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceOut {
+    /// The trace, and who asks; the span is written anew for each attempt.
+    pub context: Context,
+    /// Whether the state that the request brings belongs to that trace.
+    pub keeps_state: bool,
+}
+
+/// Bytes of a span's id, and of what stands behind it in its field's line.
+const SPAN_BYTES: usize = 16;
+const BEHIND_SPAN: usize = "-00\r\n".len();
+
+/// Writes the head of `head` as it goes upstream. Where the id of the span stands in `out`, when it has one.
+pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_>) -> Option<usize> {
+    let keep_host = write_first_lines(out, head, to);
+    let mut seen = Seen::default();
+    let edited = !to.edits.is_empty();
+    copy_runs(
+        out,
+        head.bytes,
+        head.fields.len(),
+        |at| head.line_start(at),
+        |at| {
+            let class = head.classes[at];
+            // An empty id is none.
+            if class == Class::RequestId && head.fields[at].value.is_empty() {
+                return false;
+            }
+            if edited && to.edits.removes(head.fields[at].name) {
+                return false;
+            }
+            if let Some(trace) = &to.trace
+                && class == Class::Plain
+                && trace.replaces(head.fields[at].name)
+            {
+                return false;
+            }
+            seen.see(class);
+            match class {
+                Class::Plain | Class::Credentials | Class::Date | Class::UserAgent | Class::Trailer => true,
+                // What frames the body is written by us: in the sender's spelling it might be read otherwise.
+                Class::ContentLength | Class::TransferEncoding => false,
+                Class::Host => keep_host,
+                Class::Expect => head.expect_continue,
+                Class::ForwardedProto | Class::ForwardedHost | Class::RequestId | Class::TrustedOnly => to.trusted,
+                Class::Connection | Class::Upgrade | Class::Te | Class::HopByHop | Class::ForwardedFor => false,
+            }
+        },
+    );
+    match head.framing {
+        Framing::Length(length) => line(out, b"content-length", itoa::Buffer::new().format(length).as_bytes()),
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::None | Framing::UntilClose => {}
+    }
+    write_forwarded(out, head, to, seen);
+    let span_at = to.trace.as_ref().and_then(|trace| write_trace(out, trace, to.edits));
+    for (name, value) in to.edits.added() {
+        line(out, name.as_bytes(), value);
+    }
+    match (to.upgrade, head.te_trailers) {
+        (true, _) => out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
+        (false, true) => out.extend_from_slice(b"connection: te\r\nte: trailers\r\n"),
+        (false, false) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+    span_at
+}
+
+/// The request line, and the Host unless the request's own is kept, which is answered.
+fn write_first_lines(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &RequestOut<'_>) -> bool {
     out.extend_from_slice(head.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(to.path.as_bytes());
@@ -59,49 +131,27 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead<'_>, to: &Reques
             },
         );
     }
-    let mut seen = Seen::default();
-    let edited = !to.edits.is_empty();
-    copy_runs(
-        out,
-        head.bytes,
-        head.fields.len(),
-        |at| head.line_start(at),
-        |at| {
-            let class = head.classes[at];
-            // An empty id is none.
-            if class == Class::RequestId && head.fields[at].value.is_empty() {
-                return false;
-            }
-            if edited && to.edits.removes(head.fields[at].name) {
-                return false;
-            }
-            seen.see(class);
-            match class {
-                Class::Plain | Class::Credentials | Class::Date | Class::UserAgent | Class::Trailer => true,
-                // What frames the body is written by us: in the sender's spelling it might be read otherwise.
-                Class::ContentLength | Class::TransferEncoding => false,
-                Class::Host => keep_host,
-                Class::Expect => head.expect_continue,
-                Class::ForwardedProto | Class::ForwardedHost | Class::RequestId | Class::TrustedOnly => to.trusted,
-                Class::Connection | Class::Upgrade | Class::Te | Class::HopByHop | Class::ForwardedFor => false,
-            }
-        },
-    );
-    match head.framing {
-        Framing::Length(length) => line(out, b"content-length", itoa::Buffer::new().format(length).as_bytes()),
-        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        Framing::None | Framing::UntilClose => {}
+    keep_host
+}
+
+impl TraceOut {
+    /// Whether what the request brings in this field is not passed on.
+    fn replaces(&self, name: &str) -> bool {
+        match name.len() {
+            11 => name.eq_ignore_ascii_case(PARENT),
+            10 => !self.keeps_state && name.eq_ignore_ascii_case(STATE),
+            _ => false,
+        }
     }
-    write_forwarded(out, head, to, seen);
-    for (name, value) in to.edits.added() {
-        line(out, name.as_bytes(), value);
+}
+
+/// Says who asks, unless filters want otherwise; where the span's id stands.
+fn write_trace(out: &mut Vec<u8>, trace: &TraceOut, edits: &Edits) -> Option<usize> {
+    if edits.removes(PARENT) {
+        return None;
     }
-    match (to.upgrade, head.te_trailers) {
-        (true, _) => out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
-        (false, true) => out.extend_from_slice(b"connection: te\r\nte: trailers\r\n"),
-        (false, false) => {}
-    }
-    out.extend_from_slice(b"\r\n");
+    line(out, PARENT.as_bytes(), trace.context.written().as_bytes());
+    Some(out.len() - BEHIND_SPAN - SPAN_BYTES)
 }
 
 /// Which of the fields that we add were there already.

@@ -33,8 +33,9 @@ impl Forward<'_> {
         // Whoever is to blame, this is where the request was.
         let cause = self.cause.take().or(exchange.denied.take());
         let took = self.worker.now().since(begun);
+        let sent = self.sent(&lease, begun);
         self.finished
-            .attempt_failed(Attempt::failed(&lease, fault.reason(), took).because(cause));
+            .attempt_failed(Attempt::failed(&lease, fault.reason(), took).because(cause).sent(sent));
         let Some(failure) = fault.failure() else {
             return Err(self.leave(exchange, fault));
         };
@@ -63,8 +64,9 @@ impl Forward<'_> {
         (fault, begun): (Fault, Now),
     ) -> Result<Reason, Ended> {
         let took = self.worker.now().since(begun);
+        let sent = self.sent(&lease, begun);
         self.finished
-            .attempted(|| Attempt::failed(&lease, Reason::DrainDeadline, took));
+            .attempted(|| Attempt::failed(&lease, Reason::DrainDeadline, took).sent(sent));
         let failure = fault.failure();
         let again = failure.is_some_and(|failure| self.retry.covers_failure(failure, self.request.repeatable))
             && self.may_retry(exchange, &lease, (begun, true)).is_some();
@@ -116,7 +118,9 @@ impl Forward<'_> {
         };
         match &other {
             Some(_) => {
-                (self.finished).attempt_failed(Attempt::answered(lease, answer.status, self.worker.now().since(begun)));
+                let attempt = Attempt::answered(lease, answer.status, self.worker.now().since(begun));
+                let sent = self.sent(lease, begun);
+                self.finished.attempt_failed(attempt.sent(sent));
             }
             None => self.count_retries(false),
         }

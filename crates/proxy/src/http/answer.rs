@@ -120,8 +120,9 @@ impl Forward<'_> {
         let latency = self.worker.now().since(begun);
         self.finished.answered(answer.status, latency);
         let is_second = self.is_second;
+        let sent = self.sent(&lease, begun);
         let attempt = || {
-            let attempt = Attempt::answered(&lease, answer.status, latency);
+            let attempt = Attempt::answered(&lease, answer.status, latency).sent(sent);
             if is_second { attempt.second() } else { attempt }
         };
         if answer.status >= 500 {

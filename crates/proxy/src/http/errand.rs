@@ -108,6 +108,7 @@ fn write_question(arrived: &Arrived<'_>, bytes: &[u8], progress: &Progress, ask:
         host: None,
         default_host: "",
         edits: &progress.changes.request,
+        trace: None,
     };
     write_ask_head(out, &head, &AskOut { ask, from });
     true

@@ -33,10 +33,10 @@ use crate::worker::{Pinned, Worker};
 const CHOICES_MAX: usize = 3;
 
 /// A request that is being forwarded.
-pub(super) struct Forward<'f> {
-    pub(super) worker: Rc<Worker>,
+pub(crate) struct Forward<'f> {
+    pub(crate) worker: Rc<Worker>,
     pub(super) pinned: &'f Rc<Pinned>,
-    pub(super) request: &'f Request,
+    pub(crate) request: &'f Request,
     pub(super) pool: &'f Arc<Pool>,
     pub(super) pool_at: PoolIndex,
     pub(super) retry: &'f RetryPolicy,
@@ -50,7 +50,9 @@ pub(super) struct Forward<'f> {
     pub(super) tried: [BackendId; TRIES_MAX],
     pub(super) tries: usize,
     pub(super) retries: u32,
-    pub(super) finished: Finished,
+    /// The span of the attempt that is under way, in the request's trace.
+    pub(crate) span: u64,
+    pub(crate) finished: Finished,
 }
 
 /// How forwarding a request ended.
@@ -80,7 +82,8 @@ pub(super) async fn forward<D: Downstream>(
     let goes = Goes::of(client, pinned, request);
     let upload = Upload::new(head, request.framing)
         .at_most(request.body_max())
-        .naming_backend(request.names_backend);
+        .naming_backend(request.names_backend)
+        .in_span_at(request.tracing.as_ref().and_then(|tracing| tracing.span_at));
     let mut exchange = exchange((&worker, timer, downstream), limits, upload);
     exchange.is_call = request.grpc.is_some();
     let compression = request
@@ -180,7 +183,7 @@ impl<'f> Forward<'f> {
     ) -> Self {
         let pool = &pinned.snapshot.pools[pool_at];
         let mut finished = Finished::of_pool(pinned, pool.id);
-        if request.record.is_some() {
+        if request.record.is_some() || request.is_sampled() {
             finished.keep_attempts();
         }
         Forward {
@@ -197,6 +200,7 @@ impl<'f> Forward<'f> {
             tries: 0,
             retries: 0,
             cause: None,
+            span: 0,
             finished,
         }
     }
@@ -220,7 +224,7 @@ impl<'f> Forward<'f> {
                 },
             };
             self.finished.backend = Some(lease.backend().id);
-            exchange.upload.go_to(lease.backend().address);
+            self.address(&mut exchange.upload, &lease);
             let (lease, began, attempted) = self.attempt_hedged(exchange, lease, begun).await;
             begun = began;
             let attempted = match attempted {

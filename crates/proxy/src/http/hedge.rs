@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use plimsoll_core::decision::Sent;
 use plimsoll_core::hedge::Hedge;
 use plimsoll_core::name::BackendId;
 use plimsoll_core::outcome::Outcome;
@@ -51,10 +52,18 @@ pub(crate) struct Hedging<'c> {
     /// Where the first attempt is.
     first: BackendId,
     /// Where the second one is, and since when.
-    on: Option<(BackendId, Arc<str>, Now)>,
+    on: Option<SecondOn>,
     /// How the second one ended, when it did so without an answer to be used.
     ended: Option<Attempt>,
     state: State<'c>,
+}
+
+/// Where a second attempt is.
+struct SecondOn {
+    backend: BackendId,
+    name: Arc<str>,
+    begun: Now,
+    sent: Option<Sent>,
 }
 
 enum State<'c> {
@@ -77,6 +86,7 @@ struct Second {
     answer: Buffer,
     upload: Upload,
     connect: Option<Duration>,
+    span: u64,
 }
 
 impl<'c> Hedging<'c> {
@@ -127,8 +137,13 @@ impl<'c> Hedging<'c> {
             self.count(Hedged::BudgetSpent);
             return State::Over;
         }
-        upload.go_to(lease.backend().address);
-        self.on = Some((lease.backend().id, lease.name().clone(), now));
+        forward.address(&mut upload, &lease);
+        self.on = Some(SecondOn {
+            backend: lease.backend().id,
+            name: lease.name().clone(),
+            begun: now,
+            sent: forward.sent(&lease, now),
+        });
         State::Running(Box::pin(run(forward, self.limits, (lease, now), upload)))
     }
 
@@ -137,16 +152,17 @@ impl<'c> Hedging<'c> {
     fn judge(&mut self, second: Second) -> State<'c> {
         let Second { lease, begun, .. } = &second;
         let took = self.worker.now().since(*begun);
+        let sent = self.on.as_ref().and_then(|on| on.sent);
         let outcome = match &second.attempted {
             Ok((_, length)) => match status_of(&second.answer.unread()[..*length]) {
                 status @ 500.. => {
-                    self.ended = Some(Attempt::answered(lease, status, took).second());
+                    self.ended = Some(Attempt::answered(lease, status, took).second().sent(sent));
                     Outcome::Answered(status)
                 }
                 _ => return State::Answered(Box::new(second)),
             },
             Err(fault) => {
-                self.ended = Some(Attempt::failed(lease, fault.reason(), took).second());
+                self.ended = Some(Attempt::failed(lease, fault.reason(), took).second().sent(sent));
                 fault.failure().map_or(Outcome::Cancelled, Outcome::Failed)
             }
         };
@@ -217,6 +233,7 @@ async fn run(mut forward: Forward<'_>, limits: Limits<'_>, (lease, begun): (Leas
         answer,
         upload,
         connect: forward.finished.connect,
+        span: forward.span,
     }
 }
 
@@ -291,9 +308,10 @@ impl<'f> Forward<'f> {
                     answer,
                     upload,
                     connect,
+                    span,
                 } = *second;
                 (exchange.answer, exchange.upload) = (answer, upload);
-                self.finished.connect = connect;
+                (self.finished.connect, self.span) = (connect, span);
                 self.finished.backend = Some(lease.backend().id);
                 self.is_second = true;
                 (lease, begun, attempted)
@@ -313,10 +331,14 @@ impl<'f> Forward<'f> {
     fn give_way(&mut self, lease: Lease, begun: Now, first: Result<u16, Fault>) {
         let now = self.worker.now();
         let took = now.since(begun);
-        self.finished.attempted(|| match first {
-            Ok(status) => Attempt::answered(&lease, status, took),
-            Err(Fault::Overtaken) => Attempt::overtaken(lease.name(), took),
-            Err(fault) => Attempt::failed(&lease, fault.reason(), took),
+        let sent = self.sent(&lease, begun);
+        self.finished.attempted(|| {
+            let attempt = match first {
+                Ok(status) => Attempt::answered(&lease, status, took),
+                Err(Fault::Overtaken) => Attempt::overtaken(lease.name(), took),
+                Err(fault) => Attempt::failed(&lease, fault.reason(), took),
+            };
+            attempt.sent(sent)
         });
         match first {
             Ok(status) => self.conclude(lease, Outcome::Answered(status), begun),
@@ -334,16 +356,18 @@ impl<'f> Forward<'f> {
     /// The second attempt does not count.
     fn go_on_without(&mut self, hedging: &mut Hedging<'_>) {
         let was_under_way = hedging.end();
-        let Some((backend, name, begun)) = &hedging.on else {
+        let Some(on) = &hedging.on else {
             return;
         };
+        let backend = on.backend;
         if was_under_way {
-            let took = self.worker.now().since(*begun);
-            self.finished.attempted(|| Attempt::overtaken(name, took).second());
-            self.worker.lines.call(*backend);
+            let took = self.worker.now().since(on.begun);
+            self.finished
+                .attempted(|| Attempt::overtaken(&on.name, took).second().sent(on.sent));
+            self.worker.lines.call(backend);
         } else if let Some(ended) = hedging.ended.take() {
             self.finished.attempted(|| ended);
-            self.note_tried(*backend);
+            self.note_tried(backend);
         }
     }
 }

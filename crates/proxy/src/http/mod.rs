@@ -29,9 +29,11 @@ mod upload;
 mod upstream;
 mod watched;
 
+pub(crate) use forward::Forward;
 pub(crate) use h3::serve_quic;
 pub(crate) use multiplex::serve_multiplexed;
 pub(crate) use pieces::Pieces;
 pub(crate) use route::{Arrived, Request, Spoken};
 pub(crate) use streams::Runners;
+pub(crate) use upload::Upload;
 pub(crate) use upstream::Trunks;

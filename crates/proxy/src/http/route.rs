@@ -27,6 +27,7 @@ use crate::client::Client;
 use crate::decisions;
 use crate::introduction::Introduction;
 use crate::log::RequestLog;
+use crate::traces::{self, Tracing};
 use crate::worker::Pinned;
 
 /// What is kept of a request once its head is gone.
@@ -67,6 +68,8 @@ pub(crate) struct Request {
     pub(crate) log: Option<Box<RequestLog>>,
     /// What is considered on its way, when that is to be told.
     pub(crate) record: Option<Box<RefCell<Decision>>>,
+    /// Its trace, when requests have one.
+    pub(crate) tracing: Option<Box<Tracing>>,
     /// What filters want of the answer, when they want anything.
     pub(crate) changes: Option<Box<Changes>>,
     /// What error pages want to know of it, when there are any.
@@ -172,7 +175,8 @@ fn route(
     let from = node.client_address(client.peer.ip(), head);
     request.client = Some(from);
     decisions::begin((client, head, trusted), (done.is_none(), &id), progress, &mut request);
-    if node.access_log.is_some() || request.record.is_some() {
+    request.tracing = traces::begin(node, head, trusted, &drawn);
+    if node.access_log.is_some() || request.record.is_some() || request.is_sampled() {
         request.log = Some(Box::new(RequestLog::of(head, arrived.spoken, from, &id)));
     }
     if pinned.snapshot.has_error_pages {
@@ -239,6 +243,7 @@ impl Request {
             head_bytes,
             log: None,
             record: None,
+            tracing: None,
             changes: None,
             page: None,
             back: None,
@@ -338,7 +343,11 @@ fn decide(
     request.repeatable = route.is_some_and(|route| route.retry.may_repeat(head.method, &fields));
     let host = route.map_or(&HostSent::Keep, |route| &route.host);
     request.names_backend = *host == HostSent::Backend;
-    prepare_upstream(arrived, head, (&asked, visitor, host), &progress.changes, request, out);
+    let span_at = prepare_upstream(arrived, head, (&asked, visitor, host), &progress.changes, request, out);
+    if let Some(tracing) = &mut request.tracing {
+        tracing.span_at = span_at;
+        tracing.path = progress.changes.path.clone();
+    }
     let turned = (host, &progress.changes.rewritten);
     request.back = Back::of(arrived, (head, &fields), (&asked, visitor), turned, pool);
     if let Some(key) = pinned.snapshot.pools[pool].key() {
@@ -375,7 +384,7 @@ fn prepare_upstream(
     changes: &Changes,
     request: &Request,
     out: &mut Vec<u8>,
-) {
+) -> Option<usize> {
     let Arrived { client, pinned, .. } = *arrived;
     // Only an HTTP/1.0 client may leave it out; then the address that it reached us at has to do.
     let local = if head.host.is_empty() {
@@ -399,8 +408,9 @@ fn prepare_upstream(
         },
         default_host: local.as_deref().unwrap_or_default(),
         edits: &changes.request,
+        trace: request.tracing.as_ref().map(|tracing| tracing.out()),
     };
-    write_request_head(out, head, &to);
+    write_request_head(out, head, &to)
 }
 
 /// 128 random bits in hexadecimal.

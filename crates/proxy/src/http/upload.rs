@@ -48,6 +48,8 @@ pub(crate) struct Upload {
     body_max: u64,
     /// Its Host is the backend's address.
     names_backend: bool,
+    /// Where the id of the span that asks stands in its head.
+    span_at: Option<usize>,
 }
 
 /// Why a request cannot be sent on.
@@ -94,6 +96,7 @@ impl Upload {
             body_bytes: 0,
             body_max: u64::MAX,
             names_backend: false,
+            span_at: None,
         }
     }
 
@@ -101,6 +104,23 @@ impl Upload {
     pub(crate) fn naming_backend(mut self, names_backend: bool) -> Self {
         self.names_backend = names_backend;
         self
+    }
+
+    /// The same, whose head says at `span_at` in which span it asks.
+    pub(crate) fn in_span_at(mut self, span_at: Option<usize>) -> Self {
+        self.span_at = span_at;
+        self
+    }
+
+    /// It asks in this span next.
+    pub(crate) fn ask_in(&mut self, span: u64) {
+        let Some(at) = self.span_at.filter(|_| !self.is_begun()) else {
+            return;
+        };
+        let digits = format!("{span:016x}");
+        if let Some(place) = self.sending.get_mut(at..at + digits.len()) {
+            place.copy_from_slice(digits.as_bytes());
+        }
     }
 
     /// Its head, as it goes upstream.
@@ -126,7 +146,10 @@ impl Upload {
         };
         let Some(end) = line_after(start) else { return };
         let host = address.to_string();
-        self.head = self.head + host.len() - (end - start);
+        let (was, is) = (end - start, host.len());
+        self.head = self.head + is - was;
+        // What says in which span it asks stands behind.
+        self.span_at = self.span_at.map(|at| at + is - was);
         self.sending.splice(start..end, host.into_bytes());
     }
 

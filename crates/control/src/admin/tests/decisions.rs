@@ -18,6 +18,7 @@ pub(super) fn keep(fixture: &Fixture, id: &str, reason: Option<Reason>) {
             path: "/<script>".into(),
         }),
         id: id.into(),
+        trace: None,
         at: Now::from_millis(5),
         generation: 1,
         client: [192, 0, 2, 7].into(),
@@ -30,6 +31,7 @@ pub(super) fn keep(fixture: &Fixture, id: &str, reason: Option<Reason>) {
         status: reason.map_or(200, Reason::status),
         reason,
         queued: None,
+        connect: None,
         took: Duration::from_millis(12),
         steps: Vec::new(),
     };

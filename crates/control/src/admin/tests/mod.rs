@@ -19,6 +19,7 @@ use plimsoll_core::decision::Recent;
 use plimsoll_core::membership::Event;
 use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::time::Now;
+use plimsoll_core::trace::Traces;
 use plimsoll_core::upcall::{Address, Follow};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -116,7 +117,7 @@ impl Fixture {
             control.clone(),
             telemetry,
             Arc::default(),
-            decisions.clone(),
+            (decisions.clone(), Arc::new(Traces::new(1))),
         ));
         Fixture {
             api: Api {

@@ -56,6 +56,7 @@ pub(in super::super) fn check_files(file: &File, sources: &Sources, faults: &mut
             files::judge(path, &name.written, &*slot)
         });
     }
+    super::tracing::check_files(file, &mut check);
     check_programs(file, sources, faults);
     tls::check_files(file, sources, faults);
     super::pool_tls::check_files(file, sources, faults);

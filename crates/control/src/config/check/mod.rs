@@ -14,6 +14,7 @@ mod routes;
 mod shadows;
 mod sticky;
 mod tls;
+mod tracing;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,7 @@ pub(super) fn check(file: &File, complete: bool, faults: &mut Faults) {
     routes::check(file, &known, faults);
     pools::check(file, faults);
     fallbacks::check(file, &known, faults);
+    tracing::check(file, faults);
 }
 
 /// The names that may be referred to, also of what could not be read.

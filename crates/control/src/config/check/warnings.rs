@@ -44,6 +44,7 @@ pub(in super::super) fn warn(file: &File, plan: &Plan, faults: &mut Faults) {
         }
     }
     warn_listeners(file, plan, faults);
+    super::tracing::warn(file, faults);
     warn_introductions(file, faults);
     super::acme::warn(file, plan, faults);
     warn_routes(file, plan, faults);

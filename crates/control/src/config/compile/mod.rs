@@ -6,6 +6,7 @@ mod health;
 mod pools;
 pub(super) mod routes;
 pub(super) mod tls;
+mod tracing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -71,7 +72,9 @@ pub(super) fn compile(file: &File, sources: &Sources) -> Plan {
                 _ => Some(access_format(file)),
             },
             access_percent: file.log.sample_percent.map_or(100.0, |part| part.0),
+            tracing: file.tracing.as_ref().map(tracing::settings),
         },
+        tracing: file.tracing.as_ref().map(|table| tracing::plan(table, sources)),
         error_pages: routes::error_pages(&file.error_pages, sources),
         secrets: Secrets::default(),
         admin: AdminPlan {

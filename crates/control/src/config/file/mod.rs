@@ -23,6 +23,7 @@ mod route;
 mod server;
 mod sticky;
 mod tls;
+mod tracing;
 mod values;
 
 pub(super) use acme::{Acme, ChallengeWord, DOMAINS_MAX};
@@ -45,6 +46,7 @@ pub(super) use route::{ACTIONS, Mirror, Respond, Route, Upgrade};
 pub(super) use server::{AccessTarget, Admin, AdminBind, Log, LogFormat, Server};
 pub(super) use sticky::{SameSite, Sticky};
 pub(super) use tls::{CertificateFiles, ClientAuth, SuiteName, Tls};
+pub(super) use tracing::{FieldText, Follows, Tracing};
 pub(super) use values::{Each, Item, Keyed, Many, Name, Named, Timeout, Tried};
 
 use plimsoll_core::document;
@@ -60,6 +62,8 @@ document! {
         pub(super) admin: Admin = Admin::default(),
         /// What is logged.
         pub(super) log: Log = Log::default(),
+        /// Traces of requests, which are told to a collector by OTLP.
+        pub(super) tracing: Option<Tracing>,
         /// What listeners, routes and pools inherit where they say nothing.
         pub(super) defaults: Defaults = Defaults,
         /// Where connections are accepted, by name.
