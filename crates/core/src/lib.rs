@@ -12,6 +12,7 @@ pub mod curve;
 pub mod decision;
 pub mod document;
 pub mod error_page;
+pub mod exemplar;
 pub mod fallback;
 pub mod filter;
 pub mod grpc;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::exemplar::{Exemplar, Exemplars, Witness};
 use crate::name::{BackendId, NameId};
 use crate::outcome::Reason;
 use crate::priority::Class;
@@ -35,13 +36,14 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one duration.
     pub fn observe(&mut self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS_US
-            .iter()
-            .position(|bound| micros <= *bound)
-            .unwrap_or(BUCKETS_US.len());
-        self.buckets[bucket] += 1;
+        let micros = micros(duration);
+        self.buckets[bucket(micros)] += 1;
         self.sum_us = self.sum_us.saturating_add(micros);
+    }
+
+    /// The position of the bucket that a duration belongs to.
+    pub fn bucket_of(duration: Duration) -> usize {
+        bucket(micros(duration))
     }
 
     /// Adds another distribution.
@@ -56,6 +58,15 @@ impl Histogram {
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn bucket(micros: u64) -> usize {
+    let found = BUCKETS_US.iter().position(|bound| micros <= *bound);
+    found.unwrap_or(BUCKETS_US.len())
 }
 
 /// The labels of `plimsoll_requests_total`. `None` is a request that got no such thing; the default is "other".
@@ -74,12 +85,14 @@ pub struct RequestKey {
 }
 
 /// What is counted of the requests of one [`RequestKey`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Requests {
     /// How many; the histogram's count.
     pub duration: Histogram,
     /// Time that backends took to begin their answers.
     pub backend_duration: Histogram,
+    /// Some that can be looked at, of each of the two.
+    pub exemplars: Option<Box<[Exemplars; 2]>>,
 }
 
 /// What is counted of one listener.
@@ -291,6 +304,20 @@ impl Shard {
         }
     }
 
+    /// Takes note that a request which was counted under `key` can be looked at.
+    pub fn witness(&mut self, key: &RequestKey, durations: [Option<Duration>; 2], witness: &Witness) {
+        let Some(series) = self.requests.get_mut(key) else {
+            return;
+        };
+        let exemplars = series.exemplars.get_or_insert_default();
+        for (kept, duration) in exemplars.iter_mut().zip(durations) {
+            if let Some(duration) = duration {
+                let witness = witness.clone();
+                kept.keep(Exemplar { duration, witness });
+            }
+        }
+    }
+
     /// The counts of a listener.
     pub fn listener(&mut self, listener: NameId) -> &mut ListenerCounts {
         self.listeners.entry(listener).or_default()
@@ -368,6 +395,10 @@ impl Shard {
             );
             mine.duration.add(&theirs.duration);
             mine.backend_duration.add(&theirs.backend_duration);
+            if let Some(theirs) = theirs.exemplars {
+                let mine = mine.exemplars.get_or_insert_default();
+                mine.iter_mut().zip(*theirs).for_each(|(mine, theirs)| mine.add(theirs));
+            }
         }
         for (key, theirs) in other.listeners {
             let mine = self.listeners.entry(key).or_default();

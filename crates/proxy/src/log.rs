@@ -218,6 +218,9 @@ pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finis
             code: finished.status,
         };
         shard.request(key, duration, finished.first_byte);
+        if let Some(witness) = request.witness(ended) {
+            shard.witness(&key, [Some(duration), finished.first_byte], &witness);
+        }
         let counts = shard.listener(client.listener);
         counts.bytes_in += finished.bytes_in.max(request.head_bytes as u64);
         counts.bytes_out += finished.bytes_out;

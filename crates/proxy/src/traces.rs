@@ -4,6 +4,7 @@
 //! begin; of another one that fails, which is known at its end, it is told what is known by then.
 
 use plimsoll_core::decision::Sent;
+use plimsoll_core::exemplar::Witness;
 use plimsoll_core::pool::Lease;
 use plimsoll_core::snapshot::NodeSettings;
 use plimsoll_core::time::Now;
@@ -88,6 +89,22 @@ impl Request {
     /// Whether its trace is told, whatever becomes of it.
     pub(crate) fn is_sampled(&self) -> bool {
         self.tracing.as_ref().is_some_and(|tracing| tracing.trace.is_sampled())
+    }
+}
+
+impl Request {
+    /// By what it can be looked at when it has ended, if it can: its trace is told, or its decision is kept.
+    pub(crate) fn witness(&self, ended: Now) -> Option<Witness> {
+        if !self.is_sampled() && self.record.is_none() {
+            return None;
+        }
+        let trace = self.tracing.as_ref().filter(|tracing| tracing.trace.is_sampled());
+        let kept = self.log.as_ref().filter(|_| self.record.is_some());
+        Witness::of(
+            trace.map(|tracing| tracing.trace.id),
+            kept.map(|log| log.request_id.as_str()),
+            ended,
+        )
     }
 }
 

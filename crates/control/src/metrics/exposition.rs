@@ -3,8 +3,11 @@
 //! The two differ in how counters are announced, in the escaping of help texts, and in the last line.
 
 use std::fmt::{Display, Write};
+use std::time::SystemTime;
 
+use plimsoll_core::exemplar::{Exemplar, Exemplars};
 use plimsoll_core::telemetry::{BUCKETS_US, Histogram};
+use plimsoll_core::time::Now;
 
 /// Which text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,9 @@ pub(crate) enum Kind {
 /// A label and its value.
 pub(crate) type Pair<'a> = (&'static str, &'a str);
 
+/// Tells what a clock on the wall showed then.
+pub(crate) type Wall<'w> = &'w dyn Fn(Now) -> SystemTime;
+
 /// A text under construction.
 pub(crate) struct Exposition {
     out: String,
@@ -108,14 +114,26 @@ impl Exposition {
 
     /// Writes a distribution of seconds.
     pub(crate) fn histogram(&mut self, labels: &[Pair<'_>], histogram: &Histogram) -> &mut Self {
+        self.exemplified(labels, histogram, None)
+    }
+
+    /// The same, with some that were counted and can be looked at, where the format has room for those.
+    pub(crate) fn exemplified(
+        &mut self,
+        labels: &[Pair<'_>],
+        histogram: &Histogram,
+        exemplars: Option<(&Exemplars, Wall<'_>)>,
+    ) -> &mut Self {
         let mut below = 0;
-        for (count, bound) in histogram.buckets.iter().zip(BUCKETS_US) {
+        for (at, (count, bound)) in histogram.buckets.iter().zip(BUCKETS_US).enumerate() {
             below += count;
             // `{:?}` writes 1.0 where `{}` writes 1: OpenMetrics wants it so, and both texts shall name one series.
             self.line("_bucket", labels, Some(&format!("{:?}", seconds(bound))), below);
+            self.exemplar(at, exemplars);
         }
         let count = histogram.count();
         self.line("_bucket", labels, Some("+Inf"), count);
+        self.exemplar(BUCKETS_US.len(), exemplars);
         self.line("_sum", labels, None, seconds(histogram.sum_us));
         self.line("_count", labels, None, count)
     }
@@ -126,6 +144,35 @@ impl Exposition {
             self.out.push_str("# EOF\n");
         }
         self.out
+    }
+
+    /// Writes an exemplar behind the line of the bucket at this position (OpenMetrics 1.0, "Exemplars").
+    fn exemplar(&mut self, bucket: usize, exemplars: Option<(&Exemplars, Wall<'_>)>) {
+        let found = exemplars.and_then(|(exemplars, wall)| Some((exemplars.of(bucket)?, wall)));
+        let Some((Exemplar { duration, witness }, wall)) = found.filter(|_| self.format == Format::OpenMetrics) else {
+            return;
+        };
+        self.out.pop();
+        self.out.push_str(" # {");
+        let trace = witness.trace.map(|id| format!("{id:032x}"));
+        let labels = [
+            ("trace_id", trace.as_deref()),
+            ("request_id", witness.request.as_deref()),
+        ];
+        let labels = labels.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        for (at, (name, text)) in labels.enumerate() {
+            self.out.push_str(if at == 0 { "" } else { "," });
+            self.out.push_str(name);
+            self.out.push_str("=\"");
+            escape(&mut self.out, text, true);
+            self.out.push('"');
+        }
+        let since = wall(witness.at)
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        // In whole microseconds, as it was counted: it has to lie in its bucket.
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let _ = writeln!(self.out, "}} {} {:.3}", seconds(micros), since.as_secs_f64());
     }
 
     fn line(&mut self, suffix: &str, labels: &[Pair<'_>], bound: Option<&str>, value: impl Display) -> &mut Self {

@@ -106,7 +106,7 @@ impl Metrics {
         let mut out = Exposition::new(format);
         {
             let totals = self.collect();
-            write::work(&mut out, &totals);
+            write::work(&mut out, &totals, &|now| self.control.wall_time(now));
             tls::handshakes(&mut out, &totals);
         }
         write::pools(&mut out, &self.control);

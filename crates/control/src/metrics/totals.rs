@@ -3,6 +3,7 @@
 //! Names are looked up when counts are taken in. What was counted of a backend stays under its name when the backend
 //! is gone, and adds to the same series when it comes back under another number.
 
+use plimsoll_core::exemplar::Exemplars;
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::priority::Class;
@@ -28,6 +29,9 @@ pub(super) struct Totals {
     pub(super) durations: Series<2, 2, Histogram>,
     /// By pool and backend.
     pub(super) backend_durations: Series<2, 2, Histogram>,
+    /// Exemplars of the two, likewise.
+    pub(super) exemplars: Series<2, 2, Exemplars>,
+    pub(super) backend_exemplars: Series<2, 2, Exemplars>,
     /// By listener.
     pub(super) listeners: Series<1, 1, ListenerCounts>,
     /// By pool and backend: newly made and reused ones.
@@ -70,11 +74,15 @@ impl Totals {
                 backend.clone(),
                 key.code.to_string().into(),
             ]) += counted.duration.count();
-            self.durations.of([route, pool.clone()]).add(&counted.duration);
+            let (of_route, of_backend) = ([route, pool.clone()], [pool, backend]);
+            self.durations.of(of_route.clone()).add(&counted.duration);
             if counted.backend_duration.count() > 0 {
-                self.backend_durations
-                    .of([pool, backend])
-                    .add(&counted.backend_duration);
+                let durations = self.backend_durations.of(of_backend.clone());
+                durations.add(&counted.backend_duration);
+            }
+            if let Some([whole, backend]) = counted.exemplars.map(|both| *both) {
+                self.exemplars.of(of_route).add(whole);
+                self.backend_exemplars.of(of_backend).add(backend);
             }
         }
         for (listener, theirs) in shard.listeners {

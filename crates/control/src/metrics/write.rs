@@ -7,13 +7,13 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_core::trace::{LEFT_OUT, Traces};
 
 use super::Metrics;
-use super::exposition::{Exposition, Kind};
+use super::exposition::{Exposition, Kind, Wall};
 use super::series::Series;
 use super::totals::{Totals, open};
 use crate::publish::Control;
 
 /// What workers counted.
-pub(super) fn work(out: &mut Exposition, totals: &Totals) {
+pub(super) fn work(out: &mut Exposition, totals: &Totals, wall: Wall<'_>) {
     out.metric(
         "plimsoll_requests_total",
         Kind::Counter,
@@ -35,7 +35,9 @@ pub(super) fn work(out: &mut Exposition, totals: &Totals) {
         "Time from the end of a request's head to the end of its answer.",
     );
     for ([route, pool], histogram) in totals.durations.iter() {
-        out.histogram(&[("route", route), ("pool", pool)], histogram);
+        let exemplars = totals.exemplars.find(&[route.clone(), pool.clone()]);
+        let exemplars = exemplars.map(|exemplars| (exemplars, wall));
+        out.exemplified(&[("route", route), ("pool", pool)], histogram, exemplars);
     }
     out.metric(
         "plimsoll_backend_duration_seconds",
@@ -43,7 +45,9 @@ pub(super) fn work(out: &mut Exposition, totals: &Totals) {
         "Time that backends took to begin their answers.",
     );
     for ([pool, backend], histogram) in totals.backend_durations.iter() {
-        out.histogram(&[("pool", pool), ("backend", backend)], histogram);
+        let exemplars = totals.backend_exemplars.find(&[pool.clone(), backend.clone()]);
+        let exemplars = exemplars.map(|exemplars| (exemplars, wall));
+        out.exemplified(&[("pool", pool), ("backend", backend)], histogram, exemplars);
     }
     listeners(out, totals);
     out.metric(

@@ -29,6 +29,7 @@ mod drain;
 mod draining;
 mod error_pages;
 mod events;
+mod exemplars;
 mod failures;
 mod fallback;
 mod fault_matrix;
