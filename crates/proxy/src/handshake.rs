@@ -105,7 +105,7 @@ async fn shake(connection: &mut Connection, terms: TlsTerms) -> Result<Speaks, O
         return Err(None);
     }
     drop(pinned);
-    let _under_way = UnderWay::begin(&worker.handshakes).ok_or(Some("too_many"))?;
+    let under_way = UnderWay::begin(&worker.handshakes).ok_or(Some("too_many"))?;
     let begun = worker.now();
     let mut read = worker.blocks.buffer();
     let challenge = challenge::asked(connection, until, &mut read).await;
@@ -118,13 +118,17 @@ async fn shake(connection: &mut Connection, terms: TlsTerms) -> Result<Speaks, O
         let accepted = socket.accept_tls(&termination, read.unread(), &worker.blocks);
         timer.within(until, accepted).await
     };
-    drop(read);
+    drop((read, under_way));
     let agreed = match agreed {
         Ok(Ok(agreed)) => agreed,
         Ok(Err(HandshakeFault::Closed)) => return Err(Some("closed")),
         Ok(Err(fault)) => {
             tracing::debug!(client = %connection.client.peer, %fault, "a handshake failed");
-            return Err(Some(fault.cause()));
+            log::handshake_failed(&connection.client, fault.cause());
+            // A client that has said more than was read would be sent a reset, and might never read the alert: with TLS
+            // 1.3 the first request comes right behind a certificate that is refused.
+            connection.linger(&mut worker.blocks.buffer()).await;
+            return Err(None);
         }
         Err(_) if connection.timer.is_expired() => {
             worker.shard().failure(Reason::DrainDeadline);

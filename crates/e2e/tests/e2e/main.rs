@@ -101,6 +101,7 @@ mod tls_clients;
 mod tls_hostile;
 mod tls_stage;
 mod tls_streams;
+mod tls_suites;
 mod tls_trust;
 mod top;
 mod traces;

@@ -88,16 +88,23 @@ impl Tls {
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let session = self.0.get_mut();
+        let read = session.poll_fill(into, &mut |room| poll_read(stream, cx.waker(), room));
         if session.has_out() {
-            // Answers to what the peer said beside its words; whether they can go now is no matter of this read's.
+            // Answers to what the peer said beside its words, and the alert that ends a broken connection; whether they
+            // can go now is no matter of this read's.
             let _ = session.poll_flush(&mut |bytes| poll_write(stream, cx.waker(), bytes));
         }
-        session.poll_fill(into, &mut |room| poll_read(stream, cx.waker(), room))
+        read
     }
 
     /// Reads what there is; `None` when that is nothing.
     pub(crate) fn try_fill(&mut self, stream: &TcpStream, into: &mut [u8]) -> io::Result<Option<usize>> {
-        match self.0.get_mut().poll_fill(into, &mut |room| now(stream.try_read(room))) {
+        let session = self.0.get_mut();
+        let read = session.poll_fill(into, &mut |room| now(stream.try_read(room)));
+        if session.has_out() {
+            let _ = session.poll_flush(&mut |bytes| now(stream.try_write(bytes)));
+        }
+        match read {
             Poll::Ready(read) => read.map(Some),
             Poll::Pending => Ok(None),
         }
