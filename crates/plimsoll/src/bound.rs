@@ -13,7 +13,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::stderr::Stderr;
-use crate::upgrade::{Given, Inherited};
+use crate::upgrade::{Came, Given, Inherited};
 
 /// A process that could serve.
 pub(crate) struct Bound {
@@ -33,11 +33,15 @@ pub(crate) struct Bound {
 
 impl Bound {
     /// Compiles `plan`, takes over or binds every address that it names, and becomes the user that it names.
-    pub(crate) fn new(plan: &Plan) -> anyhow::Result<Bound> {
+    pub(crate) fn new(plan: &Plan, came: Came) -> anyhow::Result<Bound> {
         log_to_stderr(plan.log.level)?;
-        let (inherited, given) = match Inherited::receive()? {
-            Some((inherited, given)) => (Some(inherited), given),
-            None => (None, Given::by_systemd()),
+        let (inherited, given) = match came {
+            Came::ByItself => (None, Given::by_systemd()),
+            Came::After(inherited, given) => (Some(inherited), *given),
+            Came::Alone(why) => {
+                tracing::warn!("this process was to take over, and goes on alone with sockets of its own: {why}");
+                (None, Given::default())
+            }
         };
         let (plan, connections_max) = within_descriptors(plan);
         let (clock, seed) = (Clock::start(), seed());

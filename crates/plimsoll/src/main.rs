@@ -7,6 +7,7 @@ mod demo;
 mod later;
 mod serve;
 mod signals;
+mod start;
 mod stderr;
 mod systemd;
 mod terminal;

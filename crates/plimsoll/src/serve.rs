@@ -12,26 +12,28 @@ use plimsoll_core::telemetry::Telemetry;
 use plimsoll_core::trace::Traces;
 use plimsoll_core::upcall::AccessLog;
 use plimsoll_proxy::{Clock, Plane, Wiring};
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 
 use crate::bound::{Bound, workers_default};
-use crate::signals::{HangUps, Reopens, Signals};
+use crate::signals::{HangUps, Signals};
+use crate::start::Start;
 use crate::systemd;
 use crate::upgrade::{Desk, Ended, Inherited, Successor};
 
 /// Serves what `loaded` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
-pub(crate) fn serve(loaded: &Loaded) -> anyhow::Result<()> {
+pub(crate) fn serve(start: Start, loaded: &Loaded) -> anyhow::Result<()> {
     let successor = Successor::of_this_process().context("this process's own binary")?;
-    serve_while(&loaded.plan, loaded.sources.origins(), async |serving| {
+    serve_while(start, &loaded.plan, loaded.sources.origins(), async |serving| {
         let Serving {
             control,
             plane,
             signals,
             shifts,
             admin,
-            calls,
+            upgrades,
         } = serving;
-        let desk = Desk::open(successor, admin, calls, shifts.clone()).context("signals cannot be waited for")?;
+        let desk = Desk::new(successor, admin, upgrades, shifts.clone());
         Ok(desk.until_ended(control, plane, signals).await)
     })
 }
@@ -47,15 +49,15 @@ pub(crate) struct Serving<'s> {
     shifts: &'s Arc<Shifts>,
     /// Copies of the admin API's sockets.
     admin: AdminSockets,
-    /// Upgrades that are asked for by the admin API.
-    calls: mpsc::Receiver<UpgradeCall>,
+    /// Upgrades that are asked for by signal, and by the admin API.
+    upgrades: (Signal, mpsc::Receiver<UpgradeCall>),
 }
 
 impl<'s> Serving<'s> {
     fn new(
         (control, plane): (&'s Arc<Control>, &'s Plane),
         signals: &'s mut Signals,
-        (admin, calls): (AdminSockets, mpsc::Receiver<UpgradeCall>),
+        (admin, upgrades): (AdminSockets, (Signal, mpsc::Receiver<UpgradeCall>)),
         shifts: &'s Arc<Shifts>,
     ) -> Self {
         Serving {
@@ -64,7 +66,7 @@ impl<'s> Serving<'s> {
             signals,
             shifts,
             admin,
-            calls,
+            upgrades,
         }
     }
 }
@@ -72,10 +74,19 @@ impl<'s> Serving<'s> {
 /// Wires the two planes as `plan` says, which was read from `origins`, and serves while `meanwhile` goes on; then lets what
 /// is under way come to its end.
 pub(crate) fn serve_while(
+    start: Start,
     plan: &Plan,
     origins: Origins,
     meanwhile: impl AsyncFnOnce(Serving<'_>) -> anyhow::Result<Ended>,
 ) -> anyhow::Result<()> {
+    let Start {
+        runtime,
+        mut signals,
+        hang_ups,
+        reopens,
+        upgrades: asked,
+        came,
+    } = start;
     let Bound {
         plan,
         connections_max,
@@ -86,40 +97,24 @@ pub(crate) fn serve_while(
         admin,
         control,
         sockets,
-    } = Bound::new(plan)?;
+    } = Bound::new(plan, came)?;
     let plan = &plan;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let dropped = Arc::default();
     let (access, writer) = open_access_log(plan, &dropped)?;
-    let (mut signals, hang_ups, reopens) = take_signals(&runtime).context("signals cannot be waited for")?;
     let kept = Kept::new(workers);
     let (suspects, ring) = Suspects::ring();
     inherited.as_mut().map(Inherited::ready).transpose()?;
     let told = (Arc::new(suspects), access);
     let plane = Plane::start(wiring(&control, &kept, told, (clock, seed), workers), sockets)?;
-    let reloader = Reloader::new(
-        control.clone(),
-        plane.followers(),
-        started(plan, origins, workers, connections_max),
-    );
-    let records = (kept.decisions.clone(), kept.traces.clone());
-    let metrics = Arc::new(Metrics::new(control.clone(), kept.telemetry, dropped, records));
-    let shifts = Shifts::new(control.clone(), metrics.clone());
-    let (upgrades, calls) = mpsc::channel(1);
-    let copies = admin.sockets()?;
     tell_what_is_served(plan, &plane, &admin, workers);
-    let admin = AdminThread::start(
+    let started = started(plan, origins, workers, connections_max);
+    let Managed {
+        reloader,
+        shifts,
+        copies,
+        calls,
         admin,
-        Api {
-            control: control.clone(),
-            reloader: reloader.clone(),
-            metrics,
-            shifts: shifts.clone(),
-            decisions: kept.decisions,
-            upgrades,
-            workers,
-        },
-    )?;
+    } = Managed::start((&control, &plane), (admin, started), &kept, dropped)?;
     let drained = runtime.block_on(async {
         tokio::spawn(drive(control.clone(), ring, plane.cuts()));
         let exporting = Exporter::new(control.clone(), kept.traces).start();
@@ -128,7 +123,7 @@ pub(crate) fn serve_while(
         follow_changes(hang_ups, reloader.clone());
         tokio::spawn(systemd::watch(plane.liveness()));
         announce(inherited, &control, reloader);
-        let serving = Serving::new((&control, &plane), &mut signals, (copies, calls), &shifts);
+        let serving = Serving::new((&control, &plane), &mut signals, (copies, (asked, calls)), &shifts);
         let ended = meanwhile(serving).await;
         let left = leave(ended, admin, (&control, plane, &mut signals)).await;
         exporting.finish().await;
@@ -139,6 +134,51 @@ pub(crate) fn serve_while(
     writer.into_iter().for_each(access::Writer::finish);
     tracing::info!("stopped");
     drained
+}
+
+/// What operators reach.
+struct Managed {
+    reloader: Arc<Reloader>,
+    shifts: Arc<Shifts>,
+    /// Copies of the admin API's sockets.
+    copies: AdminSockets,
+    /// Upgrades that are asked for there.
+    calls: mpsc::Receiver<UpgradeCall>,
+    admin: AdminThread,
+}
+
+impl Managed {
+    fn start(
+        (control, plane): (&Arc<Control>, &Plane),
+        (admin, started): (Admin, Started),
+        kept: &Kept,
+        dropped: Arc<AtomicU64>,
+    ) -> anyhow::Result<Self> {
+        let workers = started.workers;
+        let reloader = Reloader::new(control.clone(), plane.followers(), started);
+        let records = (kept.decisions.clone(), kept.traces.clone());
+        let metrics = Metrics::new(control.clone(), kept.telemetry.clone(), dropped, records);
+        let metrics = Arc::new(metrics);
+        let shifts = Shifts::new(control.clone(), metrics.clone());
+        let (upgrades, calls) = mpsc::channel(1);
+        let copies = admin.sockets()?;
+        let api = Api {
+            control: control.clone(),
+            reloader: reloader.clone(),
+            metrics,
+            shifts: shifts.clone(),
+            decisions: kept.decisions.clone(),
+            upgrades,
+            workers,
+        };
+        Ok(Managed {
+            reloader,
+            shifts,
+            copies,
+            calls,
+            admin: AdminThread::start(admin, api)?,
+        })
+    }
 }
 
 /// Tells whom it concerns that this process serves.
@@ -290,11 +330,6 @@ impl AdminThread {
         // One that panicked has said so in the log.
         let _ = self.thread.join();
     }
-}
-
-fn take_signals(runtime: &tokio::runtime::Runtime) -> std::io::Result<(Signals, HangUps, Reopens)> {
-    let _within = runtime.enter();
-    Ok((Signals::new()?, HangUps::new()?, Reopens::new()?))
 }
 
 /// Lets what is under way come to its end, for the drain's timeout at the most, or until told to stop again.

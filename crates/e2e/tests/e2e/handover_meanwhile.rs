@@ -70,6 +70,57 @@ fn who_is_told_to_stop_while_another_process_starts_stops() {
 }
 
 #[test]
+fn a_new_process_whose_predecessor_is_killed_while_it_starts_serves_alone() {
+    let backend = Backend::start(Script::Echo);
+    let mut plimsoll = replaceable(&backend, "");
+    let before = plimsoll.serving_pid();
+    hesitate(&plimsoll);
+    plimsoll.signal("USR2");
+    hesitating(&plimsoll);
+    plimsoll.signal("KILL");
+    let exit = plimsoll.wait_for_exit(PATIENCE);
+    assert!(!exit.success(), "{exit}");
+    plimsoll.scratch().write("go", "");
+    plimsoll.wait_for_successor(before);
+    assert_eq!(plimsoll.get("web", "/").status, 200);
+    assert!(
+        plimsoll.stderr().contains("goes on alone with sockets of its own"),
+        "{}",
+        plimsoll.stderr()
+    );
+}
+
+#[test]
+fn signals_that_come_while_a_process_starts_do_not_end_it() {
+    // Large enough that it takes a while to be read.
+    let routes: String = (0..5_000)
+        .map(|at| format!("[[routes]]\nmatch = {{ path = \"/{at}\" }}\nrespond = {{ body = \"{at}\" }}\n"))
+        .collect();
+    let mut plimsoll = Plimsoll::config(&format!("[listeners.web]\nbind = [\"@web@\"]\n{routes}")).spawn();
+    let status = format!("/proc/{}/status", plimsoll.pid());
+    eventually("it takes signals", || {
+        let text = std::fs::read_to_string(&status).ok()?;
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        // SIGHUP, SIGUSR1 and SIGUSR2 are 1, 10 and 12 (signal(7)).
+        [1, 10, 12]
+            .iter()
+            .all(|signal| caught >> (signal - 1) & 1 == 1)
+            .then_some(())
+    });
+    let early = std::net::TcpStream::connect(plimsoll.address("web")).is_err();
+    for name in ["HUP", "USR1"] {
+        plimsoll.signal(name);
+    }
+    plimsoll.wait_until_ready();
+    assert!(early, "it was not serving yet");
+    eventually("the reload that was asked for is done", || {
+        (plimsoll.admin("/api/v1/status").json()["generation"] == 2).then_some(())
+    });
+    assert_eq!(plimsoll.get("web", "/7").text(), "7");
+}
+
+#[test]
 fn a_backend_can_be_stopped_once_the_process_before_has_done_with_it_too() {
     let backend = Backend::start(Script::by_path([("/chat", Script::WebSocket), ("/", Script::Echo)]));
     let mut plimsoll = replaceable(&backend, "");

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::cli::INPUT_WRONG;
 use crate::serve;
+use crate::start::Start;
 
 /// Serve without a configuration file.
 #[derive(Args)]
@@ -32,6 +33,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Serves until SIGTERM or SIGINT.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let start = Start::new()?;
         // The same document as in a file, so that the same checks and the same words apply.
         let protocol = if self.tcp { "tcp" } else { "http" };
         let document = json!({
@@ -41,7 +43,7 @@ impl Proxy {
         });
         let text = serde_json::to_string_pretty(&document)?;
         match config::parse_text("the command line, as a configuration", Format::Json, &text) {
-            Ok(loaded) => serve::serve(&loaded).map(|()| ExitCode::SUCCESS),
+            Ok(loaded) => serve::serve(start, &loaded).map(|()| ExitCode::SUCCESS),
             Err(refused) => {
                 super::tell(&refused.faults, &refused.sources);
                 Ok(ExitCode::from(INPUT_WRONG))

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::serve;
+use crate::start::Start;
 
 /// Serve what a configuration says, until told to stop.
 #[derive(Args)]
@@ -18,8 +19,9 @@ pub(crate) struct Run {
 impl Run {
     /// Serves until SIGTERM or SIGINT.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let start = Start::new()?;
         match super::load(&self.config) {
-            Ok(loaded) => serve::serve(&loaded).map(|()| ExitCode::SUCCESS),
+            Ok(loaded) => serve::serve(start, &loaded).map(|()| ExitCode::SUCCESS),
             Err(code) => Ok(code),
         }
     }

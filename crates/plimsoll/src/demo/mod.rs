@@ -19,6 +19,7 @@ use plimsoll_core::balance::PolicyConfig;
 use plimsoll_proxy::Plane;
 
 use crate::serve;
+use crate::start::Start;
 use crate::terminal::Screen;
 use crate::upgrade::Ended;
 use scene::{BACKENDS, LOAD_LINE, POLICIES, POOL, Places, SLOTS, UTILISATION};
@@ -60,10 +61,11 @@ const SEED: u64 = 1876;
 
 /// Runs the demo: live until Ctrl-C, or each policy once.
 pub(crate) fn run(live: bool) -> anyhow::Result<()> {
+    let start = Start::new()?;
     let backends = backends::start(&BACKENDS).context("the demo's backends cannot start")?;
     let places = Places::find().context("there is no free port on 127.0.0.1")?;
     let plan = scene::plan(places, &backends)?;
-    serve::serve_while(&plan, Origins::default(), async |serving| {
+    serve::serve_while(start, &plan, Origins::default(), async |serving| {
         let show = Show {
             control: serving.control,
             plane: serving.plane,

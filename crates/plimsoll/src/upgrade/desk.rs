@@ -36,20 +36,20 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Opens it; what `admin` holds is handed over beside the listeners' sockets. It has to be called within a runtime.
-    pub(crate) fn open(
+    /// It; what `admin` holds is handed over beside the listeners' sockets.
+    pub(crate) fn new(
         successor: Successor,
         admin: AdminSockets,
-        calls: mpsc::Receiver<UpgradeCall>,
+        (signal, calls): (Signal, mpsc::Receiver<UpgradeCall>),
         shifts: Arc<Shifts>,
-    ) -> io::Result<Desk> {
-        Ok(Desk {
+    ) -> Desk {
+        Desk {
             successor,
             admin,
-            signal: signals::upgrades()?,
+            signal,
             calls,
             shifts,
-        })
+        }
     }
 
     /// Serves until told to stop, or until another process does.

@@ -22,7 +22,7 @@ mod new;
 mod old;
 
 pub(crate) use desk::{Desk, Ended};
-pub(crate) use new::{Given, Inherited};
+pub(crate) use new::{Came, Given, Inherited};
 pub(crate) use old::Successor;
 
 use std::net::SocketAddr;

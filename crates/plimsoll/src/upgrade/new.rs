@@ -52,15 +52,38 @@ impl Given {
     }
 }
 
-impl Inherited {
-    /// Takes it in, if this process was started to take over. It blocks.
+/// How a process has come to serve.
+pub(crate) enum Came {
+    /// It was started by somebody.
+    ByItself,
+    /// It was started to take over.
+    After(Inherited, Box<Given>),
+    /// So it was, and nobody is there any more who could hand anything over: why.
+    Alone(String),
+}
+
+impl Came {
+    /// Takes in what is handed over, if this process was started to take over. It blocks.
     ///
     /// # Errors
-    /// The process before is gone, or of a version that nothing can be taken over from.
-    pub(crate) fn receive() -> anyhow::Result<Option<(Inherited, Given)>> {
-        let Ok(name) = std::env::var(CALL) else { return Ok(None) };
+    /// The process before is of a version that nothing can be taken over from, or says what makes no sense.
+    pub(crate) fn receive() -> anyhow::Result<Came> {
+        let Ok(name) = std::env::var(CALL) else {
+            return Ok(Came::ByItself);
+        };
+        match Inherited::receive(&name) {
+            Ok((inherited, given)) => Ok(Came::After(inherited, Box::new(given))),
+            // Its sockets are closed, and their addresses free.
+            Err(error) if error.downcast_ref().is_some_and(is_gone) => Ok(Came::Alone(format!("{error:#}"))),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Inherited {
+    fn receive(name: &str) -> anyhow::Result<(Inherited, Given)> {
         let lost = "the process that hands over";
-        let mut stream = HandoverStream::connect(&name).context(lost)?;
+        let mut stream = HandoverStream::connect(name).context(lost)?;
         stream.set_patience(Some(START_MAX)).context(lost)?;
         let hello = Word::Hello {
             protocol: PROTOCOL,
@@ -92,7 +115,7 @@ impl Inherited {
                 word => bail!("{lost} says what makes no sense now: {word:?}"),
             }
         }
-        Ok(Some((Inherited(stream), given)))
+        Ok((Inherited(stream), given))
     }
 
     /// Says that nothing can fail any more, and waits until this process may serve. If the other is gone by now, it may.
@@ -152,6 +175,9 @@ impl Inherited {
 fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
     )
 }

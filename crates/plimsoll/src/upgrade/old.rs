@@ -16,6 +16,9 @@ use super::{CALL, LEFT_EVERY, Labelled, PROTOCOL, READY_MAX, START_MAX, WORD_MAX
 /// How often it is looked whether this process was told to stop while the new one is waited for.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long a process that has hung up may take to end, so that it can be told how.
+const ENDS_AFTER: Duration = Duration::from_secs(1);
+
 /// What is started to take over: the same command as this process, looked up as a shell would. A file that was replaced
 /// and a link that was changed mean another binary.
 #[derive(Clone, Debug)]
@@ -35,8 +38,23 @@ pub(crate) enum Failed {
     Stranger(String),
     #[error("this process was told to stop meanwhile")]
     Stopped,
+    #[error("the new process has hung up: its log says why")]
+    HungUp,
     #[error("{0}")]
-    Talk(#[from] io::Error),
+    Talk(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Failed::HungUp,
+            io::ErrorKind::WouldBlock => {
+                let why = "the new process was not ready in time";
+                Failed::Talk(io::Error::new(io::ErrorKind::TimedOut, why))
+            }
+            _ => Failed::Talk(error),
+        }
+    }
 }
 
 impl Successor {
@@ -135,7 +153,10 @@ pub(crate) fn hand_over(successor: &Successor, estate: &Estate<'_>) -> Result<Ta
     match talk(&listener, &mut child, estate) {
         Ok(stream) => Ok(Takeover { pid, stream }),
         Err(failed) => {
-            let ended = child.try_wait().ok().flatten();
+            let ended = match &failed {
+                Failed::HungUp => ends_soon(&mut child),
+                _ => child.try_wait().ok().flatten(),
+            };
             let _ = child.kill();
             let _ = child.wait();
             Err(match ended {
@@ -143,6 +164,18 @@ pub(crate) fn hand_over(successor: &Successor, estate: &Estate<'_>) -> Result<Ta
                 None => failed,
             })
         }
+    }
+}
+
+/// How a process that has hung up ends, if it does.
+fn ends_soon(child: &mut Child) -> Option<std::process::ExitStatus> {
+    let until = Instant::now() + ENDS_AFTER;
+    loop {
+        let ended = child.try_wait().ok().flatten();
+        if ended.is_some() || Instant::now() > until {
+            return ended;
+        }
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -178,7 +211,7 @@ fn talk(listener: &HandoverListener, child: &mut Child, estate: &Estate<'_>) -> 
     // From here on there is no way back: the other may serve.
     estate.goes_on()?;
     stream.send(&spell(&Word::Go)?, &[])?;
-    let serving = read(&stream.receive().map_err(told)?.0)?;
+    let serving = read(&stream.receive()?.0)?;
     expect(&serving, |word| matches!(word, Word::Serving))?;
     Ok(stream)
 }
@@ -189,19 +222,10 @@ fn hear(stream: &mut HandoverStream, patience: Duration, estate: &Estate<'_>) ->
     while !stream.says_something(LOOK)? {
         estate.goes_on()?;
         if Instant::now() > until {
-            return Err(told(io::ErrorKind::WouldBlock.into()));
+            return Err(io::ErrorKind::WouldBlock.into());
         }
     }
-    read(&stream.receive().map_err(told)?.0)
-}
-
-/// What a failed reception means.
-fn told(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => io::Error::other("the new process has hung up: its log says why"),
-        io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "the new process was not ready in time"),
-        _ => error,
-    }
+    read(&stream.receive()?.0)
 }
 
 fn expect(word: &Word, is_expected: impl Fn(&Word) -> bool) -> Result<(), Failed> {
