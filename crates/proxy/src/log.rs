@@ -338,8 +338,15 @@ pub(crate) struct ConnectionLog {
 
 impl Default for ConnectionLog {
     fn default() -> Self {
+        ConnectionLog::of("TCP")
+    }
+}
+
+impl ConnectionLog {
+    /// One on which this is spoken.
+    fn of(protocol: &'static str) -> Self {
         ConnectionLog {
-            protocol: "TCP",
+            protocol,
             route: None,
             sni: None,
         }
@@ -390,27 +397,33 @@ pub(crate) fn handshake_failed(client: &Client, cause: &'static str) {
     let worker = &client.worker;
     worker.shard().handshake_failed(client.listener, cause);
     let pinned = client.pin();
+    let mut finished = Finished::new(&pinned);
+    finished.fail(Reason::ClientTlsFailed);
+    let log = ConnectionLog::of("TLS");
+    decisions::connection(client, &pinned, &log, &finished, false);
     if pinned.snapshot.node.access_log.is_some() {
-        let mut finished = Finished::new(&pinned);
-        finished.fail(Reason::ClientTlsFailed);
-        let mut line = connection_value(client, &pinned, &ConnectionLog::default(), &finished);
-        line["protocol"] = "TLS".into();
+        let mut line = connection_value(client, &pinned, &log, &finished);
         line["tls"] = json!({ "cause": cause });
         worker.shared.wiring.access.write(line_of(&line));
     }
 }
 
-/// Counts a connection of HTTP/2 that ends for this reason apart from its requests, and writes it to the access log when
-/// there is one; `cause` says more.
-pub(crate) fn connection_failed(client: &Client, reason: Reason, cause: Option<&dyn std::fmt::Display>) {
+/// Counts a connection, of HTTP/2 or HTTP/3 as `protocol` says, that ends for this reason apart from its requests, and
+/// writes it to the access log when there is one; `cause` says more.
+pub(crate) fn connection_failed(
+    client: &Client,
+    (protocol, reason): (&'static str, Reason),
+    cause: Option<&dyn std::fmt::Display>,
+) {
     let worker = &client.worker;
     worker.shard().failure(reason);
     let pinned = client.pin();
+    let mut finished = Finished::new(&pinned);
+    finished.fail(reason);
+    let log = ConnectionLog::of(protocol);
+    decisions::connection(client, &pinned, &log, &finished, false);
     if pinned.snapshot.node.access_log.is_some() {
-        let mut finished = Finished::new(&pinned);
-        finished.fail(reason);
-        let mut line = connection_value(client, &pinned, &ConnectionLog::default(), &finished);
-        line["protocol"] = "HTTP/2".into();
+        let mut line = connection_value(client, &pinned, &log, &finished);
         line["cause"] = cause.map(ToString::to_string).into();
         worker.shared.wiring.access.write(line_of(&line));
     }

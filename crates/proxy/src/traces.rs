@@ -8,7 +8,7 @@ use plimsoll_core::exemplar::Witness;
 use plimsoll_core::pool::Lease;
 use plimsoll_core::snapshot::NodeSettings;
 use plimsoll_core::time::Now;
-use plimsoll_core::trace::{Brought, Context, Left, PARENT, STATE, Trace, Traced, draw_span};
+use plimsoll_core::trace::{Brought, Context, Left, PARENT, STATE, Trace, TraceSettings, Traced, draw_span};
 use plimsoll_http::h1::{RequestHead, TraceOut};
 
 use crate::client::Client;
@@ -40,11 +40,7 @@ pub(crate) fn begin(
 ) -> Option<Box<Tracing>> {
     let settings = node.tracing.as_ref()?;
     let trace = settings.begin(brought(head, is_trusted), number(drawn));
-    Some(Box::new(Tracing {
-        trace,
-        span_at: None,
-        path: None,
-    }))
+    Some(Box::new(Tracing::new(trace)))
 }
 
 fn brought(head: &RequestHead<'_>, is_trusted: bool) -> Brought {
@@ -76,6 +72,14 @@ fn number(digits: &[u8; 32]) -> u128 {
 }
 
 impl Tracing {
+    fn new(trace: Trace) -> Self {
+        Tracing {
+            trace,
+            span_at: None,
+            path: None,
+        }
+    }
+
     /// What is said of it upstream, but for the span.
     pub(crate) fn out(&self) -> TraceOut {
         TraceOut {
@@ -132,23 +136,35 @@ impl Forward<'_> {
 
 /// Has a request that has ended told to whoever gathers traces, if it is one of those that are.
 pub(crate) fn request(client: &Client, pinned: &Pinned, request: &Request, finished: &Finished, ended: Now) {
-    if let Some(tracing) = &request.tracing {
-        tell((client, pinned), request, finished, (tracing, ended));
+    let Some(settings) = &pinned.snapshot.node.tracing else {
+        return;
+    };
+    match &request.tracing {
+        Some(tracing) => tell((client, settings), (pinned, request), finished, (tracing, ended)),
+        // A head that nobody could read has brought no trace.
+        None if failed(finished) => {
+            let drawn = u128::from_be_bytes(client.worker.random());
+            let tracing = Tracing::new(settings.begin(Brought::default(), drawn));
+            tell((client, settings), (pinned, request), finished, (&tracing, ended));
+        }
+        None => {}
     }
 }
 
+fn failed(finished: &Finished) -> bool {
+    finished.reason.is_some() || finished.status >= 500
+}
+
 fn tell(
-    (client, pinned): (&Client, &Pinned),
-    request: &Request,
+    (client, settings): (&Client, &TraceSettings),
+    (pinned, request): (&Pinned, &Request),
     finished: &Finished,
     (tracing, ended): (&Tracing, Now),
 ) {
     let worker = &client.worker;
     let traces = &worker.shared.wiring.traces;
     if !tracing.trace.is_sampled() {
-        let settings = pinned.snapshot.node.tracing.as_ref();
-        let failed = finished.reason.is_some() || finished.status >= 500;
-        if !failed || !settings.is_some_and(|settings| settings.failures) {
+        if !settings.failures || !failed(finished) {
             return;
         }
         if !worker.ration.takes_trace(ended) {

@@ -74,6 +74,7 @@ mod programs;
 mod proxy_protocol;
 mod queue;
 mod rate_limits;
+mod reasons;
 mod refusals;
 mod reload;
 mod reload_files;

@@ -32,6 +32,9 @@ use super::watched::{Sight, Watched};
 use crate::client::{Client, Connection};
 use crate::log;
 
+/// What is spoken, as the access log has it.
+const HTTP2: &str = "HTTP/2";
+
 /// Streams that a client may have open at once (HAProxy's and nghttp2's default).
 const STREAMS_MAX: u32 = 100;
 
@@ -221,7 +224,7 @@ impl Multiplexed {
                 && self.was != Phase::CutOff
             {
                 tracing::debug!(client = %self.client.peer, %breach, "an HTTP/2 connection is ended");
-                log::connection_failed(&self.client, Reason::Http2Abuse, Some(&breach));
+                log::connection_failed(&self.client, (HTTP2, Reason::Http2Abuse), Some(&breach));
                 self.frames.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
                 self.parting = true;
                 self.enter(Phase::CutOff);
@@ -252,7 +255,7 @@ impl Multiplexed {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(_) if self.timer.is_expired() => return Poll::Ready(()),
                 Poll::Ready(_) if self.head_until.is_some_and(|head| self.timer.is_past(head)) => {
-                    log::connection_failed(&self.client, Reason::RequestHeaderTimeout, None);
+                    log::connection_failed(&self.client, (HTTP2, Reason::RequestHeaderTimeout), None);
                     return Poll::Ready(());
                 }
                 Poll::Ready(_) if self.parting => return Poll::Ready(()),
@@ -267,7 +270,7 @@ impl Multiplexed {
         if self.was != Phase::CutOff && error.is_go_away() && error.is_library() {
             let abuse = error.reason() == Some(Code::ENHANCE_YOUR_CALM);
             let reason = if abuse { Reason::Http2Abuse } else { Reason::BadRequest };
-            log::connection_failed(&self.client, reason, Some(error));
+            log::connection_failed(&self.client, (HTTP2, reason), Some(error));
         }
     }
 

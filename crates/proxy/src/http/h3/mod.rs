@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use plimsoll_core::outcome::Reason;
 use plimsoll_http::h3::{Code, VARINT_MAX, opening, write_goaway, write_nothing};
 use plimsoll_net::{Deadline, Timer};
 use quinn::{Connection as Quic, RecvStream, SendStream, VarInt};
@@ -19,6 +20,7 @@ use quinn::{Connection as Quic, RecvStream, SendStream, VarInt};
 use super::accept::http_service;
 use super::respond::may_go_on;
 use crate::client::Client;
+use crate::log;
 use requests::Job;
 pub(super) use ties::Ties;
 use unis::Unis;
@@ -177,6 +179,13 @@ impl Http3 {
         loop {
             if let Some(code) = self.ties.fault.get() {
                 tracing::debug!(client = %self.client.peer, code = code.0, "an HTTP/3 connection is ended");
+                let is_abuse = code == Code::EXCESSIVE_LOAD;
+                let reason = if is_abuse {
+                    Reason::Http3Abuse
+                } else {
+                    Reason::BadRequest
+                };
+                log::connection_failed(&self.client, ("HTTP/3", reason), None);
                 return Poll::Ready(code);
             }
             if let Poll::Ready(Err(code)) = control.poll(cx) {

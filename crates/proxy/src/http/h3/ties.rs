@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
-use plimsoll_core::outcome::Reason;
 use plimsoll_http::h3::{Code, Guard, Kind};
 
 use crate::worker::Worker;
@@ -42,13 +41,6 @@ impl Ties {
         if self.fault.get().is_some() {
             return;
         }
-        let is_abuse = code == Code::EXCESSIVE_LOAD;
-        let reason = if is_abuse {
-            Reason::Http3Abuse
-        } else {
-            Reason::BadRequest
-        };
-        self.worker.shard().failure(reason);
         self.fault.set(Some(code));
         self.wake();
     }
