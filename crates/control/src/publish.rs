@@ -122,6 +122,8 @@ pub(crate) struct State {
     /// Snapshots that were served before, until no worker has them any more: they are large, and no worker is to spend its
     /// time on throwing them away.
     retired: Vec<Arc<Snapshot>>,
+    /// There was a reload, and what it has replaced has not all been thrown away yet.
+    reloaded: bool,
     /// Backends that have left their pools and may have something under way.
     pub(crate) departing: Vec<Departing>,
     /// The weights that operators have set, by route and pool.
@@ -167,6 +169,7 @@ impl Control {
             },
             reloads: (0, 0),
             retired: Vec::new(),
+            reloaded: false,
             splits: (handed.routes.iter())
                 .filter_map(|(name, route)| Some((name.clone(), route.split.clone()?)))
                 .collect(),
@@ -275,6 +278,7 @@ impl Control {
         state.serving = serving;
         let before = self.snapshot.swap(Arc::new(snapshot));
         state.retired.push(before);
+        state.reloaded = true;
         drop(state);
         self.changed.notify_one();
         generation
@@ -293,13 +297,19 @@ impl Control {
 
     /// Throws away the snapshots that no worker has any more.
     pub(crate) fn discard_retired(&self) {
-        let gone: Vec<Arc<Snapshot>> = {
-            let retired = &mut self.state().retired;
+        let (gone, was_reloaded): (Vec<Arc<Snapshot>>, bool) = {
+            let mut state = self.state();
             let is_left = |snapshot: &mut Arc<Snapshot>| Arc::strong_count(snapshot) == 1;
-            retired.extract_if(.., is_left).collect()
+            let gone = state.retired.extract_if(.., is_left).collect();
+            let is_over = state.reloaded && state.retired.is_empty();
+            state.reloaded &= !is_over;
+            (gone, is_over)
         };
         // Outside the lock: it may take a while.
         drop(gone);
+        if was_reloaded {
+            plimsoll_net::give_back_memory();
+        }
     }
 
     /// Tells the pool `pool` what happened to one of its backends. The changed view is published at once, or a tenth

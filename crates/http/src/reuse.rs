@@ -21,6 +21,9 @@ pub const LEAVING_IDLE_MAX: Duration = Duration::from_secs(1);
 /// Idle connections that a worker keeps for one backend.
 pub const IDLE_MAX: usize = 512;
 
+/// Idle connections to all backends that a worker keeps in any case.
+pub const ALL_IDLE_MIN: usize = 64;
+
 /// A connection to a backend, with its place among the backend's connections.
 pub struct Upstream {
     /// The socket.
@@ -45,6 +48,8 @@ pub struct ReuseCache {
     /// Backends that another worker's request waits for a connection to, and that worker's number: the next connection
     /// that is done with is closed for its sake.
     owed: HashMap<BackendId, usize, IdState>,
+    /// How many there are.
+    count: usize,
 }
 
 impl ReuseCache {
@@ -52,6 +57,7 @@ impl ReuseCache {
     pub fn take(&mut self, backend: BackendId, terms: Terms, now: Now, idempotent: bool) -> Option<Upstream> {
         let stack = self.idle.get_mut(&backend)?;
         while let Some(idle) = stack.pop() {
+            self.count -= 1;
             if idle.until <= now || idle.upstream.terms != terms || !idle.upstream.socket.is_silent() {
                 continue;
             }
@@ -61,6 +67,7 @@ impl ReuseCache {
             if now.since(idle.since) > UNSAFE_IDLE_MAX {
                 // The older ones below are no better; they stay for requests that may be repeated.
                 stack.push(idle);
+                self.count += 1;
                 return None;
             }
             if idle.upstream.socket.is_silent_now() {
@@ -71,15 +78,20 @@ impl ReuseCache {
     }
 
     /// Keeps a connection for the next request, for `keep` at the most. When it was owed to another worker it is closed
-    /// instead, and its place is that worker's.
-    pub fn put(&mut self, upstream: Upstream, now: Now, keep: Duration) -> Option<(usize, Place)> {
+    /// instead, and its place is that worker's. Of `most` the oldest make room: each has a descriptor, and many backends
+    /// would have them all.
+    pub fn put(&mut self, upstream: Upstream, (now, keep): (Now, Duration), most: usize) -> Option<(usize, Place)> {
         if !self.owed.is_empty()
             && let Some(worker) = self.owed.remove(&upstream.place.backend().id)
         {
             return Some((worker, upstream.place));
         }
+        if self.count >= most.max(ALL_IDLE_MIN) {
+            self.shed_oldest(4);
+        }
         let stack = self.idle.entry(upstream.place.backend().id).or_default();
         if stack.len() < IDLE_MAX {
+            self.count += 1;
             stack.push(Idle {
                 upstream,
                 since: now,
@@ -104,6 +116,24 @@ impl ReuseCache {
             });
             !stack.is_empty()
         });
+        self.count = self.idle.values().map(Vec::len).sum();
+    }
+
+    /// Closes the oldest: one of so many, and one at least; how many there were.
+    pub fn shed_oldest(&mut self, of: usize) -> usize {
+        let mut ages: Vec<Now> = self.idle.values().flatten().map(|idle| idle.since).collect();
+        if ages.is_empty() {
+            return 0;
+        }
+        let at = (ages.len() / of).min(ages.len() - 1);
+        let (_, last, _) = ages.select_nth_unstable(at);
+        let (last, before) = (*last, self.count);
+        self.idle.retain(|_, stack| {
+            stack.retain(|idle| idle.since > last);
+            !stack.is_empty()
+        });
+        self.count = self.idle.values().map(Vec::len).sum();
+        before - self.count
     }
 
     /// Closes one idle connection to `backend`, the oldest, for `worker` to have its place; or else the next that becomes
@@ -119,6 +149,9 @@ impl ReuseCache {
     /// Closes one idle connection to `backend`, the oldest, for somebody else to have its place.
     pub fn shed(&mut self, backend: BackendId) -> Option<Place> {
         let stack = self.idle.get_mut(&backend)?;
-        (!stack.is_empty()).then(|| stack.remove(0).upstream.place)
+        (!stack.is_empty()).then(|| {
+            self.count -= 1;
+            stack.remove(0).upstream.place
+        })
     }
 }

@@ -8,6 +8,7 @@ mod handover;
 mod hello;
 mod inherit;
 mod listen;
+mod memory;
 mod privileges;
 mod proxy_header;
 pub mod quic;
@@ -26,6 +27,7 @@ pub use hello::{
 };
 pub use inherit::{HandedSocket, activated};
 pub use listen::{BACKLOG, is_ours, listen};
+pub use memory::give_back_memory;
 pub use privileges::{Identity, IdentityFault, Privileges};
 pub use proxy_header::{
     PROXY_HEADER_BYTES_MAX, ProxiedEnds, ProxyFault, ProxyHeader, UNIQUE_ID_BYTES_MAX, Unintroduced, Vouched,

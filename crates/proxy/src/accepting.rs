@@ -9,6 +9,7 @@ use std::time::Duration;
 use plimsoll_core::name::NameId;
 use plimsoll_core::outcome::Reason;
 use plimsoll_core::time::Now;
+use plimsoll_net::is_shortage;
 use tokio::task::JoinHandle;
 
 use crate::door::Door;
@@ -34,6 +35,7 @@ impl Worker {
     /// Listens where the newest snapshot says, and nowhere else.
     pub(crate) async fn reconcile(self: &Rc<Self>) {
         let pinned = self.pin();
+        self.bound_idle(&pinned.snapshot);
         self.close_doors();
         self.quic.reconcile(self, &pinned);
         let wanted: HashMap<SocketAddr, NameId> = (pinned.snapshot.listeners.iter())
@@ -127,6 +129,7 @@ impl Worker {
                     self.place(stream, peer, listener);
                 }
                 Err(error) if is_about_one_connection(&error) => {}
+                Err(error) if is_shortage(&error) && self.make_room() => {}
                 Err(error) => {
                     tracing::warn!(%error, "accepting failed");
                     self.shard().failure(Reason::Overloaded);

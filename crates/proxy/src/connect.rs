@@ -61,9 +61,12 @@ pub(crate) async fn connect(
     (backend, offer): (&Backend, Offer),
     introduction: Option<&Introduction>,
 ) -> Result<Reached, Unreached> {
-    let socket = introduction::connect(backend.address, pool.settings.send_proxy, introduction)
-        .await
-        .map_err(|error| connect_reason(&error))?;
+    let connect = || introduction::connect(backend.address, pool.settings.send_proxy, introduction);
+    let socket = match connect().await {
+        Err(error) if plimsoll_net::is_shortage(&error) && worker.make_room() => connect().await,
+        connected => connected,
+    };
+    let socket = socket.map_err(|error| connect_reason(&error))?;
     if pool.settings.tls {
         // Boxed, so that the state of a handshake does not swell every request.
         return Box::pin(secure(worker, pool, backend, socket, offer)).await;

@@ -23,7 +23,7 @@ use plimsoll_core::rng::{Rng, SeededState};
 use plimsoll_core::snapshot::{Listener, PoolIndex, Service, Snapshot};
 use plimsoll_core::telemetry::Shard;
 use plimsoll_core::time::Now;
-use plimsoll_http::reuse::ReuseCache;
+use plimsoll_http::reuse::{self, ReuseCache};
 use plimsoll_net::tls::{Origination, Termination, Terms};
 use plimsoll_net::{Blocks, Timers};
 use tokio::sync::mpsc;
@@ -70,6 +70,8 @@ pub(crate) struct Worker {
     pub(crate) timers: Rc<Timers>,
     pub(crate) blocks: Rc<Blocks>,
     pub(crate) reuse: RefCell<ReuseCache>,
+    /// How many connections that has at the most, as the newest generation has it.
+    idle_max: Cell<usize>,
     pub(crate) trunks: http::Trunks,
     pub(crate) runners: http::Runners,
     pub(crate) pieces: Rc<http::Pieces>,
@@ -144,6 +146,7 @@ impl Worker {
             timers: Timers::new(),
             blocks: Rc::default(),
             reuse: RefCell::default(),
+            idle_max: Cell::new(0),
             trunks: http::Trunks::default(),
             runners: http::Runners::default(),
             pieces: Rc::default(),
@@ -322,6 +325,27 @@ impl Worker {
             };
             place.into_iter().for_each(|place| self.grant(wanted.by, place));
         }
+    }
+
+    /// Keeps a connection to a backend for the next request, for `idle` at the most.
+    pub(crate) fn keep(&self, kept: reuse::Upstream, idle: Duration) {
+        let times = (self.now(), idle);
+        let owed = self.reuse.borrow_mut().put(kept, times, self.idle_max.get());
+        if let Some((other, place)) = owed {
+            self.grant(other, place);
+        }
+    }
+
+    /// Takes over how many connections may be kept: a quarter of those that the descriptors allow for, half of which are
+    /// clients'.
+    pub(crate) fn bound_idle(&self, snapshot: &Snapshot) {
+        let most = snapshot.node.max_connections as usize / 2;
+        self.idle_max.set(most / self.shared.workers().max(1));
+    }
+
+    /// Descriptors have run out: connections that only wait are closed for those that work; whether there were any.
+    pub(crate) fn make_room(&self) -> bool {
+        self.reuse.borrow_mut().shed_oldest(2) > 0
     }
 
     /// Hands a place among a backend's connections to another worker.

@@ -169,3 +169,35 @@ fn workers_share_the_connections() {
     // No worker carries more than 1.25 times the mean of 8: ten of sixteen, against six.
     assert!(used[0] * 4.0 > used[1], "{used:?}");
 }
+
+/// Each backend has a connection of its own that is kept: with many backends these would have all descriptors.
+#[test]
+fn kept_connections_leave_descriptors_for_those_that_work() {
+    let backends: Vec<Backend> = (0..300).map(|_| Backend::start(Script::Echo)).collect();
+    let list: Vec<String> = backends
+        .iter()
+        .map(|backend| format!("\"{}\"", backend.address()))
+        .collect();
+    let config = format!(
+        "[server]\nworkers = 1\n[listeners.web]\nbind = [\"@web@\"]\npool = \"many\"\n\
+         [pools.many]\npolicy = \"round-robin\"\nhealth = false\nbackends = [{}]\n",
+        list.join(", ")
+    );
+    let plimsoll = Plimsoll::config(&config)
+        .through(&["prlimit", "--nofile=300:300"])
+        .start();
+    let mut wire = plimsoll.connect("web");
+    for at in 0..2 * backends.len() {
+        let reply = wire.get("/");
+        assert_eq!(reply.status, 200, "{at}: {}", reply.text());
+    }
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", plimsoll.pid())).map_or(0, Iterator::count);
+    println!(
+        "{descriptors} of 300 descriptors after a request to each of {} backends",
+        backends.len()
+    );
+    assert!(descriptors < 200, "{descriptors}");
+    let reached = backends.iter().filter(|backend| backend.requests() > 0).count();
+    assert_eq!(reached, backends.len());
+    assert_eq!(plimsoll.metrics().sum("plimsoll_failures_total", &[]), 0.0);
+}

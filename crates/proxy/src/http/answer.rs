@@ -171,11 +171,7 @@ impl Forward<'_> {
             && self.pool.settings.send_proxy.is_none()
             && exchange.upload.is_sent()
         {
-            let keep = self.pool.settings.idle_timeout;
-            let owed = self.worker.reuse.borrow_mut().put(kept, now, keep);
-            if let Some((worker, place)) = owed {
-                self.worker.grant(worker, place);
-            }
+            self.worker.keep(kept, self.pool.settings.idle_timeout);
         }
         self.finished.ended = Some(now);
         let status = as_http(exchange.grpc).unwrap_or(answer.status);

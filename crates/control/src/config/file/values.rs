@@ -185,13 +185,23 @@ impl Decode for Name {
 fn check_name(name: &str, span: Span, faults: &mut Faults) -> bool {
     let wrong = name.is_empty()
         || name.len() > NAME_BYTES_MAX
-        || name.chars().any(|c| c == '/' || c.is_whitespace() || c.is_control());
+        || name
+            .chars()
+            .any(|c| c == '/' || c.is_whitespace() || c.is_control() || is_invisible(c));
     if wrong {
         faults.error(span, "this cannot be a name").help(format!(
             "a name has 1 to {NAME_BYTES_MAX} bytes, and no slash, space or control character"
         ));
     }
     !wrong
+}
+
+/// What nobody sees and what turns text round: those of Unicode's default ignorable code points that are marks of format
+/// (UAX #44). In a terminal they would make one name look like another.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// A table whose keys are names that have no meaning to us, each with its place, in the order of the file.

@@ -201,6 +201,10 @@ fn pools_and_listeners_have_what_they_need() {
             "[pools.\"a/b\"]\nbackends = [\"10.0.0.1:80\"]",
             "error 1:8 «\"a/b\"» this cannot be a name (a name has 1 to 128 bytes, and no slash, space or control character)",
         ),
+        (
+            "[pools.\"a\u{202e}b\"]\nbackends = [\"10.0.0.1:80\"]",
+            "error 1:8 «\"a\u{202e}b\"» this cannot be a name (a name has 1 to 128 bytes, and no slash, space or control character)",
+        ),
         ("[listeners.x]", "error 1:1 «[listeners.x]» the key `bind` is missing"),
         (
             "[listeners.x]\nbind = \":1\"\nprotocol = \"tcp\"",

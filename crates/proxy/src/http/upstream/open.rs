@@ -137,11 +137,7 @@ impl Begun {
             place,
             terms: reached.terms,
         };
-        let idle = self.pool.settings.idle_timeout;
-        let owed = worker.reuse.borrow_mut().put(kept, worker.now(), idle);
-        if let Some((other, place)) = owed {
-            worker.grant(other, place);
-        }
+        worker.keep(kept, self.pool.settings.idle_timeout);
         worker.trunks.opened(backend, None);
         let _ = self.done.send(Some(Ok(())));
         worker.lines.call(backend);
