@@ -15,7 +15,7 @@ use crate::certificates::CertificateStatus;
 use crate::config::Plan;
 use crate::files::FileStatus;
 use crate::living::{LivingPool, PoolStatus};
-use crate::metrics::Naming;
+use crate::metrics::{Living, Naming};
 use crate::publish::{Control, Reload, Serving, Transitions};
 
 /// Whether this node takes work.
@@ -184,6 +184,14 @@ impl Control {
     /// Hands over how often backends changed state.
     pub(crate) fn with_transitions(&self, look: impl FnOnce(&Transitions)) {
         look(&self.state().transitions);
+    }
+
+    /// Gives up how often backends changed state that are there no more, when there are too many.
+    pub(crate) fn keep_transitions(&self, living: &Living) {
+        let mut state = self.state();
+        state
+            .transitions
+            .retain(|[pool, backend, ..], _| living.has_backend(pool, backend));
     }
 }
 

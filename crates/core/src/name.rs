@@ -11,6 +11,11 @@ pub struct NameId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u32);
 
+impl BackendId {
+    /// What backends are counted under for which there is no room. It is never given out.
+    pub const OTHER: BackendId = BackendId(u32::MAX);
+}
+
 /// The names given out so far.
 #[derive(Debug, Default)]
 pub struct Names {

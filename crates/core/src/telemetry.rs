@@ -21,8 +21,13 @@ pub const BUCKETS_US: [u64; 15] = [
     10_000_000, 60_000_000,
 ];
 
-/// Series of one name in a shard; what comes beyond is counted under a key without names.
+/// Series of one name in a shard. Requests beyond it are counted without their backend, and other things without any
+/// name.
 pub const SERIES_MAX: usize = 10_000;
+
+/// Series of requests in a shard, those without a backend among them: of so few as have a listener, a route and a pool in
+/// common there are seldom more. What comes beyond is counted without any name.
+pub const REQUEST_SERIES_MAX: usize = 3 * SERIES_MAX;
 
 /// A distribution of durations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -288,16 +293,29 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// Entries of its largest table: as many series at most are new in one metric.
+    pub fn widest(&self) -> usize {
+        let of_requests = self.requests.len().max(self.backend_connections.len());
+        let of_attempts = self.retries.len().max(self.hedged.len()).max(self.mirrored.len());
+        let of_pools = self
+            .queued
+            .len()
+            .max(self.fallbacks.len())
+            .max(self.queue_durations.len());
+        let of_listeners = self.listeners.len().max(self.handshakes.len());
+        let all = [
+            of_requests,
+            of_attempts,
+            of_pools,
+            of_listeners,
+            self.handshakes_failed.len(),
+        ];
+        all.into_iter().max().unwrap_or_default()
+    }
+
     /// Counts a finished request.
     pub fn request(&mut self, key: RequestKey, duration: Duration, backend_duration: Option<Duration>) {
-        let series = bounded(
-            &mut self.requests,
-            key,
-            RequestKey {
-                code: key.code,
-                ..RequestKey::default()
-            },
-        );
+        let series = bounded(&mut self.requests, key);
         series.duration.observe(duration);
         if let Some(duration) = backend_duration {
             series.backend_duration.observe(duration);
@@ -385,14 +403,7 @@ impl Shard {
     /// Adds another shard's counts.
     pub fn add(&mut self, other: Shard) {
         for (key, theirs) in other.requests {
-            let mine = bounded(
-                &mut self.requests,
-                key,
-                RequestKey {
-                    code: key.code,
-                    ..RequestKey::default()
-                },
-            );
+            let mine = bounded(&mut self.requests, key);
             mine.duration.add(&theirs.duration);
             mine.backend_duration.add(&theirs.backend_duration);
             if let Some(theirs) = theirs.exemplars {
@@ -448,14 +459,24 @@ impl Shard {
     }
 }
 
-/// The value of `key`, or of `other` when the table is full.
-fn bounded<K: Eq + Hash, V: Default>(table: &mut HashMap<K, V, IdState>, key: K, other: K) -> &mut V {
-    let key = if table.len() < SERIES_MAX || table.contains_key(&key) {
-        key
-    } else {
-        other
+/// The series of `key`. When there are too many it is the one without the backend, so that what is judged by route and
+/// pool stays whole, and at last the one without any name.
+fn bounded(table: &mut HashMap<RequestKey, Requests, IdState>, key: RequestKey) -> &mut Requests {
+    if table.len() < SERIES_MAX || table.contains_key(&key) {
+        return table.entry(key).or_default();
+    }
+    let all_backends = RequestKey {
+        backend: key.backend.map(|_| BackendId::OTHER),
+        ..key
     };
-    table.entry(key).or_default()
+    if table.len() < REQUEST_SERIES_MAX || table.contains_key(&all_backends) {
+        return table.entry(all_backends).or_default();
+    }
+    let all = RequestKey {
+        code: key.code,
+        ..RequestKey::default()
+    };
+    table.entry(all).or_default()
 }
 
 /// The shards of all workers.
@@ -530,26 +551,45 @@ mod tests {
     }
 
     #[test]
-    fn series_beyond_the_limit_count_as_other() {
+    fn backends_beyond_the_limit_count_as_other_and_their_routes_stay() {
         let mut shard = Shard::default();
         let limit = u32::try_from(SERIES_MAX).unwrap();
+        let key = |route, backend| RequestKey {
+            listener: Some(NameId(1)),
+            route: Some(NameId(route)),
+            pool: Some(NameId(2)),
+            backend: Some(BackendId(backend)),
+            code: 200,
+        };
         for backend in 0..limit + 5 {
+            shard.request(key(1, backend), Duration::ZERO, None);
+        }
+        shard.request(key(7, 3), Duration::ZERO, None);
+        assert_eq!(shard.requests.len(), SERIES_MAX + 2);
+        let count = |key: RequestKey| {
+            let backend = Some(BackendId::OTHER);
+            shard.requests[&RequestKey { backend, ..key }].duration.count()
+        };
+        assert_eq!((count(key(1, 0)), count(key(7, 0))), (5, 1));
+    }
+
+    #[test]
+    fn routes_beyond_the_limit_count_without_names() {
+        let mut shard = Shard::default();
+        let limit = u32::try_from(REQUEST_SERIES_MAX).unwrap();
+        for route in 0..limit + 5 {
             let key = RequestKey {
-                backend: Some(BackendId(backend)),
+                route: Some(NameId(route)),
                 code: 200,
                 ..RequestKey::default()
             };
             shard.request(key, Duration::ZERO, None);
         }
-        assert_eq!(shard.requests.len(), SERIES_MAX + 1);
-        assert_eq!(
-            shard.requests[&RequestKey {
-                code: 200,
-                ..RequestKey::default()
-            }]
-                .duration
-                .count(),
-            5
-        );
+        assert_eq!(shard.requests.len(), REQUEST_SERIES_MAX + 1);
+        let nameless = RequestKey {
+            code: 200,
+            ..RequestKey::default()
+        };
+        assert_eq!(shard.requests[&nameless].duration.count(), 5);
     }
 }

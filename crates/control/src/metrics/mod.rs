@@ -4,9 +4,12 @@
 //! its counters.
 
 mod exposition;
+mod living;
 #[cfg(test)]
 mod packaging_tests;
 mod process;
+#[cfg(test)]
+mod room_tests;
 mod series;
 mod shares;
 mod stats;
@@ -14,25 +17,34 @@ mod stats;
 mod tests;
 mod tls;
 mod totals;
+mod work;
 mod write;
 
 pub(crate) use exposition::Format;
+pub(crate) use living::Living;
 pub(crate) use series::Series;
 pub(crate) use stats::{Page, Sort};
 pub(crate) use totals::Naming;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use plimsoll_core::decision::Recent;
 use plimsoll_core::shift::Counted;
-use plimsoll_core::telemetry::Telemetry;
+use plimsoll_core::telemetry::{Queued, SERIES_MAX, Telemetry};
 use plimsoll_core::trace::Traces;
 
 use self::exposition::Exposition;
 use self::shares::Shares;
 use self::totals::Totals;
 use crate::publish::Control;
+
+/// Room for series is made again after this, unless another configuration is served sooner.
+const ROOM_PAUSE: Duration = Duration::from_secs(10);
+
+/// Series that a pool has in one metric before anything has happened: those of its queue.
+const SERIES_OF_A_POOL: usize = Queued::ALL.len();
 
 /// Sums what is counted.
 pub struct Metrics {
@@ -82,15 +94,11 @@ impl Metrics {
         let totals = self.collect();
         let mut counted = Counted::default();
         for pool in pools {
-            if let Some(durations) = totals.durations.find(&[route.into(), (*pool).into()]) {
-                counted.durations.add(durations);
+            if let Some(sum) = totals.work.ways.get(&[route.into(), (*pool).into()]) {
+                counted.durations.add(&sum.durations);
+                counted.errors += sum.errors;
             }
         }
-        let failed = totals
-            .requests
-            .iter()
-            .filter(|([_, of, pool, _, code], _)| **of == *route && pools.contains(&&**pool) && code.starts_with('5'));
-        counted.errors = failed.map(|(_, count)| *count).sum();
         counted
     }
 
@@ -122,8 +130,36 @@ impl Metrics {
         // A panic while adding loses counts, not the counters.
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = self.telemetry.take();
+        self.make_room(&mut totals, taken.widest());
         self.control.with_names(|names| totals.add(taken, names));
         totals.expect(&self.control.snapshot().load());
         totals
+    }
+
+    /// Gives up series of what is served no more when there may be no room for `more`. They are kept for as long as
+    /// there is room, so that a scraper hears the last of them, and so that they go on if they come back.
+    fn make_room(&self, totals: &mut Totals, more: usize) {
+        let snapshot = self.control.snapshot().load();
+        let (generation, now) = (snapshot.generation, self.control.now());
+        let is_new = totals.expected != Some(generation);
+        let of_pools = if is_new {
+            SERIES_OF_A_POOL * snapshot.pools.len()
+        } else {
+            0
+        };
+        let mut widest = totals.widest();
+        self.control
+            .with_transitions(|transitions| widest = widest.max(transitions.len()));
+        if widest + more.max(of_pools) <= SERIES_MAX {
+            return;
+        }
+        // When all of it lives there is nothing to gain by looking again and again.
+        if matches!(totals.made_room, Some((of, at)) if of == generation && now.since(at) < ROOM_PAUSE) {
+            return;
+        }
+        totals.made_room = Some((generation, now));
+        let living = Living::of(&self.control);
+        totals.keep(&living);
+        self.control.keep_transitions(&living);
     }
 }

@@ -38,6 +38,16 @@ impl<const N: usize, const NAMED: usize, V> Series<N, NAMED, V> {
         self.0.iter()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Gives up those that `lives` says no to.
+    pub(crate) fn retain(&mut self, mut lives: impl FnMut(&[Label; N], &V) -> bool) {
+        self.0.retain(|labels, value| lives(labels, value));
+    }
+
     /// The value under `labels`, if there is one.
     pub(crate) fn find(&self, labels: &[Label; N]) -> Option<&V> {
         self.0.get(labels)

@@ -1,18 +1,19 @@
 //! What the dashboard and `plimsoll top` draw: sums by listener, route and pool, and one page of a pool's backends.
 //! Rates and quantiles are the reader's to compute, from two answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use plimsoll_core::health::State;
 use plimsoll_core::membership::MemberStatus;
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::telemetry::{BUCKETS_US, Histogram};
+use plimsoll_core::telemetry::BUCKETS_US;
 use serde_json::{Value, json};
 
 use super::Metrics;
 use super::series::Label;
 use super::shares::Shares;
 use super::totals::{Totals, open};
+use super::work::Sum;
 use crate::living::PoolStatus;
 
 /// Which backends are wanted.
@@ -46,20 +47,6 @@ pub(crate) enum Sort {
     Errors,
     /// The slowest first.
     Latency,
-}
-
-/// What was counted of some requests.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sum {
-    requests: u64,
-    errors: u64,
-}
-
-/// Requests and latencies under a name.
-#[derive(Debug, Default)]
-struct Named {
-    sum: Sum,
-    durations: Histogram,
 }
 
 impl Metrics {
@@ -96,16 +83,9 @@ impl Metrics {
     }
 
     fn pools_stats(&self, pools: &[PoolStatus], totals: &Totals, shares: &Shares) -> Vec<Value> {
-        let mut by_pool: BTreeMap<&str, Named> = BTreeMap::new();
-        for ([_, _, pool, _, code], count) in totals.requests.iter() {
-            by_pool.entry(pool).or_default().sum.add(code, *count);
-        }
-        for ([_, pool], durations) in totals.durations.iter() {
-            by_pool.entry(pool).or_default().durations.add(durations);
-        }
-        let empty = Named::default();
+        let none = Sum::default();
         let of = |pool: &PoolStatus| {
-            let named = by_pool.get(&*pool.name).unwrap_or(&empty);
+            let sum = totals.work.pools.get(&pool.name).unwrap_or(&none);
             let mut states: BTreeMap<&str, usize> = BTreeMap::new();
             let (mut in_flight, mut load_line) = (0, 0);
             for backend in &pool.backends {
@@ -124,7 +104,7 @@ impl Metrics {
                     "words": finding.words(),
                 })
             });
-            let mut json = named.json(&pool.name);
+            let mut json = sum.json(&pool.name);
             json["policy"] = pool.policy.into();
             json["panicking"] = pool.panicking.into();
             json["waiting"] = pool.waiting.into();
@@ -196,12 +176,9 @@ fn filled(backend: &MemberStatus) -> f64 {
 }
 
 fn listeners(totals: &Totals) -> Vec<Value> {
-    let mut by_listener: BTreeMap<&str, Sum> = BTreeMap::new();
-    for ([listener, _, _, _, code], count) in totals.requests.iter() {
-        by_listener.entry(listener).or_default().add(code, *count);
-    }
+    let none = Sum::default();
     let of = |([listener], counts): (&[Label; 1], _)| {
-        let sum = by_listener.get(&**listener).copied().unwrap_or_default();
+        let sum = totals.work.listeners.get(listener).unwrap_or(&none);
         let counts: &plimsoll_core::telemetry::ListenerCounts = counts;
         json!({
             "name": &**listener,
@@ -218,37 +195,25 @@ fn listeners(totals: &Totals) -> Vec<Value> {
 
 /// Routes in the order of the file, and what went by none.
 fn routes(totals: &Totals, names: &[Label]) -> Vec<Value> {
-    let mut by_route: BTreeMap<&str, Named> = BTreeMap::new();
-    for ([_, route, _, _, code], count) in totals.requests.iter() {
-        by_route.entry(route).or_default().sum.add(code, *count);
-    }
-    for ([route, _], durations) in totals.durations.iter() {
-        by_route.entry(route).or_default().durations.add(durations);
-    }
+    let none = Sum::default();
+    let sums = &totals.work.routes;
     let mut routes: Vec<Value> = Vec::new();
     for name in names {
-        routes.push(by_route.remove(&**name).unwrap_or_default().json(name));
+        routes.push(sums.get(name).unwrap_or(&none).json(name));
     }
     // What went by no route, and by routes that are gone.
-    routes.extend(by_route.iter().map(|(name, named)| named.json(name)));
+    let named: HashSet<&Label> = names.iter().collect();
+    let others = sums.iter().filter(|(name, _)| !named.contains(name));
+    routes.extend(others.map(|(name, sum)| sum.json(name)));
     routes
 }
 
 impl Sum {
-    fn add(&mut self, code: &str, count: u64) {
-        self.requests += count;
-        if code.starts_with('5') {
-            self.errors += count;
-        }
-    }
-}
-
-impl Named {
     fn json(&self, name: &str) -> Value {
         json!({
             "name": name,
-            "requests": self.sum.requests,
-            "errors": self.sum.errors,
+            "requests": self.requests,
+            "errors": self.errors,
             "buckets": self.durations.buckets,
         })
     }

@@ -9,8 +9,11 @@ use plimsoll_core::outcome::Reason;
 use plimsoll_core::priority::Class;
 use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::telemetry::{Hedged, Histogram, ListenerCounts, Mirrored, Queued, RequestKey, RetryResult, Shard};
+use plimsoll_core::time::Now;
 
+use super::living::Living;
 use super::series::{Label, OTHER, Series};
+use super::work::Work;
 
 /// Where the names behind numbers are found.
 pub(crate) trait Naming {
@@ -59,6 +62,12 @@ pub(super) struct Totals {
     pub(super) crowded_out: u64,
     pub(super) bans: u64,
     pub(super) retry_budget_spent: u64,
+    /// What shifts and the dashboard go by.
+    pub(super) work: Work,
+    /// When series were last given up, and in which generation.
+    pub(super) made_room: Option<(u64, Now)>,
+    /// The generation whose series have begun.
+    pub(super) expected: Option<u64>,
 }
 
 impl Totals {
@@ -67,6 +76,7 @@ impl Totals {
         self.add_attempts(&mut shard, names);
         for (key, counted) in shard.requests {
             let [listener, route, pool, backend] = labels(key, names);
+            self.work.add([&listener, &route, &pool], key.code, &counted);
             *self.requests.of([
                 listener,
                 route.clone(),
@@ -147,6 +157,7 @@ impl Totals {
 
     /// Begins the series of what `snapshot` serves at 0, so that the first event of each is a rise that can be seen.
     pub(super) fn expect(&mut self, snapshot: &Snapshot) {
+        self.expected = Some(snapshot.generation);
         for listener in &snapshot.listeners {
             self.listeners.of([listener.name.clone()]);
         }
@@ -182,6 +193,60 @@ impl Totals {
             }
             self.queue_durations.of([pool.name.clone()]);
         }
+    }
+
+    /// Series of the metric that has most.
+    pub(super) fn widest(&self) -> usize {
+        let of_requests = self.requests.len().max(self.durations.len());
+        let of_backends = self.backend_durations.len().max(self.backend_connections.len());
+        let of_attempts = self.retries.len().max(self.hedged.len()).max(self.mirrored.len());
+        let of_pools = self
+            .queued
+            .len()
+            .max(self.fallbacks.len())
+            .max(self.queue_durations.len());
+        let of_tls = self.handshakes.len().max(self.handshakes_failed.len());
+        let all = [
+            of_requests,
+            of_backends,
+            of_attempts,
+            of_pools,
+            of_tls,
+            self.listeners.len(),
+        ];
+        all.into_iter().max().unwrap_or_default()
+    }
+
+    /// Gives up the series of names that do not live.
+    pub(super) fn keep(&mut self, living: &Living) {
+        self.requests.retain(|[listener, route, pool, backend, _], _| {
+            living.has_listener(listener) && living.has_route(route) && living.has_backend(pool, backend)
+        });
+        self.durations
+            .retain(|[route, pool], _| living.has_route(route) && living.has_pool(pool));
+        self.exemplars
+            .retain(|[route, pool], _| living.has_route(route) && living.has_pool(pool));
+        self.backend_durations
+            .retain(|[pool, backend], _| living.has_backend(pool, backend));
+        self.backend_exemplars
+            .retain(|[pool, backend], _| living.has_backend(pool, backend));
+        self.backend_connections
+            .retain(|[pool, backend], _| living.has_backend(pool, backend));
+        // A listener that is gone may have connections that are still served.
+        self.listeners
+            .retain(|[name], counts| living.has_listener(name) || open(counts) > 0);
+        self.retries.retain(|[pool, _], _| living.has_pool(pool));
+        self.hedged.retain(|[pool, _], _| living.has_pool(pool));
+        self.mirrored.retain(|[pool, _], _| living.has_pool(pool));
+        self.queued.retain(|[pool, ..], _| living.has_pool(pool));
+        self.queue_durations.retain(|[pool], _| living.has_pool(pool));
+        self.fallbacks
+            .retain(|[asked, to, _], _| living.has_pool(asked) && living.has_pool(to));
+        self.handshakes
+            .retain(|[listener, ..], _| living.has_listener(listener));
+        self.handshakes_failed
+            .retain(|[listener, _], _| living.has_listener(listener));
+        self.work.keep(living);
     }
 
     /// Client connections that are open.
