@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::challenge::Proofs;
-use plimsoll_core::membership::{Event, Transition};
+use plimsoll_core::membership::{Event, Membership, Transition};
 use plimsoll_core::name::{BackendId, NameId};
 use plimsoll_core::rng::Rng;
 use plimsoll_core::snapshot::{Action, Snapshot};
@@ -320,6 +320,20 @@ impl Control {
 
     /// [`tell`](Self::tell) of several events, with one change of the view for all of them.
     pub fn tell_all(&self, pool: &str, events: impl IntoIterator<Item = Event>) -> Vec<Transition> {
+        let transitions = self.change(pool, |members, now, rng| {
+            (events.into_iter().flat_map(|event| members.apply(event, now, rng))).collect()
+        });
+        self.events.tell_transitions(pool, &transitions);
+        transitions
+    }
+
+    /// Does `act` to the members of `pool`, in one view of them; the backends that have changed state, which are counted
+    /// and told to nobody yet.
+    pub(crate) fn change(
+        &self,
+        pool: &str,
+        act: impl FnOnce(&mut Membership, Now, &mut Rng) -> Vec<Transition>,
+    ) -> Vec<Transition> {
         let now = self.now();
         let mut state = self.state();
         let State {
@@ -331,15 +345,11 @@ impl Control {
         let Some(living) = pools.get_mut(pool) else {
             return Vec::new();
         };
-        let mut transitions = Vec::new();
-        for event in events {
-            transitions.extend(living.membership.apply(event, now, rng));
-        }
+        let transitions = act(&mut living.membership, now, rng);
         living.note(&transitions);
         publish_if_due(living, now, &self.events);
         count(counts, pool, &transitions);
         drop(state);
-        report(&self.events, pool, &transitions);
         self.changed.notify_one();
         transitions
     }
@@ -377,7 +387,7 @@ impl Control {
         }
         drop(state);
         for (name, transitions) in reports {
-            report(&self.events, &name, &transitions);
+            self.events.tell_transitions(&name, &transitions);
         }
         next
     }
@@ -570,14 +580,6 @@ fn count(counts: &mut Transitions, pool: &str, transitions: &[Transition]) {
         let (to, cause) = (transition.to.word(), transition.cause.word());
         *counts.of([pool.into(), transition.name.clone(), to.into(), cause.into()]) += 1;
     }
-}
-
-fn report(events: &Events, pool: &str, transitions: &[Transition]) {
-    for transition in transitions {
-        let (name, from, to) = (&*transition.name, transition.from.word(), transition.to.word());
-        tracing::info!(pool, backend = name, from, to, cause = %transition.cause, "backend changed state");
-    }
-    events.tell_transitions(pool, transitions);
 }
 
 impl State {

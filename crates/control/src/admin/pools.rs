@@ -62,6 +62,31 @@ pub(super) async fn change(
     Ok(axum::Json(backend_json(control, &after, &found)))
 }
 
+/// `PATCH /api/v1/pools/{pool}`: the same change of all its backends at once; the pool as it stands then.
+pub(super) async fn change_all(
+    State(api): State<Api>,
+    Path(pool): Path<String>,
+    fields: HeaderMap,
+    body: Body,
+) -> Result<axum::Json<Value>, Problem> {
+    let change: Change = read_body(&fields, body).await?;
+    let control = &api.control;
+    let actions = change
+        .actions(control.now())
+        .map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))?;
+    let found = find_pool(control, &pool)?;
+    let ids: Vec<_> = found.backends.iter().map(|backend| backend.backend.id).collect();
+    // Ten thousand lines and events would bury what else happens: it is told once, below.
+    control.change(&pool, |members, now, _| members.operate(&ids, &actions, now));
+    let said: Vec<String> = actions.iter().map(|action| said(*action)).collect();
+    let (change, backends) = (said.join(" and "), ids.len());
+    tracing::info!(pool, backends, change, "an operator changed all backends of a pool");
+    let details = json!({ "pool": pool, "backends": backends, "change": change });
+    let message = format!("an operator set all backends of {pool} to {change}");
+    control.events().tell(Kind::Operator, message, details);
+    Ok(axum::Json(pool_json(control, &find_pool(control, &pool)?)))
+}
+
 fn find_pool(control: &Control, name: &str) -> Result<PoolStatus, Problem> {
     control.pool(name).ok_or_else(|| {
         let names = control.pool_names();

@@ -45,7 +45,7 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route("/api/v1/status", get(node::status))
         .route("/api/v1/stats", get(stats::stats))
         .route("/api/v1/pools", get(pools::list))
-        .route("/api/v1/pools/{pool}", get(pools::one))
+        .route("/api/v1/pools/{pool}", get(pools::one).patch(pools::change_all))
         .route("/api/v1/pools/{pool}/backends", post(not_built))
         .route(BACKEND, patch(pools::change))
         .route("/api/v1/routes", get(routes::list))

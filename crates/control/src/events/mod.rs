@@ -114,11 +114,12 @@ impl Events {
         self.newest.send_replace(newest);
     }
 
-    /// Tells of backends of `pool` that have changed their states.
+    /// Tells of backends of `pool` that have changed their states, here and in the log.
     pub(crate) fn tell_transitions(&self, pool: &str, transitions: &[Transition]) {
         for transition in transitions {
             let (name, from, to) = (&*transition.name, transition.from.word(), transition.to.word());
             let cause = transition.cause.to_string();
+            tracing::info!(pool, backend = name, from, to, cause, "backend changed state");
             let message = format!("{pool}/{name} is {to}, was {from}: {cause}");
             let details = json!({
                 "pool": pool,

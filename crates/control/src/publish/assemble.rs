@@ -13,7 +13,7 @@ use plimsoll_core::split::{Share, Split};
 use plimsoll_core::sticky::Seal;
 use plimsoll_core::time::Now;
 
-use super::{State, count, report};
+use super::{State, count};
 use crate::certificates::Wanted;
 use crate::config::{ListenerPlan, Plan, RoutePlan, ServicePlan};
 use crate::living::{Departing, LivingPool, Node};
@@ -31,7 +31,7 @@ impl State {
             let was = before.remove(&*pool.name);
             let (living, transitions) = LivingPool::build(pool, &node, was, &mut self.identities, now);
             count(&mut self.transitions, &pool.name, &transitions);
-            report(&self.events, &pool.name, &transitions);
+            self.events.tell_transitions(&pool.name, &transitions);
             self.pools.insert(living.pool.name.clone(), living);
         }
         drop(before);

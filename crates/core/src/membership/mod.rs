@@ -226,18 +226,29 @@ impl Membership {
                 }
             }
             Event::Operator { backend, action } => {
-                if let Some(at) = self.places.get(&backend).copied() {
-                    self.standings[at].operator.apply(action);
-                    self.revision += 1;
-                    self.settle(at, Cause::Operator, now, &mut transitions);
-                    self.readmit(now, &mut transitions);
-                }
+                transitions = self.operate(&[backend], &[action], now);
             }
         }
         // One healthy backend more never asks for another.
         if transitions.iter().any(|transition| transition.to != State::Healthy) {
             self.readmit(now, &mut transitions);
         }
+        transitions
+    }
+
+    /// Takes in what an operator wants of these backends. However many they are, the others are looked at once.
+    pub fn operate(&mut self, backends: &[BackendId], actions: &[Action], now: Now) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        for backend in backends {
+            if let Some(at) = self.places.get(backend).copied() {
+                for action in actions {
+                    self.standings[at].operator.apply(*action);
+                }
+                self.revision += 1;
+                self.settle(at, Cause::Operator, now, &mut transitions);
+            }
+        }
+        self.readmit(now, &mut transitions);
         transitions
     }
 

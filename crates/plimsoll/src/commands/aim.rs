@@ -61,21 +61,15 @@ impl Aim {
         format!("{}/backends/{}", self.pool_path(), escaped(backend))
     }
 
-    /// Asks the process behind `client` to change what is meant; the backends as they stand then. The first refusal
-    /// ends it.
+    /// Asks the process behind `client` to change what is meant, in one call; the backends as they stand then.
     pub(crate) fn change(&self, client: &Client, change: &Value) -> Result<Vec<Value>, Failure> {
-        let names = match &self.backend {
-            Some(backend) => vec![backend.clone()],
+        match &self.backend {
+            Some(backend) => Ok(vec![client.patch(&self.path_of(backend), change)?]),
             None => {
-                let pool = client.get(&self.pool_path())?;
-                let backends = pool["backends"].as_array().cloned().unwrap_or_default();
-                backends.iter().map(address).collect()
+                let pool = client.patch(&self.pool_path(), change)?;
+                Ok(pool["backends"].as_array().cloned().unwrap_or_default())
             }
-        };
-        names
-            .iter()
-            .map(|name| client.patch(&self.path_of(name), change))
-            .collect()
+        }
     }
 
     /// What is meant, as it stands now: those of `changed` that are still there.

@@ -24,6 +24,15 @@ pub(super) fn change(pool: &Value, backend: &Value) -> Value {
     })
 }
 
+pub(super) fn change_all(pool: &Value) -> Value {
+    let mut call = change(pool, &Value::Null);
+    call["summary"] = "Change all backends of a pool at once; what is set holds until it is undone.".into();
+    call["parameters"] = json!([pool]);
+    call["responses"]["200"] = answer("The pool as it stands then.", "application/json", &of("Pool"));
+    call["responses"]["404"] = refusal("No such pool.");
+    call
+}
+
 pub(super) fn route_change() -> Value {
     json!({
         "summary": "Share a route's requests out over the pools of its split, in one swap; close it for maintenance, or open it.",

@@ -56,6 +56,7 @@ fn paths() -> Value {
     let mut one_pool = get("One pool and its backends.", "application/json", &of("Pool"));
     one_pool["get"]["parameters"] = json!([pool]);
     one_pool["get"]["responses"]["404"] = refusal("No such pool.");
+    one_pool["patch"] = changes::change_all(&pool);
     json!({
         "/": open(get("The dashboard.", "text/html", &text()), true),
         "/healthz": open(get("200 for as long as the process runs.", "text/plain", &text()), true),

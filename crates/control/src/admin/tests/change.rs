@@ -77,3 +77,50 @@ async fn changes_that_make_no_sense_change_nothing_and_say_why() {
     let pool = fixture.get("/api/v1/pools/api").await.json();
     assert_eq!(pool["backends"][0]["weight"], 1);
 }
+
+#[tokio::test]
+async fn a_pool_is_changed_as_a_whole_and_says_so_once() {
+    let fixture = Fixture::new();
+    fixture.check(0, true);
+    fixture.check(1, true);
+    let patch = async |path: &str, body: &str| {
+        let fields = [("content-type", "application/json")];
+        call(fixture.router(None), Method::PATCH, path, &fields, body).await
+    };
+    let told = || {
+        fixture
+            .api
+            .control
+            .events()
+            .counts()
+            .map(|(_, count)| count)
+            .sum::<u64>()
+    };
+    let before = told();
+    for (body, state, weight) in [
+        (r#"{"state": "drain", "timeout": "60s"}"#, "draining", 1),
+        (r#"{"state": "ready", "weight": 4}"#, "healthy", 4),
+        (r#"{"weight": null}"#, "healthy", 1),
+    ] {
+        let answer = patch("/api/v1/pools/api", body).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let pool = answer.json();
+        let backends = pool["backends"].as_array().expect("backends");
+        assert_eq!(backends.len(), 2);
+        for backend in backends {
+            let stands = (&backend["state"], &backend["weight"]);
+            assert_eq!(stands, (&json!(state), &json!(weight)), "{body}");
+        }
+    }
+    assert_eq!(told() - before, 3, "one event for each call");
+    let other = &fixture.get("/api/v1/pools/unchecked").await.json()["backends"][0];
+    assert_eq!(other["operator"], json!({ "state": null, "weight": null }));
+    for (path, body, status) in [
+        ("/api/v1/pools/apj", r#"{"state": "drain"}"#, 404),
+        ("/api/v1/pools/api", "{}", 400),
+        ("/api/v1/pools/api", r#"{"timeout": "5s"}"#, 400),
+        ("/api/v1/pools/api", "", 400),
+    ] {
+        assert_eq!(patch(path, body).await.status, status, "{path} {body}");
+    }
+}
