@@ -66,6 +66,8 @@ fn attempt_json(attempt: &Attempt) -> Value {
     let mut object = Map::new();
     object.insert("backend".into(), (*attempt.backend).into());
     match attempt.result {
+        // A connection of layer 4 that was made has no status.
+        Ok(0) => object.insert("status".into(), Value::Null),
         Ok(status) => object.insert("status".into(), status.into()),
         Err(word) => object.insert("error".into(), word.into()),
     };
@@ -358,7 +360,7 @@ pub(crate) fn unique_id(id: u128) -> String {
     format!("{id:032x}")
 }
 
-/// The line of a layer 4 connection.
+/// The line of a layer 4 connection. It has all the fields of a request's, so that whoever reads lines needs no two ways.
 pub(crate) fn connection_line(client: &Client, pinned: &Pinned, log: &ConnectionLog, finished: &Finished) -> Vec<u8> {
     line_of(&connection_value(client, pinned, log, finished))
 }
@@ -374,6 +376,11 @@ fn connection_value(client: &Client, pinned: &Pinned, log: &ConnectionLog, finis
         "listener": pinned.listener(client.listener).map(|listener| &*listener.name),
         "protocol": log.protocol,
         "client": client.peer.ip().to_canonical().to_string(),
+        "method": Value::Null,
+        "host": Value::Null,
+        "path": Value::Null,
+        "status": Value::Null,
+        "grpc_status": Value::Null,
         "reason": finished.reason.map(Reason::word),
         "route": route.map(|route| &*route.name),
         "pool": pool.map(|pool| &*pool.name),
@@ -385,6 +392,9 @@ fn connection_value(client: &Client, pinned: &Pinned, log: &ConnectionLog, finis
         "queue_ms": millis(finished.queued.unwrap_or_default()),
         "connect_ms": finished.connect.map(millis),
         "tls_ms": tls_ms(client),
+        "first_byte_ms": Value::Null,
+        "upstream_ms": Value::Null,
+        "user_agent": Value::Null,
         "closed_by": finished.closed_by(),
         "tls": tls(client).or_else(|| passed(log)),
     });

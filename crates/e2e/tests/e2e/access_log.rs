@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::front::front;
 
 /// The fields of a line, as they are promised.
-const FIELDS: [&str; 26] = [
+pub(crate) const FIELDS: [&str; 26] = [
     "time",
     "request_id",
     "listener",

@@ -85,6 +85,16 @@ fn either_side_may_finish_first() {
         (&Value::Null, &15.into(), &10.into()),
         "{line}"
     );
+    // Whoever reads lines finds all fields in all of them, and nobody answers with a status here.
+    for field in crate::access_log::FIELDS {
+        assert!(line.get(field).is_some(), "{field} of {line}");
+    }
+    let attempt = &line["attempts"][0];
+    assert_eq!((&line["status"], &attempt["status"]), (&Value::Null, &Value::Null));
+    assert!(
+        attempt.get("status").is_some() && attempt.get("error").is_none(),
+        "{line}"
+    );
 }
 
 #[test]
