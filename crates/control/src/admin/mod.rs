@@ -12,6 +12,7 @@ mod explain;
 mod guard;
 mod node;
 mod openapi;
+mod places;
 mod pools;
 mod problem;
 mod reload;

@@ -11,12 +11,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use super::places::{Place, Places};
 use crate::metrics::Metrics;
 
-/// Connections at once to one admin address. Each may cost a buffer and a descriptor; people and scrapers are few.
-const CONNECTIONS_MAX: usize = 256;
+/// Connections at once to one admin address; then the oldest that asks nothing makes room. Each may cost a buffer and a descriptor; people and scrapers are few.
+const CONNECTIONS_MAX: u32 = 256;
 
 /// From a connection's start, or a request's end, to the end of the next request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,7 +73,7 @@ impl Socket {
 
 /// Serves `router` on `socket` until it is `retired`, and then gives callers a little time to get their answers.
 pub(super) async fn serve(socket: Socket, router: Router, metrics: Arc<Metrics>, mut retired: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX);
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -87,10 +88,12 @@ pub(super) async fn serve(socket: Socket, router: Router, metrics: Arc<Metrics>,
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let taken = places.take().await;
+        if !matches!(taken, Some((_, false))) {
             metrics.admin_refused.fetch_add(1, Relaxed);
-            continue;
-        };
+        }
+        let Some((place, _)) = taken else { continue };
+        let place = Arc::new(place);
         let router = router.clone();
         tokio::spawn(async move {
             match stream {
@@ -98,17 +101,15 @@ pub(super) async fn serve(socket: Socket, router: Router, metrics: Arc<Metrics>,
                     // Without it, small answers would wait for the peer's delayed acknowledgement; nothing is lost when
                     // it fails.
                     let _ = stream.set_nodelay(true);
-                    converse(stream, router).await;
+                    converse(stream, router, &place).await;
                 }
-                Stream::Unix(stream) => converse(stream, router).await,
+                Stream::Unix(stream) => converse(stream, router, &place).await,
             }
-            drop(place);
         });
     }
     drop(socket);
-    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
     // Streams and connections that are kept end when the process does.
-    let _ = tokio::time::timeout(LEAVE_MAX, places.acquire_many(all)).await;
+    let _ = tokio::time::timeout(LEAVE_MAX, places.empty()).await;
 }
 
 /// When a stream on the connection was last asked for more, for as long as there is one: it may become older than others.
@@ -145,11 +146,13 @@ impl Liveness {
     }
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, place: &Arc<Place>) {
     let liveness = Liveness::default();
     let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
+        let answering = place.answer();
         request.extensions_mut().insert(liveness.clone());
-        TowerToHyperService::new(router.clone()).call(request)
+        let answer = TowerToHyperService::new(router.clone()).call(request);
+        async move { answer.await.map(|answer| answer.map(|body| answering.by(body))) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -163,6 +166,8 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
         tokio::select! {
             // How a caller leaves concerns nobody.
             _ = connection.as_mut() => return,
+            // It has asked nothing yet, and others want to.
+            () = place.left() => return,
             () = tokio::time::sleep(patience) => {}
         }
         if !liveness.streams() {

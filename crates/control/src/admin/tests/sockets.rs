@@ -104,26 +104,76 @@ async fn a_head_that_is_too_large_is_told_so() {
     }
 }
 
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+
+/// What a caller gets that asks for nothing but whether the process is well; nothing when it is closed at once.
+async fn health(address: std::net::SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("the kernel accepts it");
+    let mut answer = String::new();
+    if stream.write_all(HEALTH).await.is_ok() {
+        let _ = stream.read_to_string(&mut answer).await;
+    }
+    answer
+}
+
 #[tokio::test]
-async fn connections_beyond_the_limit_are_closed_at_once() {
+async fn those_who_ask_nothing_make_room_and_the_oldest_first() {
     let address = serving().await;
     let mut held = Vec::new();
-    for _ in 0..256 {
-        held.push(TcpStream::connect(address).await.expect("connected"));
+    for at in 0..256 {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        // Some have had an answer, and dawdle over the next question.
+        if at % 2 == 1 {
+            stream
+                .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .await
+                .expect("sent");
+            let mut begin = [0; 12];
+            stream.read_exact(&mut begin).await.expect("an answer");
+            assert_eq!(&begin, b"HTTP/1.1 200");
+        }
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: loc")
+            .await
+            .expect("sent");
+        held.push(stream);
     }
-    let mut one_more = TcpStream::connect(address).await.expect("the kernel accepts it");
-    let mut rest = Vec::new();
-    one_more.read_to_end(&mut rest).await.expect("closed");
-    assert!(rest.is_empty());
-    drop(held.pop());
+    for round in 0..300 {
+        let answer = health(address).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{round}: {answer}");
+        if round == 0 {
+            let mut rest = Vec::new();
+            let _ = held[0].read_to_end(&mut rest).await;
+            assert!(rest.is_empty(), "the oldest has left without an answer");
+        }
+        // Whoever is sent away comes back, as an attacker would.
+        let mut again = TcpStream::connect(address).await.expect("connected");
+        again.write_all(b"GET / HTTP/1.1\r\nho").await.expect("sent");
+        held.push(again);
+    }
+}
+
+#[tokio::test]
+async fn those_who_are_being_answered_are_not_sent_away() {
+    let address = serving().await;
+    let mut callers = Vec::new();
+    for _ in 0..256 {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        let ask = "PATCH /api/v1/pools/api/backends/one HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
+                   content-type: application/json\r\ncontent-length: 10\r\n\r\n";
+        stream.write_all(ask.as_bytes()).await.expect("sent");
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).await.expect("its body is wanted");
+        assert_eq!(&begin, b"HTTP/1.1 100");
+        callers.push(stream);
+    }
+    assert_eq!(health(address).await, "", "all are being answered");
+    drop(callers.pop());
     // The place is free once its connection's end was seen.
     for _ in 0..1_000 {
-        let mut stream = TcpStream::connect(address).await.expect("connected");
-        let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let mut rest = String::new();
-        if stream.write_all(request).await.is_ok() && stream.read_to_string(&mut rest).await.is_ok_and(|read| read > 0)
-        {
-            assert!(rest.starts_with("HTTP/1.1 200"), "{rest}");
+        let answer = health(address).await;
+        if !answer.is_empty() {
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             return;
         }
         tokio::task::yield_now().await;
