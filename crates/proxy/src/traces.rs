@@ -3,7 +3,7 @@
 //! A node that tells nobody pays for the look alone. A request whose trace is told keeps what it asked for from its
 //! begin; of another one that fails, which is known at its end, it is told what is known by then.
 
-use plimsoll_core::decision::Sent;
+use plimsoll_core::decision::{Sent, shortened};
 use plimsoll_core::exemplar::Witness;
 use plimsoll_core::pool::Lease;
 use plimsoll_core::snapshot::NodeSettings;
@@ -179,8 +179,11 @@ fn tell(
             trace: tracing.trace.clone(),
             span,
             is_secure: client.tls.is_some(),
-            path: tracing.path.clone(),
-            user_agent: request.log.as_ref().and_then(|log| log.user_agent.clone()),
+            path: tracing.path.clone().map(shortened),
+            user_agent: request
+                .log
+                .as_ref()
+                .and_then(|log| log.user_agent.clone().map(shortened)),
             taken,
         },
     );

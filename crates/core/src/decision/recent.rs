@@ -102,6 +102,8 @@ pub fn shortened(mut text: String) -> String {
         let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));
         text.push('…');
+        // What was cut off is not to be held with it.
+        text.shrink_to_fit();
     }
     text
 }
@@ -367,5 +369,11 @@ mod tests {
         let text = shortened("ä".repeat(TEXT_MAX));
         assert!(text.len() <= TEXT_MAX + 3 && text.ends_with('…'), "{}", text.len());
         assert_eq!(shortened("/a".into()), "/a");
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_held() {
+        let long = shortened("x".repeat(100_000));
+        assert!(long.len() <= TEXT_MAX + '…'.len_utf8() && long.capacity() < 2 * TEXT_MAX);
     }
 }
