@@ -113,7 +113,7 @@ fn challenge(name: &str, digest: &[u8]) -> Result<Termination, String> {
         Ok::<_, rcgen::Error>((certificate.pem(), key.serialize_pem()))
     };
     let (certificate, key) = made().map_err(|error| error.to_string())?;
-    let pair = Pair::read(certificate.as_bytes(), key.as_bytes(), None).map_err(|fault| format!("{fault:?}"))?;
+    let pair = Pair::read(certificate.as_bytes(), key.as_bytes()).map_err(|fault| format!("{fault:?}"))?;
     let manners = Manners {
         quic: Vec::new(),
         min_version: Version::Tls12,

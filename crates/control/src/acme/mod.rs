@@ -115,8 +115,8 @@ impl Drop for Tending {
 
 /// A certificate with its key, both in `pem`.
 fn pair(pem: &[u8]) -> Result<Pair, String> {
-    Pair::read(pem, pem, None).map_err(|fault| match fault {
-        PairFault::Chain(why) | PairFault::Key(why) | PairFault::Ocsp(why) => why,
+    Pair::read(pem, pem).map_err(|fault| match fault {
+        PairFault::Chain(why) | PairFault::Key(why) => why,
     })
 }
 

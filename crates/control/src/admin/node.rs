@@ -92,6 +92,11 @@ fn certificate(status: &CertificateStatus) -> Value {
         "key": status.key,
         "loaded_at": status.loaded_at.map(rfc3339),
         "error": status.error,
+        "ocsp": status.staple.as_ref().map(|staple| json!({
+            "path": staple.path.display().to_string(),
+            "next_update": staple.ends.map(rfc3339),
+            "error": staple.error,
+        })),
         "acme": status.acme.as_ref().map(acme),
     })
 }

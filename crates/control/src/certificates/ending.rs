@@ -9,6 +9,7 @@ use plimsoll_net::tls::{ClientRules, Pair, Termination, Tickets};
 
 use super::clients::LivingClients;
 use super::read::read_pair;
+use super::stapled::LivingStaple;
 use super::{CertificateStatus, TrustStatus, Wanted, words};
 use crate::acme::{Acme, Issue, Shown};
 use crate::config::{PairFiles, TlsPlan};
@@ -32,6 +33,7 @@ struct LivingPair {
     files: PairFiles,
     watched: Watched,
     used: Option<Arc<Pair>>,
+    staple: Option<LivingStaple>,
     loaded_at: Option<SystemTime>,
     error: Option<String>,
     /// It has ended, and that was told.
@@ -103,6 +105,7 @@ impl Ending {
         let mut changed = false;
         for pair in self.pairs.iter_mut() {
             changed |= pair.watched.has_changed() && pair.read(&listener);
+            changed |= pair.look_at_staple(&listener);
         }
         for pair in &mut self.pairs {
             pair.tell_age(&listener);
@@ -174,6 +177,7 @@ impl Ending {
             key: shown.pair.as_ref().map(|pair| pair.key_kind()),
             loaded_at: shown.loaded_at,
             error: shown.error.clone(),
+            staple: None,
             acme: Some(issue.status()),
         });
         let files = self.pairs.iter().map(move |pair| CertificateStatus {
@@ -183,6 +187,7 @@ impl Ending {
             key: pair.used.as_ref().map(|used| used.key_kind()),
             loaded_at: pair.loaded_at,
             error: pair.error.clone().or_else(|| pair.untimely(now)),
+            staple: pair.staple.as_ref().map(|staple| staple.status(now)),
             acme: None,
         });
         files.chain(issued)
@@ -198,6 +203,7 @@ impl LivingPair {
     fn new(files: PairFiles) -> Self {
         LivingPair {
             watched: Watched::new([Some(&*files.certificate), Some(&*files.key), files.ocsp.as_deref()]),
+            staple: files.ocsp.clone().map(LivingStaple::new),
             files,
             used: None,
             loaded_at: None,
@@ -222,6 +228,18 @@ impl LivingPair {
             self.told_end = true;
             tracing::error!(listener, error, "a certificate is shown that is not valid now");
         }
+    }
+
+    /// Whether it is shown with other words of its authority than before, or without them.
+    fn look_at_staple(&mut self, listener: &str) -> bool {
+        let (Some(staple), Some(used)) = (&mut self.staple, &self.used) else {
+            return false;
+        };
+        let Some(stapled) = staple.look(used, listener, SystemTime::now()) else {
+            return false;
+        };
+        self.used = Some(Arc::new(stapled));
+        true
     }
 
     /// Reads it; whether another one is used now. One that is over takes the place of none that is not.
@@ -253,7 +271,11 @@ impl LivingPair {
                 );
                 tracing::info!(listener, path, names, %ends, "a certificate was read");
                 self.told_end = !pair.facts.validity().holds(now);
+                if let Some(staple) = &mut self.staple {
+                    staple.read(&pair);
+                }
                 self.used = Some(Arc::new(pair));
+                self.look_at_staple(listener);
                 self.loaded_at = Some(now);
                 self.error = None;
                 true

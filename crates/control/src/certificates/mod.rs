@@ -4,6 +4,7 @@
 mod clients;
 mod ending;
 mod read;
+mod stapled;
 mod trust;
 
 use std::collections::HashMap;
@@ -15,7 +16,8 @@ use arc_swap::ArcSwap;
 use plimsoll_core::name::NameId;
 use plimsoll_net::tls::{Facts, Termination};
 
-pub(crate) use read::{Which, read_clients, read_pair};
+pub(crate) use read::{Which, read_clients, read_pair, read_staple};
+pub(crate) use stapled::unfit;
 pub(crate) use trust::{next_end, no_list, nobody_vouches, words};
 
 use crate::acme::{Acme, AcmeStatus};
@@ -42,8 +44,21 @@ pub struct CertificateStatus {
     pub loaded_at: Option<SystemTime>,
     /// What is wrong with what the files hold now.
     pub error: Option<String>,
+    /// How it stands with what its authority says of it, where that is shown with it.
+    pub staple: Option<StapleStatus>,
     /// How it stands with the authority that it is asked for at.
     pub acme: Option<AcmeStatus>,
+}
+
+/// How an OCSP response stands.
+#[derive(Clone, Debug)]
+pub struct StapleStatus {
+    /// Its file.
+    pub path: PathBuf,
+    /// Until when what was read holds.
+    pub ends: Option<SystemTime>,
+    /// Why it is not shown.
+    pub error: Option<String>,
 }
 
 /// How a file stands that says who vouches for clients, or what was revoked.

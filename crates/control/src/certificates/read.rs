@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use plimsoll_net::tls::{ClientRules, Pair, PairFault};
+use plimsoll_net::tls::{ClientRules, Pair, PairFault, Staple};
 
 use crate::config::{ClientsPlan, PairFiles};
 use crate::files::open;
@@ -12,7 +12,6 @@ use crate::files::open;
 pub(crate) enum Which {
     Certificate,
     Key,
-    Ocsp,
 }
 
 /// Reads a certificate and its key.
@@ -20,15 +19,18 @@ pub(crate) fn read_pair(files: &PairFiles) -> Result<Pair, (Which, String)> {
     let read = |which, path: &Path| bytes(path).map_err(|why| (which, why));
     let certificate = read(Which::Certificate, &files.certificate)?;
     let key = read(Which::Key, &files.key)?;
-    let ocsp = files.ocsp.as_deref().map(|path| read(Which::Ocsp, path)).transpose()?;
-    Pair::read(&certificate, &key, ocsp).map_err(|fault| {
+    Pair::read(&certificate, &key).map_err(|fault| {
         let (which, path, why) = match fault {
             PairFault::Chain(why) => (Which::Certificate, &files.certificate, why),
             PairFault::Key(why) => (Which::Key, &files.key, why),
-            PairFault::Ocsp(why) => (Which::Ocsp, files.ocsp.as_ref().unwrap_or(&files.certificate), why),
         };
         (which, format!("{} {why}", path.display()))
     })
+}
+
+/// Reads what the authority says of a certificate. It is for the caller to judge whether that may be shown now.
+pub(crate) fn read_staple(path: &Path, pair: &Pair) -> Result<Staple, String> {
+    Staple::read(bytes(path)?, pair.der()).map_err(|why| format!("{} {why}", path.display()))
 }
 
 /// Reads who vouches for clients; what is wrong, and in which file.

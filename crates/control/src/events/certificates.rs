@@ -125,6 +125,7 @@ mod tests {
             key: None,
             loaded_at: None,
             error: Some("is no certificate".into()),
+            staple: None,
             acme: None,
         };
         for _ in 0..3 {

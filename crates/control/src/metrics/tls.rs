@@ -51,6 +51,7 @@ pub(super) fn certificates(out: &mut Exposition, control: &Control) {
         }
     }
     asked_for(out, &status);
+    staples(out, &status);
     out.metric(
         "plimsoll_certificate_error",
         Kind::Gauge,
@@ -60,6 +61,36 @@ pub(super) fn certificates(out: &mut Exposition, control: &Control) {
         let path = status.path.display().to_string();
         let labels = [("listener", &*status.listener), ("certificate", &*path)];
         out.sample(&labels, u64::from(status.error.is_some()));
+    }
+}
+
+/// What authorities say of certificates.
+fn staples(out: &mut Exposition, status: &[CertificateStatus]) {
+    let stapled = || {
+        let stapled = status
+            .iter()
+            .filter_map(|status| Some((status, status.staple.as_ref()?)));
+        stapled.map(|(status, staple)| (&*status.listener, status.path.display().to_string(), staple))
+    };
+    out.metric(
+        "plimsoll_ocsp_expiry_seconds",
+        Kind::Gauge,
+        "When the OCSP response ends that a certificate is to be shown with, in seconds since 1970.",
+    );
+    for (listener, path, staple) in stapled() {
+        if let Some(ends) = staple.ends {
+            let ends = ends.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            out.sample(&[("listener", listener), ("certificate", &path)], ends.as_secs());
+        }
+    }
+    out.metric(
+        "plimsoll_ocsp_error",
+        Kind::Gauge,
+        "1 while a certificate is shown without its OCSP response, since that cannot be used.",
+    );
+    for (listener, path, staple) in stapled() {
+        let labels = [("listener", listener), ("certificate", &*path)];
+        out.sample(&labels, u64::from(staple.error.is_some()));
     }
 }
 

@@ -64,9 +64,9 @@ fn believing(authorities: &[CertificateDer<'static>]) -> Result<Origination, Wro
 /// # Errors
 /// What is wrong, and whether that is with the key.
 pub(crate) fn pair(chain: &[u8], key: &[u8]) -> Result<Pair, (bool, Wrong)> {
-    Pair::read(chain, key, None).map_err(|fault| match fault {
+    Pair::read(chain, key).map_err(|fault| match fault {
         PairFault::Key(wrong) => (true, Wrong::whole(wrong)),
-        PairFault::Chain(wrong) | PairFault::Ocsp(wrong) => (false, Wrong::whole(wrong)),
+        PairFault::Chain(wrong) => (false, Wrong::whole(wrong)),
     })
 }
 

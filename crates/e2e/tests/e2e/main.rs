@@ -59,6 +59,7 @@ mod killed;
 mod limits;
 mod maintenance;
 mod mirror;
+mod ocsp;
 mod on_unhealthy;
 mod operate;
 mod operator_commands;

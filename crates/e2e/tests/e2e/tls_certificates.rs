@@ -196,12 +196,10 @@ fn check_says_what_is_wrong_with_which_file() {
         ("swapped.pem", &*swapped),
         ("unordered.pem", &unordered),
         ("empty.pem", ""),
-        ("junk.der", "junk"),
     ] {
         scratch.write(name, text);
     }
     let [key, pem, other] = ["shop.key", "shop.pem", "other.key"].map(|name| authority.named(name));
-    let stapled = format!("{{ cert = \"{pem}\", key = \"{key}\", ocsp = \"junk.der\" }}");
     for (certificates, says) in [
         (pair(&pem, &other), "other.key is not the key of the certificate"),
         (
@@ -215,7 +213,6 @@ fn check_says_what_is_wrong_with_which_file() {
         (pair("empty.pem", &key), "holds no certificate in PEM"),
         (pair("gone.pem", &key), "gone.pem: cannot be opened"),
         (pair(&pem, "empty.pem"), "holds no private key in PEM"),
-        (stapled, "is no OCSP response in DER"),
         (String::new(), "the listener `web` names no certificate"),
     ] {
         let (code, said) = check(&scratch, &certificates, "");

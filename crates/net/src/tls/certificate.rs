@@ -18,6 +18,7 @@ use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, SubjectAltN
 use super::authorities::Validity;
 use super::faults::{Wanted, no_pem, nothing, unusable_key};
 use super::provider;
+use super::staple::Staple;
 
 /// Certificates that a chain may have. Public ones have three.
 pub const CHAIN_MAX: usize = 16;
@@ -88,6 +89,11 @@ impl Facts {
         }
     }
 
+    /// Who vouches for it, as it is written in it.
+    pub(super) fn issuer_name(&self) -> &[u8] {
+        &self.ends.1
+    }
+
     /// Whether it is over at `now`.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         now > self.not_after
@@ -135,11 +141,11 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Reads a chain and its key, both in PEM, and the OCSP response that goes with it, in DER.
+    /// Reads a chain and its key, both in PEM.
     ///
     /// # Errors
-    /// What is wrong, and with which of the three. Dates are for the caller to judge.
-    pub fn read(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Result<Pair, PairFault> {
+    /// What is wrong, and with which of the two. Dates are for the caller to judge.
+    pub fn read(chain: &[u8], key: &[u8]) -> Result<Pair, PairFault> {
         let certificates = certificates(chain).map_err(PairFault::Chain)?;
         if certificates.len() > CHAIN_MAX {
             return Err(PairFault::Chain(format!("has more than {CHAIN_MAX} certificates")));
@@ -157,17 +163,11 @@ impl Pair {
                     .map_or_else(String::new, |first| unusable_key(first)),
             )
         })?;
-        let mut certified = CertifiedKey::new(certificates, key);
+        let certified = CertifiedKey::new(certificates, key);
         if let Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) = certified.keys_match() {
             return Err(mismatch(&certified));
         }
         check_order(&facts).map_err(PairFault::Chain)?;
-        if let Some(response) = &ocsp
-            && response.first() != Some(&0x30)
-        {
-            return Err(PairFault::Ocsp("is no OCSP response in DER".into()));
-        }
-        certified.ocsp = ocsp;
         let facts = facts
             .into_iter()
             .next()
@@ -176,6 +176,22 @@ impl Pair {
             facts,
             certified: Arc::new(certified),
         })
+    }
+
+    /// The same, shown with what its authority says of it, or without.
+    #[must_use]
+    pub fn with_staple(&self, staple: Option<&Staple>) -> Pair {
+        let mut certified = CertifiedKey::clone(&self.certified);
+        certified.ocsp = staple.map(|staple| staple.response.clone());
+        Pair {
+            facts: self.facts.clone(),
+            certified: Arc::new(certified),
+        }
+    }
+
+    /// The first certificate, in DER.
+    pub fn der(&self) -> &[u8] {
+        self.certified.cert.first().map_or(&[], AsRef::as_ref)
     }
 
     /// What whoever has issued it knows it by; `None` when it does not say so.
@@ -214,7 +230,7 @@ pub struct Marks {
 }
 
 /// What stands in a value of DER that is shorter than 128 bytes.
-fn contents(der: &[u8]) -> Option<&[u8]> {
+pub(super) fn contents(der: &[u8]) -> Option<&[u8]> {
     let (length, contents) = der.get(1..)?.split_first()?;
     (usize::from(*length) == contents.len()).then_some(contents)
 }
@@ -226,8 +242,6 @@ pub enum PairFault {
     Chain(String),
     /// With the file of the key.
     Key(String),
-    /// With the OCSP response.
-    Ocsp(String),
 }
 
 /// The certificates of a text in PEM.

@@ -13,6 +13,7 @@ mod originate;
 mod records;
 mod session;
 mod socket;
+mod staple;
 mod terminate;
 mod tickets;
 
@@ -24,6 +25,7 @@ pub use certificate::{CHAIN_MAX, Facts, Marks, Pair, PairFault, certificates, ha
 pub use clients::ClientRules;
 pub use handshake::{Agreed, HandshakeFault, Version, refusal};
 pub use originate::{Demands, Offer, Origination, Terms, Trust};
+pub use staple::{Staple, Unfit};
 pub use terminate::{Manners, Suite, Termination, provider};
 pub use tickets::{TicketKey, Tickets};
 

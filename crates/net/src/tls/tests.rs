@@ -18,7 +18,7 @@ const BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 fn configs(version: &'static SupportedProtocolVersion) -> (Termination, Arc<ClientConfig>) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["shop.test".to_owned()]).expect("made");
-    let pair = Pair::read(cert.pem().as_bytes(), signing_key.serialize_pem().as_bytes(), None).expect("a pair");
+    let pair = Pair::read(cert.pem().as_bytes(), signing_key.serialize_pem().as_bytes()).expect("a pair");
     let manners = Manners {
         min_version: Version::Tls12,
         suites: Vec::new(),

@@ -414,6 +414,11 @@ fn certificate() -> Value {
         "key": or_null("string"),
         "loaded_at": { "type": ["string", "null"], "format": "date-time" },
         "error": or_null("string"),
+        "ocsp": nullable(&object(&json!({
+            "path": text(),
+            "next_update": { "type": ["string", "null"], "format": "date-time" },
+            "error": or_null("string"),
+        }))),
         "acme": nullable(&object(&json!({
             "state": { "enum": ["pending", "ordering", "issued", "failing"] },
             "domains": { "type": "array", "items": text() },

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use plimsoll_core::document::{Faults, Located, Span};
-use plimsoll_net::tls::{ClientRules, Validity, Version};
+use plimsoll_net::tls::{ClientRules, Pair, Validity, Version};
 
 use super::super::compile::tls::{pair_files, plan};
 use super::super::file::{CertificateFiles, File, Item, Listener, Protocol, Tls};
+use super::super::plan::PairFiles;
 use super::super::source::Sources;
-use crate::certificates::{Which, read_clients, read_pair, words};
+use crate::certificates::{Which, read_clients, read_pair, read_staple, unfit, words};
 
 /// How long before its end a certificate is worth a warning: renewals begin a month before.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -173,13 +174,31 @@ fn check_pair(written: &CertificateFiles, sources: &Sources, faults: &mut Faults
     let span_of = |which: Which| match which {
         Which::Certificate => written.cert.span,
         Which::Key => written.key.span,
-        Which::Ocsp => written.ocsp.as_ref().map_or(written.cert.span, |ocsp| ocsp.span),
     };
     match read_pair(&files) {
         Err((which, why)) => {
             faults.error(span_of(which), why);
         }
-        Ok(pair) => warn_of_dates(&pair.facts, written.cert.span, faults),
+        Ok(pair) => {
+            warn_of_dates(&pair.facts, written.cert.span, faults);
+            warn_of_staple(written, &files, &pair, faults);
+        }
+    }
+}
+
+/// Warns of an OCSP response that is not shown.
+fn warn_of_staple(written: &CertificateFiles, files: &PairFiles, pair: &Pair, faults: &mut Faults) {
+    let (Some(ocsp), Some(path)) = (&written.ocsp, &files.ocsp) else {
+        return;
+    };
+    let wrong = match read_staple(path, pair) {
+        Ok(staple) => unfit(&staple, path, SystemTime::now()),
+        Err(wrong) => Some(wrong),
+    };
+    if let Some(wrong) = wrong {
+        faults
+            .warning(ocsp.span, wrong)
+            .help("the certificate is shown without it: fetch it anew, and go on doing so");
     }
 }
 
