@@ -29,7 +29,7 @@ mod succession;
 mod traces;
 
 pub use acme::{AcmeStatus, Handshakes};
-pub use certificates::{CertificateStatus, Terminations};
+pub use certificates::{CertificateStatus, OwnPair, Terminations};
 pub use driver::{Suspects, drive};
 pub use files::FileStatus;
 pub use handed::Handed;

@@ -3,6 +3,7 @@
 
 mod clients;
 mod ending;
+mod own;
 mod read;
 mod stapled;
 mod trust;
@@ -16,6 +17,7 @@ use arc_swap::ArcSwap;
 use plimsoll_core::name::NameId;
 use plimsoll_net::tls::{Facts, Termination};
 
+pub use own::OwnPair;
 pub(crate) use read::{Which, read_clients, read_pair, read_staple};
 pub(crate) use stapled::unfit;
 pub(crate) use trust::{next_end, no_list, nobody_vouches, words};

@@ -95,6 +95,7 @@ mod sticky;
 mod tcp;
 mod timeouts;
 mod tls;
+mod tls_at_once;
 mod tls_backends;
 mod tls_backends_checks;
 mod tls_backends_choice;

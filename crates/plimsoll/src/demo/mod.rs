@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use plimsoll_control::Control;
 use plimsoll_control::config::Origins;
+use plimsoll_control::{Control, OwnPair};
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_proxy::Plane;
 
@@ -59,12 +59,15 @@ const LAST_ANSWERS: Duration = Duration::from_millis(1_000);
 /// What the arrivals follow from: every run sends the same traffic.
 const SEED: u64 = 1876;
 
-/// Runs the demo: live until Ctrl-C, or each policy once.
-pub(crate) fn run(live: bool) -> anyhow::Result<()> {
+/// Runs the demo: live until Ctrl-C, or each policy once; with TLS beside the rest, or without.
+pub(crate) fn run(live: bool, tls: bool) -> anyhow::Result<()> {
     let start = Start::new()?;
     let backends = backends::start(&BACKENDS).context("the demo's backends cannot start")?;
-    let places = Places::find().context("there is no free port on 127.0.0.1")?;
-    let plan = scene::plan(places, &backends)?;
+    let places = Places::find(tls).context("there is no free port on 127.0.0.1")?;
+    let names = ["localhost".to_owned(), places.proxy.ip().to_string()];
+    let own = tls.then(|| OwnPair::new(&names)).transpose();
+    let own = own.context("the demo's certificate cannot be made")?;
+    let plan = scene::plan(places, &backends, own.as_ref())?;
     serve::serve_while(start, &plan, Origins::default(), async |serving| {
         let show = Show {
             control: serving.control,

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::bail;
+use plimsoll_control::OwnPair;
 use plimsoll_control::config::{self, Format, Plan};
 use serde_json::json;
 
@@ -63,12 +64,15 @@ pub(super) fn traffic_per_second() -> f64 {
 pub(super) struct Places {
     pub(super) proxy: SocketAddr,
     pub(super) admin: SocketAddr,
+    /// Where TLS is spoken, if it is.
+    pub(super) secure: Option<SocketAddr>,
 }
 
 impl Places {
     /// The addresses of the documentation where they are free, and others where they are not.
-    pub(super) fn find() -> io::Result<Self> {
+    pub(super) fn find(tls: bool) -> io::Result<Self> {
         Ok(Places {
+            secure: tls.then(|| free(8443)).transpose()?,
             proxy: free(8080)?,
             admin: free(9900)?,
         })
@@ -84,13 +88,13 @@ fn free(port: u16) -> io::Result<SocketAddr> {
 }
 
 /// The configuration, as somebody would have written it in a file.
-pub(super) fn plan(places: Places, backends: &[SocketAddr]) -> anyhow::Result<Plan> {
+pub(super) fn plan(places: Places, backends: &[SocketAddr], own: Option<&OwnPair>) -> anyhow::Result<Plan> {
     let backends: Vec<_> = BACKENDS
         .iter()
         .zip(backends)
         .map(|(spec, address)| json!({ "name": spec.name, "address": address.to_string() }))
         .collect();
-    let document = json!({
+    let mut document = json!({
         // Ctrl-C ends at once.
         "server": { "drain_timeout": "100ms" },
         // Anything less would be written across the picture.
@@ -104,6 +108,15 @@ pub(super) fn plan(places: Places, backends: &[SocketAddr]) -> anyhow::Result<Pl
             "limits": { "requests": LOAD_LINE },
         } },
     });
+    if let (Some(secure), Some(own)) = (places.secure, own) {
+        document["listeners"]["secure"] = json!({
+            "bind": [secure.to_string()],
+            "protocol": "http",
+            "http3": true,
+            "tls": { "certificates": [{ "cert": own.certificate(), "key": own.key() }] },
+            "pool": POOL,
+        });
+    }
     let text = serde_json::to_string_pretty(&document)?;
     match config::parse_text("the demo's configuration", Format::Json, &text) {
         Ok(loaded) => Ok(loaded.plan),
@@ -121,8 +134,16 @@ mod tests {
         let places = Places {
             proxy: at(8080),
             admin: at(9900),
+            secure: Some(at(8443)),
         };
-        let plan = plan(places, &[at(9001), at(9002), at(9003)]).unwrap();
+        let own = OwnPair::new(&["localhost".into()]).unwrap();
+        let plan = plan(places, &[at(9001), at(9002), at(9003)], Some(&own)).unwrap();
+        let secure = plan
+            .listeners
+            .iter()
+            .find(|listener| listener.name == "secure")
+            .unwrap();
+        assert!(secure.tls.is_some() && secure.http3.is_some());
         assert_eq!(plan.pools[0].backends.len(), BACKENDS.len());
         assert_eq!(plan.pools[0].policy.name(), POLICIES[0]);
     }

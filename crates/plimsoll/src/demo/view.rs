@@ -107,13 +107,16 @@ pub(super) fn picture(moment: &Moment<'_>, history: &History, places: Places) ->
 }
 
 /// What to open and what to try.
-pub(super) fn hints(places: Places) -> [String; 3] {
-    let Places { proxy, admin } = places;
-    [
+pub(super) fn hints(places: Places) -> Vec<String> {
+    let Places { proxy, admin, secure } = places;
+    let mut hints = vec![
         format!("curl -i http://{proxy}/"),
         format!("http://{admin}/ in a browser: the dashboard"),
         format!("plimsoll top --admin {admin}"),
-    ]
+    ];
+    // Nobody vouches for its certificate, which is what -k is for.
+    hints.extend(secure.map(|secure| format!("curl -ik https://{secure}/ (HTTP/2; with --http3 where curl can)")));
+    hints
 }
 
 fn policies(out: &mut String, moment: &Moment<'_>) {
@@ -204,6 +207,7 @@ mod tests {
         let places = Places {
             proxy: ([127, 0, 0, 1], 65_535).into(),
             admin: ([127, 0, 0, 1], 65_534).into(),
+            secure: None,
         };
         let moment = Moment {
             policy: 1,

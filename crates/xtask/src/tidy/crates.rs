@@ -130,7 +130,7 @@ const RULES: &[Rule] = &[
             "rcgen",
             // What a check looks for in a body.
             "regex",
-            // Process groups of checks by programs.
+            // Process groups of checks by programs, and memory that holds a certificate like a file.
             "rustix",
             // Keys of tokens are asked for over TLS, of whom the machine's certificates vouch for.
             "rustls",
