@@ -13,6 +13,7 @@ use plimsoll_core::time::Now;
 use plimsoll_net::tls::TicketKey;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Addition;
 use crate::living::LivingPool;
 use crate::publish::Control;
 use crate::shifts::Shifts;
@@ -28,6 +29,8 @@ pub struct Handed {
     /// What signs sticky cookies when the configuration names no secret.
     pub(crate) own_secret: Vec<u8>,
     pub(crate) tickets: Vec<HandedTickets>,
+    /// What was made by the API.
+    pub additions: Vec<Addition>,
     /// Shifts of splits that are under way, by route.
     pub(crate) shifts: BTreeMap<String, HandedShift>,
 }
@@ -220,6 +223,7 @@ impl Control {
             own_secret: state.own_secret.to_vec(),
             tickets: state.certificates.tickets(),
             shifts: BTreeMap::new(),
+            additions: state.additions.clone(),
         }
     }
 }

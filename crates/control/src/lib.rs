@@ -36,7 +36,7 @@ pub use handed::Handed;
 pub use living::{LivingPool, PoolStatus};
 pub use metrics::Metrics;
 pub use originations::{Published, TlsStatus};
-pub use publish::{Control, Origin, Reload, Serving};
+pub use publish::{Control, Reload, Serving};
 pub use reload::{NotReloaded, Reloaded, Reloader, Started};
 pub use shifts::Shifts;
 pub use status::Readiness;

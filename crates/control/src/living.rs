@@ -1,6 +1,6 @@
 //! The living pools: what survives a reload, by identity.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use plimsoll_core::sticky::{Seal, Sticky};
 use plimsoll_core::time::Now;
 use plimsoll_core::upcall::{Cuts, Ending};
 
-use crate::config::{BackendPlan, CheckPlan, PoolPlan};
+use crate::config::{BackendPlan, CheckPlan, Origin, PoolPlan};
 use crate::metrics::Naming;
 use crate::originations::TlsStatus;
 
@@ -126,6 +126,8 @@ pub struct LivingPool {
     pub(crate) panicking: bool,
     /// Since when it has been there.
     pub(crate) since: Now,
+    /// The addresses of backends that were made by the API.
+    made: Arc<BTreeSet<SocketAddr>>,
     /// Backends whose connections are to be cut, once the view without them is out.
     to_cut: Vec<(BackendId, Ending)>,
 }
@@ -163,6 +165,8 @@ pub struct PoolStatus {
     pub protocol: BackendProtocol,
     /// TLS with them; `None` where connections are plain.
     pub tls: Option<TlsStatus>,
+    /// The addresses of those that were made by the API.
+    pub made: Arc<BTreeSet<SocketAddr>>,
     /// Its backends.
     pub backends: Vec<MemberStatus>,
 }
@@ -232,6 +236,7 @@ impl LivingPool {
                 paced_until,
                 panicking,
                 since,
+                made: Arc::new(made(plan)),
                 to_cut,
             },
             transitions,
@@ -251,6 +256,7 @@ impl LivingPool {
             sticky: self.pool.sticky().cloned(),
             protocol: self.pool.settings.protocol,
             tls,
+            made: self.made.clone(),
             backends: self.membership.status(&self.pool.policy, now),
         }
     }
@@ -337,6 +343,12 @@ impl LivingPool {
     pub(crate) fn view(&self, now: Now) -> View {
         self.membership.view(&self.pool.policy, now, None)
     }
+}
+
+/// The addresses of those backends of `plan` that were made by the API.
+fn made(plan: &PoolPlan) -> BTreeSet<SocketAddr> {
+    let made = plan.backends.iter().filter(|backend| backend.origin == Origin::Api);
+    made.map(|backend| backend.address).collect()
 }
 
 /// Whether `pool` is what `plan` wants, and ties clients to backends as `sticky` does.

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use crate::acme::Handshakes;
 use crate::certificates::{Certificates, Terminations};
-use crate::config::Plan;
+use crate::config::{Addition, Origin, Plan};
 use crate::events::{Events, Kind, Known};
 use crate::handed::{self, Handed, HandedBackend, HandedRoute};
 use crate::kept::Kept;
@@ -44,15 +44,6 @@ pub struct Reload {
     pub errors: Vec<String>,
     /// Where it came from.
     pub from: Origin,
-}
-
-/// Where a configuration comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The file that the process was started with, or its command line.
-    File,
-    /// A call to the admin API.
-    Api,
 }
 
 /// What is served, in a few words.
@@ -130,6 +121,8 @@ pub(crate) struct State {
     pub(crate) splits: BTreeMap<String, Vec<(String, u32)>>,
     /// Changes of backends' states, by pool, backend, what it became, and the cause's word.
     pub(crate) transitions: Transitions,
+    /// What was made by the API.
+    pub(crate) additions: Vec<Addition>,
     /// What is served.
     pub(crate) plan: Arc<Plan>,
     pub(crate) serving: Serving,
@@ -179,6 +172,7 @@ impl Control {
                 needs_restart: Vec::new(),
             },
             transitions: Transitions::default(),
+            additions: handed.additions,
             plan: Arc::new(plan.clone()),
         };
         let now = clock();
@@ -261,21 +255,24 @@ impl Control {
         }
     }
 
-    /// Serves what `plan` says from now on, in one swap; its generation. The data plane has to be told that there is
-    /// another.
-    pub(crate) fn adopt(&self, plan: Plan, serving: Serving) -> u64 {
+    /// Serves what `plan` says from now on, with these `additions`, in one swap; its generation. `serving` is there when it
+    /// is another configuration, and not only other additions. The data plane has to be told that there is another.
+    pub(crate) fn adopt(&self, plan: Plan, additions: Vec<Addition>, serving: Option<Serving>) -> u64 {
         let now = self.now();
         let mut state = self.state();
         let generation = self.snapshot.load().generation + 1;
         let snapshot = state.compile(&plan, generation, now);
-        state.reload = Reload {
-            at: SystemTime::now(),
-            errors: Vec::new(),
-            from: serving.from,
-        };
-        state.reloads.0 += 1;
+        if let Some(serving) = serving {
+            state.reload = Reload {
+                at: SystemTime::now(),
+                errors: Vec::new(),
+                from: serving.from,
+            };
+            state.reloads.0 += 1;
+            state.serving = serving;
+        }
         state.plan = Arc::new(plan);
-        state.serving = serving;
+        state.additions = additions;
         let before = self.snapshot.swap(Arc::new(snapshot));
         state.retired.push(before);
         state.reloaded = true;

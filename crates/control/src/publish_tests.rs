@@ -6,7 +6,8 @@ use plimsoll_core::balance::PolicyConfig;
 use plimsoll_core::snapshot::Snapshot;
 use plimsoll_core::time::Now;
 
-use super::{Control, Origin, Serving};
+use super::{Control, Serving};
+use crate::config::Origin;
 use crate::config::{Format, parse_text};
 
 #[test]
@@ -67,7 +68,7 @@ fn adopt(control: &Control, text: &str) {
         from: Origin::File,
         needs_restart: Vec::new(),
     };
-    control.adopt(loaded.plan, serving);
+    control.adopt(loaded.plan, Vec::new(), Some(serving));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use plimsoll_control::Control;
 use plimsoll_control::admin::Admin;
-use plimsoll_control::config::Plan;
+use plimsoll_control::config::{Base, Loaded, Plan};
 use plimsoll_net::{Identity, Privileges};
 use plimsoll_proxy::{Clock, Sockets};
 use tracing_subscriber::filter::Targets;
@@ -19,6 +19,8 @@ use crate::upgrade::{Came, Given, Inherited};
 pub(crate) struct Bound {
     /// With no more connections than the descriptor limit allows.
     pub(crate) plan: Plan,
+    /// What it was read from, without what the API has made.
+    pub(crate) base: Base,
     /// How many that are.
     pub(crate) connections_max: Option<u32>,
     pub(crate) workers: usize,
@@ -32,10 +34,10 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Compiles `plan`, takes over or binds every address that it names, and becomes the user that it names.
-    pub(crate) fn new(plan: &Plan, came: Came) -> anyhow::Result<Bound> {
-        log_to_stderr(plan.log.level)?;
-        let (inherited, given) = match came {
+    /// Compiles what `loaded` says, takes over or binds every address that it names, and becomes the user that it names.
+    pub(crate) fn new(loaded: Loaded, came: Came) -> anyhow::Result<Bound> {
+        log_to_stderr(loaded.plan.log.level)?;
+        let (inherited, mut given) = match came {
             Came::ByItself => (None, Given::by_systemd()),
             Came::After(inherited, given) => (Some(inherited), *given),
             Came::Alone(why) => {
@@ -43,7 +45,9 @@ impl Bound {
                 (None, Given::default())
             }
         };
-        let (plan, connections_max) = within_descriptors(plan);
+        let base = loaded.base();
+        let loaded = loaded.with(&mut given.handed.additions);
+        let (plan, connections_max) = within_descriptors(loaded.plan);
         let (clock, seed) = (Clock::start(), seed());
         let workers = plan.workers.unwrap_or_else(workers_default);
         let admin = Admin::bind(&plan.admin, given.admin)?;
@@ -57,6 +61,7 @@ impl Bound {
         assume_user(&plan, &sockets)?;
         Ok(Bound {
             plan,
+            base,
             connections_max,
             workers,
             clock,
@@ -101,8 +106,7 @@ const ROOMY: u32 = 4_096;
 
 /// The plan with no more connections than the descriptor limit allows, each of which may need another one to a backend;
 /// and how many that are.
-fn within_descriptors(plan: &Plan) -> (Plan, Option<u32>) {
-    let mut plan = plan.clone();
+fn within_descriptors(mut plan: Plan) -> (Plan, Option<u32>) {
     let mut most = None;
     if let Some(limit) = plimsoll_net::raise_limit() {
         let room = u32::try_from(limit.saturating_sub(DESCRIPTORS_RESERVED) / 2)

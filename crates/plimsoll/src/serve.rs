@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
 use plimsoll_control::admin::{Admin, AdminSockets, Api, UpgradeCall};
-use plimsoll_control::config::{ListenerPlan, Loaded, Origins, Plan, ServicePlan};
+use plimsoll_control::config::{Base, ListenerPlan, Loaded, Plan, ServicePlan};
 use plimsoll_control::{Control, Exporter, Metrics, Reloader, Shifts, Started, Suspects, access, drive};
 use plimsoll_core::decision::Recent;
 use plimsoll_core::telemetry::Telemetry;
@@ -22,9 +22,9 @@ use crate::systemd;
 use crate::upgrade::{Desk, Ended, Inherited, Successor};
 
 /// Serves what `loaded` says until SIGTERM or SIGINT, and then lets what is under way come to its end.
-pub(crate) fn serve(start: Start, loaded: &Loaded) -> anyhow::Result<()> {
+pub(crate) fn serve(start: Start, loaded: Loaded) -> anyhow::Result<()> {
     let successor = Successor::of_this_process().context("this process's own binary")?;
-    serve_while(start, &loaded.plan, loaded.sources.origins(), async |serving| {
+    serve_while(start, loaded, async |serving| {
         let Serving {
             control,
             plane,
@@ -71,12 +71,11 @@ impl<'s> Serving<'s> {
     }
 }
 
-/// Wires the two planes as `plan` says, which was read from `origins`, and serves while `meanwhile` goes on; then lets what
+/// Wires the two planes as `loaded` says, and serves while `meanwhile` goes on; then lets what
 /// is under way come to its end.
 pub(crate) fn serve_while(
     start: Start,
-    plan: &Plan,
-    origins: Origins,
+    loaded: Loaded,
     meanwhile: impl AsyncFnOnce(Serving<'_>) -> anyhow::Result<Ended>,
 ) -> anyhow::Result<()> {
     let Start {
@@ -89,6 +88,7 @@ pub(crate) fn serve_while(
     } = start;
     let Bound {
         plan,
+        base,
         connections_max,
         workers,
         clock,
@@ -97,7 +97,7 @@ pub(crate) fn serve_while(
         admin,
         control,
         sockets,
-    } = Bound::new(plan, came)?;
+    } = Bound::new(loaded, came)?;
     let plan = &plan;
     let dropped = Arc::default();
     let (access, writer) = open_access_log(plan, &dropped)?;
@@ -107,14 +107,14 @@ pub(crate) fn serve_while(
     let told = (Arc::new(suspects), access);
     let plane = Plane::start(wiring(&control, &kept, told, (clock, seed), workers), sockets)?;
     tell_what_is_served(plan, &plane, &admin, workers);
-    let started = started(plan, origins, workers, connections_max);
+    let started = started(plan, &base, workers, connections_max);
     let Managed {
         reloader,
         shifts,
         copies,
         calls,
         admin,
-    } = Managed::start((&control, &plane), (admin, started), &kept, dropped)?;
+    } = Managed::start((&control, &plane), (admin, started, base), &kept, dropped)?;
     let drained = runtime.block_on(async {
         tokio::spawn(drive(control.clone(), ring, plane.cuts()));
         let exporting = Exporter::new(control.clone(), kept.traces).start();
@@ -150,12 +150,12 @@ struct Managed {
 impl Managed {
     fn start(
         (control, plane): (&Arc<Control>, &Plane),
-        (admin, started): (Admin, Started),
+        (admin, started, base): (Admin, Started, Base),
         kept: &Kept,
         dropped: Arc<AtomicU64>,
     ) -> anyhow::Result<Self> {
         let workers = started.workers;
-        let reloader = Reloader::new(control.clone(), plane.followers(), started);
+        let reloader = Reloader::new(control.clone(), plane.followers(), started, base);
         let records = (kept.decisions.clone(), kept.traces.clone());
         let metrics = Metrics::new(control.clone(), kept.telemetry.clone(), dropped, records);
         let metrics = Arc::new(metrics);
@@ -195,7 +195,8 @@ fn announce(inherited: Option<Inherited>, control: &Arc<Control>, reloader: Arc<
 /// Reloads when somebody says so, or when files change that are watched.
 fn follow_changes(hang_ups: HangUps, reloader: Arc<Reloader>) {
     tokio::spawn(hang_ups.reload(reloader.clone()));
-    tokio::spawn(reloader.watch());
+    tokio::spawn(reloader.clone().watch());
+    tokio::spawn(reloader.tend());
 }
 
 /// Where finished requests are written, and whoever writes them down, if anybody does; lines that are lost count as
@@ -286,9 +287,9 @@ async fn leave(
 }
 
 /// What this process cannot change any more.
-fn started(plan: &Plan, origins: Origins, workers: usize, connections_max: Option<u32>) -> Started {
+fn started(plan: &Plan, base: &Base, workers: usize, connections_max: Option<u32>) -> Started {
     Started {
-        origins,
+        origins: base.origins(),
         workers,
         workers_default: workers_default(),
         connections_max,

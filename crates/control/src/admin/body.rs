@@ -15,6 +15,15 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 /// # Errors
 /// Another media type, too many bytes, or what is wrong with the document.
 pub(super) async fn read_body<T: Decode>(fields: &HeaderMap, body: Body) -> Result<T, Problem> {
+    let text = read_json(fields, body).await?;
+    decode_json(text).map_err(|refused| Problem::refused(&refused))
+}
+
+/// The text of a JSON document in the body of a call.
+///
+/// # Errors
+/// Another media type, or too many bytes.
+pub(super) async fn read_json(fields: &HeaderMap, body: Body) -> Result<String, Problem> {
     // A form in somebody's page can send any other type without asking first.
     if !kind_of(fields).eq_ignore_ascii_case("application/json") {
         return Err(Problem::new(
@@ -22,8 +31,7 @@ pub(super) async fn read_body<T: Decode>(fields: &HeaderMap, body: Body) -> Resu
             "the Content-Type has to be application/json",
         ));
     }
-    let text = read_text(body, BODY_BYTES_MAX).await?;
-    decode_json(text).map_err(|refused| Problem::refused(&refused))
+    read_text(body, BODY_BYTES_MAX).await
 }
 
 /// The media type of a body, without its parameters.

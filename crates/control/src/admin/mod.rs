@@ -3,10 +3,12 @@
 //! It is served on the control plane's runtime, so that no call costs a request its latency. [`Admin::bind`] takes the
 //! sockets before anything is served, [`Admin::serve`] answers.
 
+mod additions;
 mod body;
 mod change;
 mod dashboard;
 mod decisions;
+mod differs;
 mod events;
 mod explain;
 mod guard;

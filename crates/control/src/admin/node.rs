@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::Api;
+use super::differs::differs_json;
 use super::problem::Problem;
 use crate::acme::AcmeStatus;
 use crate::certificates::CertificateStatus;
@@ -73,6 +74,7 @@ pub(super) fn status_json(api: &Api) -> Value {
             "watched": control.plan().watch,
             "needs_restart": serving.needs_restart,
         },
+        "differs": differs_json(api),
         "files": control.files().iter().map(file).collect::<Vec<_>>(),
         "certificates": control.certificates().iter().map(certificate).collect::<Vec<_>>(),
     })

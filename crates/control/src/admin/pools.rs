@@ -14,6 +14,7 @@ use super::body::read_body;
 use super::change::Change;
 use super::node::rfc3339;
 use super::problem::Problem;
+use crate::config::Origin;
 use crate::events::Kind;
 use crate::living::PoolStatus;
 use crate::originations::TlsStatus;
@@ -87,7 +88,7 @@ pub(super) async fn change_all(
     Ok(axum::Json(pool_json(control, &find_pool(control, &pool)?)))
 }
 
-fn find_pool(control: &Control, name: &str) -> Result<PoolStatus, Problem> {
+pub(super) fn find_pool(control: &Control, name: &str) -> Result<PoolStatus, Problem> {
     control.pool(name).ok_or_else(|| {
         let names = control.pool_names();
         unknown("pool", name, names.iter().map(|name| &**name))
@@ -95,7 +96,7 @@ fn find_pool(control: &Control, name: &str) -> Result<PoolStatus, Problem> {
 }
 
 /// The backend with this name, or this address and port.
-fn find_backend(pool: &PoolStatus, key: &str) -> Result<MemberStatus, Problem> {
+pub(super) fn find_backend(pool: &PoolStatus, key: &str) -> Result<MemberStatus, Problem> {
     let found = pool.backends.iter().find(|backend| *backend.name == *key).or_else(|| {
         let is = |backend: &&MemberStatus| backend.backend.address.to_string() == key;
         pool.backends.iter().find(is)
@@ -176,6 +177,8 @@ pub(crate) fn backend_json(control: &Control, pool: &PoolStatus, status: &Member
     let sessions = sticky.map_or(0, |sticky| sticky.count(&status.backend, control.now()));
     let address = status.backend.address;
     let before = control.before().map_or(0, |left| left.at(&pool.name, address));
+    let made = pool.made.contains(&status.backend.address);
+    let origin = if made { Origin::Api } else { Origin::File };
     let until = status.ejected_until.map(|until| rfc3339(control.wall_time(until)));
     json!({
         "name": &*status.name,
@@ -184,6 +187,7 @@ pub(crate) fn backend_json(control: &Control, pool: &PoolStatus, status: &Member
         "effective_weight": status.effective_weight,
         "zone": status.zone.as_deref(),
         "priority": status.priority,
+        "origin": origin.word(),
         "protocol": spoken(pool, &status.backend),
         "state": status.state.word(),
         "cause": status.cause.to_string(),
@@ -206,7 +210,7 @@ pub(crate) fn backend_json(control: &Control, pool: &PoolStatus, status: &Member
 }
 
 /// What operators have set, null for what they have not.
-fn operator_json(operator: Operator) -> Value {
+pub(super) fn operator_json(operator: Operator) -> Value {
     let state = match operator.withdrawn {
         None => Value::Null,
         Some(Action::Maintenance) => "maintenance".into(),

@@ -6,9 +6,6 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Refused;
 
-/// The type of what the contract names and is not built yet.
-const NOT_BUILT: &str = "urn:plimsoll:problem:not-built";
-
 /// The type of what cannot be done while another process takes over, and can be by whoever serves then.
 const UPGRADING: &str = "urn:plimsoll:problem:upgrading";
 
@@ -34,18 +31,6 @@ impl Problem {
             detail: detail.into(),
             kind: None,
             more: Map::new(),
-        }
-    }
-
-    /// What the contract names and is not built yet.
-    pub(super) fn not_built(what: &str) -> Self {
-        let version = env!("CARGO_PKG_VERSION");
-        Problem {
-            kind: Some((NOT_BUILT, "not built yet")),
-            ..Problem::new(
-                StatusCode::NOT_IMPLEMENTED,
-                format!("{what} is not built yet in Plimsoll {version}"),
-            )
         }
     }
 

@@ -85,17 +85,22 @@ fn reloaded_json(
             "warnings": reloaded.warnings,
             "needs_restart": reloaded.needs_restart,
         }))),
-        Err(NotReloaded::Invalid { told, faults }) => {
-            Err(Problem::new(invalid, told.join("; ")).with("errors", faults))
-        }
-        Err(why) => {
-            let status = match &why {
-                NotReloaded::Draining => StatusCode::SERVICE_UNAVAILABLE,
-                NotReloaded::Nothing(_) => invalid,
-                NotReloaded::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-                _ => StatusCode::CONFLICT,
-            };
-            Err(Problem::new(status, why.to_string()))
-        }
+        Err(why) => Err(problem(why, invalid)),
     }
+}
+
+/// What has kept a change from being made; what is `invalid` has that status.
+pub(super) fn problem(why: NotReloaded, invalid: StatusCode) -> Problem {
+    let status = match why {
+        NotReloaded::Invalid { told, faults } => {
+            return Problem::new(invalid, told.join("; ")).with("errors", faults);
+        }
+        NotReloaded::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        NotReloaded::Nothing(_) => invalid,
+        NotReloaded::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        NotReloaded::Unbound(_) | NotReloaded::NoFile | NotReloaded::Conflict(_) | NotReloaded::Full => {
+            StatusCode::CONFLICT
+        }
+    };
+    Problem::new(status, why.to_string())
 }

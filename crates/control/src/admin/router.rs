@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,9 @@ use axum::routing::{get, patch, post, put};
 use super::guard::{self, Guard};
 use super::problem::Problem;
 use super::server::{FIELDS_MAX, HEAD_BYTES_MAX};
-use super::{Api, dashboard, decisions, events, explain, node, openapi, pools, reload, routes, shifts, stats, upgrade};
+use super::{
+    Api, additions, dashboard, decisions, events, explain, node, openapi, pools, reload, routes, shifts, stats, upgrade,
+};
 
 /// The longest that an answer may take, the reading of the request's body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,6 +25,9 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The calls that load one.
 const LOADS: [&str; 2] = ["/api/v1/reload", "/api/v1/config"];
+
+/// What makes and removes a part of one: a POST or a DELETE of what is below these.
+const PARTS: [&str; 2] = ["/api/v1/pools/", "/api/v1/routes"];
 
 /// The call that waits for another process, which may take as long as it is given to start and get ready.
 const UPGRADE: &str = "/api/v1/upgrade";
@@ -46,10 +51,13 @@ pub(super) fn whole(api: Api, who: Guard) -> Router {
         .route("/api/v1/stats", get(stats::stats))
         .route("/api/v1/pools", get(pools::list))
         .route("/api/v1/pools/{pool}", get(pools::one).patch(pools::change_all))
-        .route("/api/v1/pools/{pool}/backends", post(not_built))
-        .route(BACKEND, patch(pools::change))
-        .route("/api/v1/routes", get(routes::list))
-        .route("/api/v1/routes/{route}", patch(routes::change))
+        .route("/api/v1/pools/{pool}/backends", post(additions::add_backend))
+        .route(BACKEND, patch(pools::change).delete(additions::remove_backend))
+        .route("/api/v1/routes", get(routes::list).post(additions::add_route))
+        .route(
+            "/api/v1/routes/{route}",
+            patch(routes::change).delete(additions::remove_route),
+        )
         .route(
             "/api/v1/routes/{route}/shift",
             post(shifts::begin).delete(shifts::cancel),
@@ -107,6 +115,7 @@ async fn bounded(request: Request, next: Next) -> Response {
     let patience = match request.uri().path() {
         UPGRADE => UPGRADE_TIMEOUT,
         path if LOADS.contains(&path) => LOAD_TIMEOUT,
+        path if makes_or_removes(request.method(), path) => LOAD_TIMEOUT,
         _ => CALL_TIMEOUT,
     };
     let mut answer = match check_head(&request) {
@@ -125,6 +134,10 @@ async fn bounded(request: Request, next: Next) -> Response {
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
+}
+
+fn makes_or_removes(method: &Method, path: &str) -> bool {
+    [Method::POST, Method::DELETE].contains(method) && PARTS.iter().any(|part| path.starts_with(part))
 }
 
 /// Refuses a head that is too large, as it would be written without spare white space.
@@ -157,19 +170,10 @@ async fn unknown(uri: Uri) -> Problem {
     )
 }
 
-async fn wrong_method(method: Method, uri: Uri, matched: MatchedPath) -> Problem {
-    // Beside a call that is there, one that is not built yet must not show in the Allow field.
-    if (&method, matched.as_str()) == (&Method::DELETE, BACKEND) {
-        return not_built(method, matched).await;
-    }
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let path = uri.path();
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{path} knows no {method}; the Allow field tells what it knows"),
     )
-}
-
-/// What the contract names and is not built yet.
-async fn not_built(method: Method, path: MatchedPath) -> Problem {
-    Problem::not_built(&format!("{method} {}", path.as_str()))
 }

@@ -162,6 +162,7 @@ fn route_json(plan: &Plan, route: &RoutePlan, listeners: &[&str], rules: &[Value
     }
     json!({
         "name": route.name,
+        "origin": route.origin.word(),
         "listeners": listeners,
         "match": rules,
         "filters": route.filters.iter().map(|filter| filter.config.kind()).collect::<Vec<_>>(),

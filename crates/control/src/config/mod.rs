@@ -4,6 +4,7 @@
 //! [`check`] judges what concerns several places, [`compile`] resolves names and fills in defaults. Nothing that a
 //! configuration holds can make us panic.
 
+mod addition;
 mod check;
 mod compile;
 mod file;
@@ -17,11 +18,13 @@ mod tests;
 
 use std::path::Path;
 
-use plimsoll_core::document::{Decode, Fault, Faults};
+use plimsoll_core::document::{Decode, Fault, Faults, Node};
 
+pub use addition::{ADDITIONS_BYTES_MAX, ADDITIONS_MAX, Addition, Base};
+pub(crate) use addition::{What, backend_schema, join_all, join_fitting, route_schema};
 pub use plan::{
     AccessLog, AcmePlan, AdminPlan, BackendPlan, BindingPlan, BodyCheck, Challenge, CheckKind, CheckPlan, ClientsPlan,
-    FieldSource, GrpcCheck, HttpCheck, HttpPlan, ListenerPlan, LogPlan, OriginationPlan, OutlierPlan, PagePlan,
+    FieldSource, GrpcCheck, HttpCheck, HttpPlan, ListenerPlan, LogPlan, Origin, OriginationPlan, OutlierPlan, PagePlan,
     PageSource, PairFiles, PassthroughPlan, Plan, PoolPlan, Program, RouteIndex, RoutePlan, Secrets, ServicePlan,
     TlsPlan, TracingPlan,
 };
@@ -42,6 +45,8 @@ pub struct Loaded {
     pub warnings: Vec<Fault>,
     /// The files that it was read from; their paths are those to watch.
     pub sources: Sources,
+    /// What was read of them, before anything is inherited.
+    root: Node,
 }
 
 /// A configuration that cannot be used.
@@ -62,7 +67,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Refused
     let mut sources = Sources::default();
     let mut faults = Faults::default();
     let tree = read::read_file(path, environment, &mut sources, &mut faults);
-    finish(tree, sources, faults)
+    finish(tree, sources, faults, Files::Judged)
 }
 
 /// Reads one text that is no file: it includes nothing, and its variables are all unset.
@@ -83,7 +88,7 @@ pub fn parse_text(name: &str, format: Format, text: &str) -> Result<Loaded, Refu
         faults.error(include.span, "only a file can include others");
     }
     let tree = tree.map(|root| Tree { root, complete: true });
-    finish(tree, sources, faults)
+    finish(tree, sources, faults, Files::Judged)
 }
 
 /// Reads one text that came over the network. It includes nothing, its variables are all unset, and it names no file and no
@@ -92,7 +97,7 @@ pub fn parse_text(name: &str, format: Format, text: &str) -> Result<Loaded, Refu
 /// # Errors
 /// As [`load`].
 pub(crate) fn parse_foreign(format: Format, text: &str) -> Result<Loaded, Refused> {
-    let loaded = parse_text("the body", format, text)?;
+    let loaded = parse_text(addition::BODY, format, text)?;
     let mut faults = Faults::default();
     for span in loaded.sources.names_files() {
         faults
@@ -119,7 +124,7 @@ pub(crate) fn parse_foreign(format: Format, text: &str) -> Result<Loaded, Refuse
 pub(crate) fn decode_json<T: Decode>(text: String) -> Result<T, Refused> {
     let mut sources = Sources::default();
     let mut faults = Faults::default();
-    let file = sources.add("the body".into(), None, text);
+    let file = sources.add(addition::BODY.into(), None, text);
     let tree = read::parse(Format::Json, file, &sources, &|_| None, &mut faults);
     match tree.and_then(|tree| T::decode(&tree, &mut faults)) {
         Some(value) if !faults.has_errors() => Ok(value),
@@ -130,8 +135,18 @@ pub(crate) fn decode_json<T: Decode>(text: String) -> Result<T, Refused> {
     }
 }
 
-fn finish(tree: Option<Tree>, sources: Sources, mut faults: Faults) -> Result<Loaded, Refused> {
+/// What is done about the files that a configuration names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Files {
+    /// It is judged whether they can be used.
+    Judged,
+    /// Nothing: they were judged before.
+    Untouched,
+}
+
+fn finish(tree: Option<Tree>, sources: Sources, mut faults: Faults, files: Files) -> Result<Loaded, Refused> {
     let complete = tree.as_ref().is_some_and(|tree| tree.complete);
+    let root = tree.as_ref().map(|tree| tree.root.clone());
     let file = tree.and_then(|mut tree| {
         file::inherit(&mut tree.root);
         let file = File::decode(&tree.root, &mut faults);
@@ -142,10 +157,12 @@ fn finish(tree: Option<Tree>, sources: Sources, mut faults: Faults) -> Result<Lo
     let mut secrets = Secrets::default();
     if let Some(file) = &file {
         check::check(file, complete, &mut faults);
-        secrets = check::check_files(file, &sources, &mut faults);
+        if files == Files::Judged {
+            secrets = check::check_files(file, &sources, &mut faults);
+        }
     }
-    match file {
-        Some(file) if !faults.has_errors() => {
+    match file.zip(root) {
+        Some((file, root)) if !faults.has_errors() => {
             let mut plan = compile::compile(&file, &sources);
             plan.secrets = secrets;
             check::warn(&file, &plan, &mut faults);
@@ -153,6 +170,7 @@ fn finish(tree: Option<Tree>, sources: Sources, mut faults: Faults) -> Result<Lo
                 plan,
                 warnings: in_file_order(faults),
                 sources,
+                root,
             })
         }
         _ => Err(Refused {

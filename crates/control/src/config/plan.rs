@@ -27,6 +27,25 @@ use plimsoll_core::sticky::Settings;
 use plimsoll_net::tls::{Manners, Version};
 use rustls::pki_types::ServerName;
 
+/// Where something comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The file that the process was started with, or its command line.
+    File,
+    /// A call to the admin API.
+    Api,
+}
+
+impl Origin {
+    /// What it is called.
+    pub fn word(self) -> &'static str {
+        match self {
+            Origin::File => "file",
+            Origin::Api => "api",
+        }
+    }
+}
+
 /// A position in [`Plan::routes`].
 pub type RouteIndex = usize;
 
@@ -330,6 +349,8 @@ pub struct PassthroughPlan {
 pub struct RoutePlan {
     /// Its name, unique.
     pub name: String,
+    /// Who made it.
+    pub origin: Origin,
     /// What is done with a request before the action.
     pub filters: Vec<FilterEntry>,
     /// What is done.
@@ -437,6 +458,8 @@ pub struct BackendPlan {
     pub priority: u32,
     /// What it may carry.
     pub limits: Limits,
+    /// Who made it.
+    pub origin: Origin,
 }
 
 /// How backends are checked.

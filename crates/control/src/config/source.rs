@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use plimsoll_core::document::Span;
 
+use super::plan::Origin;
 use crate::files::Stamp;
 
 /// The largest file that is read: ten thousand routes are three of these sixteen MiB.
@@ -31,6 +32,8 @@ pub struct Sources {
     pub files: Vec<Source>,
     /// The patterns by which it includes them, with the directory that each is relative to.
     pub(super) patterns: Vec<Pattern>,
+    /// From which number on they are additions, where there may be some.
+    additions: Option<u32>,
     /// Where files are named.
     named: RefCell<Vec<Span>>,
 }
@@ -129,6 +132,21 @@ impl Sources {
             line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
         }
+    }
+
+    /// What is added from now on are additions, each by itself.
+    pub(super) fn begin_additions(&mut self) {
+        self.additions = Some(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
+    }
+
+    /// Which addition `span` is in, if it is in one.
+    pub(super) fn addition(&self, span: Span) -> Option<usize> {
+        span.file.checked_sub(self.additions?).map(|place| place as usize)
+    }
+
+    /// Who made what stands at `span`.
+    pub(super) fn origin(&self, span: Span) -> Origin {
+        self.addition(span).map_or(Origin::File, |_| Origin::Api)
     }
 
     /// Where they come from.

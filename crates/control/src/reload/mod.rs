@@ -4,6 +4,7 @@
 //! One reload goes on at a time. Whoever asks for the file to be read while one is under way is served by the next, as are
 //! all others who ask until that begins: it is the last state of the file that counts.
 
+mod additions;
 mod fixed;
 mod watch;
 
@@ -14,11 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use plimsoll_core::document::{Fault, Json};
 use plimsoll_core::upcall::{Address, Follow};
 use serde_json::json;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-use crate::config::{self, Format, Loaded, Plan, Refused, Sources};
+use crate::config::{
+    self, ADDITIONS_BYTES_MAX, ADDITIONS_MAX, Addition, Base, Format, Loaded, Origin, Plan, Refused, Sources,
+};
 use crate::events::Kind;
-use crate::publish::{Control, Origin, Serving};
+use crate::publish::{Control, Serving};
 pub use fixed::Started;
 use watch::Footprint;
 
@@ -59,6 +62,15 @@ pub enum NotReloaded {
     /// There is no file to be read again.
     #[error("this process was started without a configuration file: there is nothing to read again")]
     NoFile,
+    /// There is something like it already.
+    #[error("{0}")]
+    Conflict(String),
+    /// No more can be made.
+    #[error(
+        "{ADDITIONS_MAX} backends and routes, or {} MiB of them, are the most that the API makes: write them into the file",
+        ADDITIONS_BYTES_MAX >> 20
+    )]
+    Full,
     /// The node is being shut down.
     #[error("this node is being shut down: nothing has changed")]
     Draining,
@@ -98,6 +110,18 @@ pub struct Reloader {
     turn: tokio::sync::Mutex<Option<(u64, Result)>>,
     footprint: Mutex<Footprint>,
     documents: Semaphore,
+    /// What is served without additions, and whether that is the file.
+    base: Mutex<(Base, bool)>,
+    /// Wakes whoever removes backends that have drained.
+    leaving: Notify,
+}
+
+/// What was judged, and can be served.
+struct Judged {
+    plan: Plan,
+    base: Base,
+    additions: Vec<Addition>,
+    reloaded: Reloaded,
 }
 
 /// What a reload takes.
@@ -107,8 +131,8 @@ enum Source {
 }
 
 impl Reloader {
-    /// What reloads `control` and `plane`, of a process that was `started` so.
-    pub fn new(control: Arc<Control>, plane: Arc<dyn Follow>, started: Started) -> Arc<Self> {
+    /// What reloads `control` and `plane`, of a process that was `started` so from `base`.
+    pub fn new(control: Arc<Control>, plane: Arc<dyn Follow>, started: Started, base: Base) -> Arc<Self> {
         let footprint = Footprint::of(&started.origins);
         Arc::new(Reloader {
             control,
@@ -117,6 +141,8 @@ impl Reloader {
             turn: tokio::sync::Mutex::default(),
             footprint: Mutex::new(footprint),
             documents: Semaphore::new(DOCUMENTS_MAX),
+            base: Mutex::new((base, true)),
+            leaving: Notify::new(),
             started,
         })
     }
@@ -180,11 +206,11 @@ impl Reloader {
                 Source::File(_) => Origin::File,
                 Source::Body(..) => Origin::Api,
             };
-            let judged = this.judged(source).and_then(|(plan, reloaded)| {
+            let judged = this.judged(source).and_then(|judged| {
                 if trial {
-                    Ok(reloaded)
+                    Ok(judged.reloaded)
                 } else {
-                    this.publish(plan, reloaded, from)
+                    this.take(judged, from)
                 }
             });
             if !trial {
@@ -196,7 +222,7 @@ impl Reloader {
     }
 
     /// What `source` says, as far as this process can serve it.
-    fn judged(&self, source: Source) -> std::result::Result<(Plan, Reloaded), NotReloaded> {
+    fn judged(&self, source: Source) -> std::result::Result<Judged, NotReloaded> {
         if self.control.is_draining() {
             return Err(NotReloaded::Draining);
         }
@@ -205,11 +231,14 @@ impl Reloader {
             Source::File(path) => self.load(&path),
             Source::Body(format, text) => config::parse_foreign(format, &text),
         };
+        let loaded = loaded.map_err(|refused| NotReloaded::invalid(&refused))?;
+        let (base, mut additions) = (loaded.base(), self.control.additions());
         let Loaded {
             mut plan,
             warnings,
             sources,
-        } = loaded.map_err(|refused| NotReloaded::invalid(&refused))?;
+            ..
+        } = loaded.with(&mut additions);
         let served = self.control.plan().listeners.len();
         if plan.listeners.is_empty() && served > 0 {
             return Err(NotReloaded::Nothing(served));
@@ -220,7 +249,34 @@ impl Reloader {
             warnings: lines(&warnings, &sources),
             needs_restart,
         };
-        Ok((plan, reloaded))
+        Ok(Judged {
+            plan,
+            base,
+            additions,
+            reloaded,
+        })
+    }
+
+    /// Serves what was judged.
+    fn take(&self, judged: Judged, from: Origin) -> Result {
+        let Judged {
+            plan,
+            base,
+            additions,
+            reloaded,
+        } = judged;
+        for addition in &additions {
+            if let Some(why) = &addition.set_aside {
+                tracing::warn!("{}, which was made by the API, is set aside: {why}", addition.what);
+            }
+        }
+        let serving = Serving {
+            from,
+            needs_restart: reloaded.needs_restart.clone(),
+        };
+        let generation = self.publish(plan, additions, Some(serving))?;
+        *self.base() = (base, from == Origin::File);
+        Ok(Reloaded { generation, ..reloaded })
     }
 
     fn load(&self, path: &Path) -> std::result::Result<Loaded, Refused> {
@@ -236,7 +292,12 @@ impl Reloader {
     }
 
     /// Binds what is new, so that a port that is taken refuses the change and not half of it; then swaps, once.
-    fn publish(&self, plan: Plan, reloaded: Reloaded, from: Origin) -> Result {
+    fn publish(
+        &self,
+        plan: Plan,
+        additions: Vec<Addition>,
+        serving: Option<Serving>,
+    ) -> std::result::Result<u64, NotReloaded> {
         let addresses = plan.listeners.iter().flat_map(|listener| {
             let of = |address: &std::net::SocketAddr| Address {
                 listener: &listener.name,
@@ -247,13 +308,9 @@ impl Reloader {
         });
         let addresses: Vec<Address<'_>> = addresses.collect();
         self.plane.bind(&addresses).map_err(NotReloaded::Unbound)?;
-        let serving = Serving {
-            from,
-            needs_restart: reloaded.needs_restart.clone(),
-        };
-        let generation = self.control.adopt(plan, serving);
+        let generation = self.control.adopt(plan, additions, serving);
         self.plane.follow();
-        Ok(Reloaded { generation, ..reloaded })
+        Ok(generation)
     }
 
     /// Says in the log and in the status how it went.
@@ -303,16 +360,6 @@ impl Reloader {
 
     fn footprint(&self) -> MutexGuard<'_, Footprint> {
         self.footprint.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Origin {
-    /// What it is called.
-    pub fn word(self) -> &'static str {
-        match self {
-            Origin::File => "file",
-            Origin::Api => "api",
-        }
     }
 }
 

@@ -86,6 +86,12 @@ impl Reloader {
         }
     }
 
+    /// Whether the files that what is served was read from are others by now.
+    pub(crate) fn is_file_changed(&self) -> bool {
+        let footprint = self.footprint().clone();
+        self.started.file().is_some() && footprint.again() != footprint.read
+    }
+
     /// Reads the file again whenever it has changed, for as long as what is served asks for that. It never ends.
     pub async fn watch(self: Arc<Self>) {
         let mut seen = Stamps::new();

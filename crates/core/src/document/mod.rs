@@ -78,6 +78,17 @@ impl Node {
         }
     }
 
+    /// The same, to be changed.
+    pub fn field_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.value {
+            Value::Table(entries) => {
+                let entry = entries.iter_mut().find(|entry| entry.key == key);
+                entry.map(|entry| &mut entry.node)
+            }
+            _ => None,
+        }
+    }
+
     /// The whole number that this is, or that the variable holds.
     pub fn integer(&self) -> Option<i64> {
         match &self.value {

@@ -186,6 +186,11 @@ impl Membership {
         transitions
     }
 
+    /// Nothing is remembered any more of a backend that has left for good.
+    pub fn forget(&mut self, backend: BackendId) {
+        self.memory.recall(backend);
+    }
+
     /// Goes on where the process before was: `before` tells how each backend stood with it.
     pub fn go_on(&mut self, before: impl Fn(&Backend) -> Option<Before>, now: Now) -> Vec<Transition> {
         let mut transitions = Vec::new();

@@ -72,7 +72,7 @@ impl Proxy {
         });
         let text = serde_json::to_string_pretty(&document)?;
         match config::parse_text("the command line, as a configuration", Format::Json, &text) {
-            Ok(loaded) => serve::serve(start, &loaded).map(|()| ExitCode::SUCCESS),
+            Ok(loaded) => serve::serve(start, loaded).map(|()| ExitCode::SUCCESS),
             Err(refused) => {
                 super::tell(&refused.faults, &refused.sources);
                 Ok(ExitCode::from(INPUT_WRONG))

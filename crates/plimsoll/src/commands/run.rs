@@ -21,7 +21,7 @@ impl Run {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let start = Start::new()?;
         match super::load(&self.config) {
-            Ok(loaded) => serve::serve(start, &loaded).map(|()| ExitCode::SUCCESS),
+            Ok(loaded) => serve::serve(start, loaded).map(|()| ExitCode::SUCCESS),
             Err(code) => Ok(code),
         }
     }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use plimsoll_control::config::Origins;
 use plimsoll_control::{Control, OwnPair};
 use plimsoll_core::balance::PolicyConfig;
 use plimsoll_proxy::Plane;
@@ -67,8 +66,8 @@ pub(crate) fn run(live: bool, tls: bool) -> anyhow::Result<()> {
     let names = ["localhost".to_owned(), places.proxy.ip().to_string()];
     let own = tls.then(|| OwnPair::new(&names)).transpose();
     let own = own.context("the demo's certificate cannot be made")?;
-    let plan = scene::plan(places, &backends, own.as_ref())?;
-    serve::serve_while(start, &plan, Origins::default(), async |serving| {
+    let loaded = scene::configuration(places, &backends, own.as_ref())?;
+    serve::serve_while(start, loaded, async |serving| {
         let show = Show {
             control: serving.control,
             plane: serving.plane,

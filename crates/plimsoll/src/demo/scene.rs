@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use plimsoll_control::OwnPair;
-use plimsoll_control::config::{self, Format, Plan};
+use plimsoll_control::config::{self, Format, Loaded};
 use serde_json::json;
 
 /// The pool's name.
@@ -88,7 +88,7 @@ fn free(port: u16) -> io::Result<SocketAddr> {
 }
 
 /// The configuration, as somebody would have written it in a file.
-pub(super) fn plan(places: Places, backends: &[SocketAddr], own: Option<&OwnPair>) -> anyhow::Result<Plan> {
+pub(super) fn configuration(places: Places, backends: &[SocketAddr], own: Option<&OwnPair>) -> anyhow::Result<Loaded> {
     let backends: Vec<_> = BACKENDS
         .iter()
         .zip(backends)
@@ -119,7 +119,7 @@ pub(super) fn plan(places: Places, backends: &[SocketAddr], own: Option<&OwnPair
     }
     let text = serde_json::to_string_pretty(&document)?;
     match config::parse_text("the demo's configuration", Format::Json, &text) {
-        Ok(loaded) => Ok(loaded.plan),
+        Ok(loaded) => Ok(loaded),
         Err(refused) => bail!("{}", config::render::text(&refused.faults, &refused.sources, false)),
     }
 }
@@ -137,7 +137,8 @@ mod tests {
             secure: Some(at(8443)),
         };
         let own = OwnPair::new(&["localhost".into()]).unwrap();
-        let plan = plan(places, &[at(9001), at(9002), at(9003)], Some(&own)).unwrap();
+        let loaded = configuration(places, &[at(9001), at(9002), at(9003)], Some(&own)).unwrap();
+        let plan = loaded.plan;
         let secure = plan
             .listeners
             .iter()

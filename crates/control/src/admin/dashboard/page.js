@@ -183,7 +183,7 @@ function ship(pool, backend, writes) {
   const withdrawn = backend.state === "draining" || backend.state === "maintenance";
   return element("article", { class: "ship", role: "listitem", "aria-label": backend.name },
     element("div", { class: "top" }, element("h4", {}, backend.name), element("span", { class: `badge ${STATE_KIND[backend.state]}` }, backend.state)),
-    element("div", { class: "cause" }, `${backend.cause}, for ${span(Math.max(0, since))}${backend.name === backend.address ? "" : ` · ${backend.address}`}`),
+    element("div", { class: "cause" }, `${backend.cause}, for ${span(Math.max(0, since))}${backend.name === backend.address ? "" : ` · ${backend.address}`}${backend.origin === "api" ? " · made by the API" : ""}`),
     hull(backend),
     element("dl", {},
       fact("share", `${backend.share_percent} %`), fact("per second", number(seen.rate("requests"))), fact("errors", percent(seen.errors())), fact("weight", weight),

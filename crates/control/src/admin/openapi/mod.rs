@@ -1,5 +1,6 @@
 //! The description of the API, in its own words (OpenAPI 3.1). It tells what is there, and nothing that is not.
 
+mod additions;
 mod changes;
 
 use plimsoll_core::health::State;
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::decisions::LIMIT_MAX;
 use super::stats::{self, SORTS};
+use crate::config::{backend_schema, route_schema};
 use crate::events::EVENTS_MAX;
 
 /// `GET /api/v1/openapi.json`.
@@ -32,6 +34,8 @@ pub(super) fn describe() -> Value {
                 "Stats": stats_schema(),
                 "Pool": pool(),
                 "Backend": backend(),
+                "BackendEntry": backend_schema(),
+                "RouteEntry": route_schema(),
                 "Change": changes::change_schema(),
                 "RouteChange": changes::route_change_schema(),
                 "ShiftAsked": changes::shift_asked_schema(),
@@ -67,18 +71,32 @@ fn paths() -> Value {
         "/api/v1/stats": stats_call(),
         "/api/v1/pools": get("All pools and their backends.", "application/json", &pools),
         "/api/v1/pools/{pool}": one_pool,
-        "/api/v1/pools/{pool}/backends/{address}": { "patch": changes::change(&pool, &backend) },
+        "/api/v1/pools/{pool}/backends/{address}": {
+            "patch": changes::change(&pool, &backend),
+            "delete": additions::remove_backend(&pool, &backend),
+        },
+        "/api/v1/pools/{pool}/backends": { "post": additions::add_backend(&pool) },
         "/api/v1/explain": explain(),
         "/api/v1/events": events(),
         "/api/v1/decisions": decisions(),
         "/api/v1/decisions/{request_id}": one_decision(),
         "/api/v1/reload": { "post": changes::load("Read the configuration's file again, and serve what it says.", None) },
         "/api/v1/config": { "put": changes::load("Serve what the body says.", Some(changes::configuration())) },
-        "/api/v1/routes/{route}": { "patch": changes::route_change() },
+        "/api/v1/routes/{route}": { "patch": changes::route_change(), "delete": additions::remove_route() },
         "/api/v1/upgrade": { "post": changes::upgrade() },
         "/api/v1/routes/{route}/shift": { "post": changes::shift_begin(), "delete": changes::shift_cancel() },
-        "/api/v1/routes": get("All routes, in the order of the file.", "application/json", &routes),
+        "/api/v1/routes": routes_call(&routes),
     })
+}
+
+fn routes_call(routes: &Value) -> Value {
+    let mut call = get(
+        "All routes, in the order of the file, and then those that were made here.",
+        "application/json",
+        routes,
+    );
+    call["post"] = additions::add_route();
+    call
 }
 
 fn readyz() -> Value {
@@ -375,6 +393,7 @@ fn status() -> Value {
         "workers": count(),
         "connections": count(),
         "ready": { "type": "boolean" },
+        "differs": additions::differs(),
         "draining": { "type": "boolean" },
         "before": {
             "anyOf": [object(&json!({ "pid": count(), "connections": count() })), { "type": "null" }],
@@ -457,6 +476,7 @@ fn backend() -> Value {
         "effective_weight": { "type": "number", "minimum": 0 },
         "zone": or_null("string"),
         "priority": count(),
+        "origin": origin(),
         "protocol": { "enum": ["h1", "h2", null] },
         "state": { "enum": State::WORDS },
         "cause": text(),
@@ -498,6 +518,7 @@ fn route() -> Value {
     let of_connections = object(&json!({ "sni": text(), "alpn": texts, "client": or_null("string") }));
     object(&json!({
         "name": text(),
+        "origin": origin(),
         "listeners": texts,
         "match": { "type": "array", "items": { "anyOf": [of_requests, of_connections] } },
         "pool": or_null("string"),
@@ -511,6 +532,10 @@ fn route() -> Value {
         "operator": object(&json!({ "maintenance": or_null("boolean"), "split": split })),
         "shift": { "anyOf": [of("Shift"), { "type": "null" }] },
     }))
+}
+
+fn origin() -> Value {
+    json!({ "enum": ["file", "api"], "description": "Whether the configuration names it, or it was made here." })
 }
 
 fn problem() -> Value {

@@ -1,5 +1,6 @@
 //! The API as callers find it: through the router, and over real sockets where the sockets matter.
 
+mod additions;
 mod calls;
 mod change;
 mod decisions;
@@ -105,9 +106,8 @@ impl Answer {
 
 impl Fixture {
     fn new() -> Self {
-        let plan = parse_text("test", Format::Toml, CONFIG)
-            .expect("a valid configuration")
-            .plan;
+        let loaded = parse_text("test", Format::Toml, CONFIG).expect("a valid configuration");
+        let (base, plan) = (loaded.base(), loaded.plan);
         let millis = Arc::new(AtomicU64::new(0));
         let clock = millis.clone();
         let control = Control::new(&plan, move || Now::from_millis(clock.load(Relaxed)), 1);
@@ -123,7 +123,7 @@ impl Fixture {
             api: Api {
                 shifts: crate::Shifts::new(control.clone(), metrics.clone()),
                 upgrades: tokio::sync::mpsc::channel(1).0,
-                reloader: Reloader::new(control.clone(), Arc::new(Nobody), started(&plan)),
+                reloader: Reloader::new(control.clone(), Arc::new(Nobody), started(&plan), base),
                 control,
                 metrics,
                 decisions,

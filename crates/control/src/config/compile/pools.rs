@@ -81,7 +81,7 @@ fn plan(name: &str, pool: &Pool, sources: &Sources, known: &BTreeMap<&str, PoolI
         backends: pool
             .backends
             .iter()
-            .map(|backend| backend_plan(&backend.value.0, pool))
+            .map(|backend| backend_plan(&backend.value.0, pool, sources))
             .collect(),
         check: health::check(
             pool.health.as_ref().map(|health| &health.value),
@@ -159,7 +159,7 @@ fn settings(sticky: &Sticky) -> Option<Settings> {
     Some(Settings { by, ttl })
 }
 
-fn backend_plan(backend: &Backend, pool: &Pool) -> BackendPlan {
+fn backend_plan(backend: &Backend, pool: &Pool, sources: &Sources) -> BackendPlan {
     BackendPlan {
         name: backend_name(backend),
         address: backend.address.value.0,
@@ -167,6 +167,7 @@ fn backend_plan(backend: &Backend, pool: &Pool) -> BackendPlan {
         zone: backend.zone.clone(),
         priority: backend.priority.0,
         limits: limits(backend, pool),
+        origin: sources.origin(backend.address.span),
     }
 }
 

@@ -22,7 +22,7 @@ use super::super::file::{
     self, ErrorPages, File, FilterUse, Keyed, Maintenance, Many, Match, Page, PageText, Part, RetryOn, RetryTable,
     Route, Upgrade, ValueRule,
 };
-use super::super::plan::{PagePlan, PageSource, RouteIndex, RoutePlan};
+use super::super::plan::{Origin, PagePlan, PageSource, RouteIndex, RoutePlan};
 use super::super::source::Sources;
 use super::route_name;
 
@@ -36,6 +36,7 @@ pub(super) fn routes(file: &File, sources: &Sources, pools: &BTreeMap<&str, Pool
             let route = item.value.as_ref()?;
             Some(RoutePlan {
                 name: route_name(route, position),
+                origin: sources.origin(item.span),
                 filters: filters(file, sources, &route.filters),
                 action: action(route, pools)?,
                 timeout: route.timeout.as_ref().map(|timeout| timeout.value.0),
@@ -68,6 +69,7 @@ pub(super) fn routes(file: &File, sources: &Sources, pools: &BTreeMap<&str, Pool
 pub(super) fn catch_all(listener: &str, pool: PoolIndex) -> RoutePlan {
     RoutePlan {
         name: format!("listener:{listener}"),
+        origin: Origin::File,
         filters: Vec::new(),
         action: Action::Pool(pool),
         timeout: None,
