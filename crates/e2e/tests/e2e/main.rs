@@ -8,6 +8,7 @@ mod acme;
 mod acme_advice;
 mod acme_lasting;
 mod acme_stage;
+mod additions;
 mod admin;
 mod admin_access;
 mod attacks;
