@@ -8,8 +8,9 @@ use plimsoll_core::telemetry::{RequestKey, SERIES_MAX};
 
 use super::tests::metrics;
 use super::*;
+use crate::config::Origin;
 use crate::config::{Format as Written, Plan, parse_text};
-use crate::publish::{Origin, Serving};
+use crate::publish::Serving;
 
 /// Routes of one configuration.
 const ROUTES: usize = 4_000;
@@ -59,7 +60,7 @@ fn adopt(control: &Control, generation: usize) {
         from: Origin::File,
         ..control.serving()
     };
-    control.adopt(plan(generation), serving);
+    control.adopt(plan(generation), Vec::new(), Some(serving));
 }
 
 /// Series of requests whose route's name begins so.

@@ -175,6 +175,16 @@ fn matches_that_can_never_be_are_refused() {
 }
 
 #[test]
+fn names_have_no_marks_that_nobody_sees() {
+    assert_told(
+        "[pools.\"a\u{202e}b\"]\nbackends = [\"10.0.0.1:80\"]",
+        &[
+            "error 1:8 «\"a\u{202e}b\"» this cannot be a name (a name has 1 to 128 bytes, and no slash, space or control character)",
+        ],
+    );
+}
+
+#[test]
 fn pools_and_listeners_have_what_they_need() {
     for (text, expected) in [
         (
@@ -200,10 +210,6 @@ fn pools_and_listeners_have_what_they_need() {
         (
             "[pools.\"a/b\"]\nbackends = [\"10.0.0.1:80\"]",
             "error 1:8 «\"a/b\"» this cannot be a name (a name has 1 to 128 bytes, and no slash, space or control character)",
-        ),
-        (
-            "[pools.\"a\u{202e}b\"]\nbackends = [\"10.0.0.1:80\"]",
-            "error 1:8 «\"a\u{202e}b\"» this cannot be a name (a name has 1 to 128 bytes, and no slash, space or control character)",
         ),
         ("[listeners.x]", "error 1:1 «[listeners.x]» the key `bind` is missing"),
         (
