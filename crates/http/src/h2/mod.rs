@@ -3,7 +3,9 @@
 
 mod guard;
 mod head;
+mod hpack;
 mod sent;
+mod static_table;
 mod upstream;
 
 pub use guard::{Breach, Guard};

@@ -3,9 +3,9 @@
 use super::frame::{
     CANCEL_PUSH, DATA, FrameHead, GOAWAY, HEADERS, MAX_PUSH_ID, OF_HTTP2, PUSH_PROMISE, SETTINGS, write_frame_head,
 };
-use super::qpack::INTEGER_SHIFT_MAX;
 use super::varint::{length_of, read, write_varint};
 use super::{Code, Guard, Kind};
+use crate::prefixed::INTEGER_SHIFT_MAX;
 
 /// The longest frame of settings. There are six settings, and browsers add one or two that mean nothing.
 const SETTINGS_BYTES_MAX: usize = 1 << 10;

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::h1::{FieldRoom, Framing, Method as Asked, parse_request, parse_response};
+use crate::h2::Follows;
 
 const TO: HeadOut<'static> = HeadOut {
     client_minor: 1,

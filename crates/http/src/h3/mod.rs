@@ -9,7 +9,6 @@ mod control;
 mod frame;
 mod guard;
 mod head;
-mod huffman;
 mod qpack;
 mod table;
 mod varint;
@@ -17,8 +16,10 @@ mod varint;
 pub use control::{Opened, StreamKind, UniFault, UniStream, opening, write_goaway, write_nothing};
 pub use frame::{RequestFrames, Step, write_data_head};
 pub use guard::{Guard, HASTE_MS, Kind};
-pub use head::{HeadText, SectionFault, read_section, read_trailers, write_reply, write_response, write_trailers};
+pub use head::{SectionFault, read_section, read_trailers, write_reply, write_response, write_trailers};
 pub use varint::VARINT_MAX;
+
+pub use crate::head_text::HeadText;
 
 /// A code of an error (RFC 9114 §8.1, RFC 9204 §8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Field sections (RFC 9204 §4.5), with the static table alone.
 
-use super::huffman;
 use super::table::{STATUS, TABLE, index_of, index_of_status};
+use crate::huffman;
+use crate::prefixed::{self, read_integer, write_integer, write_string};
 
 /// Why a section cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,12 @@ pub(super) enum Fault {
     TooLong,
 }
 
+impl From<prefixed::Unreadable> for Fault {
+    fn from(_: prefixed::Unreadable) -> Self {
+        Fault::Unreadable
+    }
+}
+
 /// Reads a section, and shows each field to `see` until that is content with an error. Strings are put into `room` on
 /// their way, which holds no more than `most` bytes.
 pub(super) fn read<E: From<Fault>>(
@@ -20,15 +27,15 @@ pub(super) fn read<E: From<Fault>>(
     mut see: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     // RFC 9204 §4.5.1: without a table of ours, no field has been inserted that could be required, and no base matters.
-    let required = integer(&mut section, 8)?;
-    integer(&mut section, 7)?;
+    let required = read_integer(&mut section, 8).map_err(Fault::from)?;
+    read_integer(&mut section, 7).map_err(Fault::from)?;
     if required != 0 {
         return Err(Fault::Unreadable.into());
     }
     while let Some(first) = section.first().copied() {
         room.clear();
         let indexed = |section: &mut &[u8], bits| {
-            let index = usize::try_from(integer(section, bits)?).map_err(|_| Fault::Unreadable)?;
+            let index = usize::try_from(read_integer(section, bits)?).map_err(|_| Fault::Unreadable)?;
             TABLE.get(index).ok_or(Fault::Unreadable)
         };
         match first {
@@ -58,39 +65,9 @@ pub(super) fn read<E: From<Fault>>(
     Ok(())
 }
 
-/// Reads a number whose first byte has so many bits of it (RFC 7541 §5.1).
-fn integer(bytes: &mut &[u8], bits: u32) -> Result<u64, Fault> {
-    let (first, mut rest) = bytes.split_first().ok_or(Fault::Unreadable)?;
-    let most = u8::MAX >> (8 - bits);
-    let mut number = u64::from(first & most);
-    if number == u64::from(most) {
-        let mut shift = 0;
-        loop {
-            let (byte, after) = rest.split_first().ok_or(Fault::Unreadable)?;
-            rest = after;
-            number += u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                break;
-            }
-            shift += 7;
-            if shift > INTEGER_SHIFT_MAX {
-                return Err(Fault::Unreadable);
-            }
-        }
-    }
-    *bytes = rest;
-    Ok(number)
-}
-
-/// A number is no larger than 62 bits (RFC 9204 §4.1.1); beyond this it could be.
-pub(super) const INTEGER_SHIFT_MAX: u32 = 49;
-
 /// Reads a string whose length's first byte has so many bits, behind a bit that says whether it is coded.
 fn string(bytes: &mut &[u8], bits: u32, (room, most): (&mut Vec<u8>, usize)) -> Result<(), Fault> {
-    let coded = bytes.first().ok_or(Fault::Unreadable)? >> bits & 1 == 1;
-    let length = usize::try_from(integer(bytes, bits)?).map_err(|_| Fault::Unreadable)?;
-    let (string, rest) = bytes.split_at_checked(length).ok_or(Fault::Unreadable)?;
-    *bytes = rest;
+    let (string, coded) = prefixed::read_string(bytes, bits)?;
     // The longest code has 30 bits, the shortest 5: a coded string of n bytes is no longer than 8/5 n.
     if room.len() + string.len() > most {
         return Err(Fault::TooLong);
@@ -148,25 +125,6 @@ pub(super) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 pub(super) fn write_literal(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     write_string(out, 0b0010_0000, 3, name);
     write_string(out, 0, 7, value);
-}
-
-fn write_string(out: &mut Vec<u8>, mark: u8, bits: u32, string: &[u8]) {
-    write_integer(out, mark, bits, string.len());
-    out.extend_from_slice(string);
-}
-
-fn write_integer(out: &mut Vec<u8>, mark: u8, bits: u32, number: usize) {
-    let most = usize::from(u8::MAX >> (8 - bits));
-    if number < most {
-        return out.push(mark | number as u8);
-    }
-    out.push(mark | most as u8);
-    let mut rest = number - most;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
 }
 
 #[cfg(test)]

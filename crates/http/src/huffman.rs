@@ -78,7 +78,7 @@ impl Tables {
 
 /// Decodes `coded` behind what is in `out`; false when it is no such code.
 #[must_use]
-pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> bool {
+pub(crate) fn decode(coded: &[u8], out: &mut Vec<u8>) -> bool {
     let (mut bits, mut count) = (0u64, 0usize);
     let mut coded = coded.iter();
     loop {
