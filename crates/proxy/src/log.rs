@@ -439,11 +439,11 @@ pub(crate) fn connection_failed(
     }
 }
 
-/// Counts a request whose head was so large that the codec has answered it by itself.
-pub(crate) fn too_large(client: &Client) {
+/// Counts a request over HTTP/2 that is malformed, and gets no answer.
+pub(crate) fn malformed(client: &Client) {
     let pinned = client.pin();
     let mut finished = Finished::new(&pinned);
-    finished.fail(Reason::HeaderTooLarge);
+    finished.fail(Reason::BadRequest);
     request(client, &pinned, &Request::unread(0, client.worker.now()), &finished);
 }
 

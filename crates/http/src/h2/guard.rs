@@ -1,7 +1,9 @@
 //! What the other end may not do too often: frames that cost us more than they cost it, counted as they arrive.
 //!
 //! The limits tell attacks from clients that work hard. Streams, header lists and buffers are bounded by the protocol's
-//! own settings; DATA by the codec, which has a budget for small frames that nobody has read yet.
+//! own settings; DATA by its windows.
+
+use super::frame::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
 
 /// Length of a window in milliseconds.
 const WINDOW_MS: u64 = 1_000;
@@ -64,15 +66,6 @@ static FROM_BACKEND: Most = Most {
     others: 1_000,
 };
 
-/// Frame types (RFC 9113 §6).
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
 /// CONTINUATION frames of one head.
 const CONTINUATIONS_MAX: u32 = 20;
 
@@ -84,20 +77,13 @@ pub struct Breach(pub &'static str);
 /// Counts what the other end sends on one connection, from its first byte on.
 #[derive(Debug)]
 pub struct Guard {
-    most: &'static Most,
-    /// Bytes of the preface that have come.
-    preface: usize,
+    tally: Tally,
     /// The frame's header, and behind it by how much a WINDOW_UPDATE adds to a window.
     header: [u8; 13],
     /// Bytes of it that have come.
     filled: usize,
     /// Bytes of the frame's payload that are still to come.
     payload: usize,
-    window_ms: u64,
-    /// Frames in this window, by kind.
-    counts: [u32; 7],
-    ages: Ages,
-    continuations: u32,
     /// The frame under way is part of a head.
     of_head: bool,
     /// A head has begun and its last frame has not.
@@ -107,30 +93,16 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Of what a client sends, which begins with the preface.
-    pub fn of_client() -> Self {
-        Guard {
-            most: &FROM_CLIENT,
-            preface: 0,
-            header: [0; 13],
-            filled: 0,
-            payload: 0,
-            window_ms: 0,
-            counts: [0; 7],
-            ages: Ages::default(),
-            continuations: 0,
-            of_head: false,
-            unfinished: false,
-            spoke: false,
-        }
-    }
-
     /// Of what a backend sends.
     pub fn of_backend() -> Self {
         Guard {
-            most: &FROM_BACKEND,
-            preface: super::PREFACE.len(),
-            ..Guard::of_client()
+            tally: Tally::new(&FROM_BACKEND),
+            header: [0; 13],
+            filled: 0,
+            payload: 0,
+            of_head: false,
+            unfinished: false,
+            spoke: false,
         }
     }
 
@@ -139,15 +111,8 @@ impl Guard {
     /// # Errors
     /// What there is too much of; the connection is to be ended with ENHANCE_YOUR_CALM.
     pub fn see(&mut self, mut bytes: &[u8], now_ms: u64) -> Result<(), Breach> {
-        if now_ms.saturating_sub(self.window_ms) >= WINDOW_MS {
-            self.window_ms = now_ms;
-            self.counts = [0; 7];
-        }
-        self.ages.pass(now_ms);
+        self.tally.pass(now_ms);
         while !bytes.is_empty() {
-            let skipped = (super::PREFACE.len() - self.preface).min(bytes.len());
-            self.preface += skipped;
-            bytes = &bytes[skipped..];
             let skipped = self.payload.min(bytes.len());
             self.payload -= skipped;
             bytes = &bytes[skipped..];
@@ -187,10 +152,63 @@ impl Guard {
         let [a, b, c, kind, flags, id @ .., w, x, y, z] = self.header;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         let id = u32::from_be_bytes(id);
-        let (ends_stream, ends_head) = (flags & 1 == 1, flags & 4 == 4);
         self.payload = length;
         self.of_head = kind == HEADERS || kind == CONTINUATION;
-        self.unfinished = self.of_head && !ends_head;
+        self.unfinished = self.of_head && flags & END_HEADERS == 0;
+        self.spoke |= kind == DATA && (length > 0 || flags & END_STREAM != 0) || kind == HEADERS;
+        let increment = (kind == WINDOW_UPDATE && length == 4).then(|| {
+            self.payload = 0;
+            u32::from_be_bytes([w, x, y, z])
+        });
+        self.tally.count((kind, flags), id, length, increment)
+    }
+}
+
+/// Counts frames, a window at a time.
+#[derive(Debug)]
+pub(super) struct Tally {
+    most: &'static Most,
+    window_ms: u64,
+    /// Frames in this window, by kind.
+    counts: [u32; 7],
+    ages: Ages,
+    continuations: u32,
+}
+
+impl Tally {
+    /// Of what a client sends.
+    pub(super) fn of_client() -> Self {
+        Tally::new(&FROM_CLIENT)
+    }
+
+    fn new(most: &'static Most) -> Self {
+        Tally {
+            most,
+            window_ms: 0,
+            counts: [0; 7],
+            ages: Ages::default(),
+            continuations: 0,
+        }
+    }
+
+    /// It is `now_ms` of any clock.
+    pub(super) fn pass(&mut self, now_ms: u64) {
+        if now_ms.saturating_sub(self.window_ms) >= WINDOW_MS {
+            self.window_ms = now_ms;
+            self.counts = [0; 7];
+        }
+        self.ages.pass(now_ms);
+    }
+
+    /// Counts a frame (RFC 9113 §4.1); `increment` is what a WINDOW_UPDATE adds.
+    pub(super) fn count(
+        &mut self,
+        (kind, flags): (u8, u8),
+        id: u32,
+        length: usize,
+        increment: Option<u32>,
+    ) -> Result<(), Breach> {
+        let (ends_stream, ends_head) = (flags & END_STREAM != 0, flags & END_HEADERS != 0);
         if kind == CONTINUATION {
             self.continuations += 1;
             if self.continuations > CONTINUATIONS_MAX {
@@ -204,7 +222,6 @@ impl Guard {
             DATA if length == 0 && !ends_stream => (0, most.empty, "empty DATA frames"),
             DATA | HEADERS => {
                 self.ages.open(id);
-                self.spoke = true;
                 return Ok(());
             }
             CONTINUATION if ends_head || length >= SMALL_CONTINUATION => return Ok(()),
@@ -212,13 +229,10 @@ impl Guard {
             RST_STREAM => (1, most.resets, "RST_STREAM frames"),
             SETTINGS => (2, most.settings, "SETTINGS frames"),
             PING => (3, most.pings, "PING frames"),
-            WINDOW_UPDATE if length == 4 => {
-                self.payload = 0;
-                match u32::from_be_bytes([w, x, y, z]) {
-                    ..SMALL_UPDATE => (4, most.small_updates, "small WINDOW_UPDATE frames"),
-                    _ => (5, most.updates, "WINDOW_UPDATE frames"),
-                }
+            WINDOW_UPDATE if increment.is_some_and(|by| by >= SMALL_UPDATE) => {
+                (5, most.updates, "WINDOW_UPDATE frames")
             }
+            WINDOW_UPDATE if increment.is_some() => (4, most.small_updates, "small WINDOW_UPDATE frames"),
             _ => (6, most.others, "CONTINUATION, PRIORITY or unknown frames"),
         };
         self.counts[at] += 1;

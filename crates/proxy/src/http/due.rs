@@ -59,6 +59,18 @@ impl Due {
         self.bits[word].swap(0, SeqCst)
     }
 
+    /// These parts of a word have something to do. Nobody but the task itself says so, while it looks.
+    pub(super) fn add(&self, word: usize, bits: u64) {
+        if bits != 0 {
+            self.bits[word].fetch_or(bits, SeqCst);
+        }
+    }
+
+    /// Whether a part has something to do.
+    pub(super) fn any(&self) -> bool {
+        self.bits.iter().any(|word| word.load(SeqCst) != 0)
+    }
+
     /// The task goes to rest, unless something has become due meanwhile.
     pub(super) fn rest(&self) -> bool {
         self.called.store(false, SeqCst);

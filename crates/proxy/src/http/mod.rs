@@ -27,7 +27,6 @@ mod stream;
 mod streams;
 mod upload;
 mod upstream;
-mod watched;
 
 pub(crate) use forward::Forward;
 pub(crate) use h3::serve_quic;

@@ -1,65 +1,37 @@
 //! A client's HTTP/2 connection: many requests at once, each on a stream, all of them driven by the connection's task.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::ext::Protocol;
-use h2::server::{Builder, Connection as Frames, SendResponse};
-use h2::{Reason as Code, RecvStream};
-use http::Request as Head;
 use plimsoll_core::outcome::Reason;
-use plimsoll_core::reply::Reply;
 use plimsoll_core::snapshot::HttpService;
 use plimsoll_http::h1::FIELDS_MAX;
-use plimsoll_http::h2::{Follows, write_head};
-use plimsoll_http::websocket;
-use plimsoll_net::{Deadline, Timer};
+use plimsoll_http::h2::{self, Fault, Opened, Received};
+use plimsoll_net::{Buffer, Deadline, Socket, Timer};
 
 use super::accept::http_service;
-use super::downstream::H2;
+use super::downstream::{Link, Place};
 use super::due::WORDS;
-use super::errand;
 use super::respond::may_go_on;
-use super::route::{Arrived, Request, Spoken};
-use super::stream;
-use super::streams::{Desk, FRAMES, Job, Streams, parts};
-use super::watched::{Sight, Watched};
+use super::streams::{FRAMES, Job, Streams, parts};
 use crate::client::{Client, Connection};
 use crate::log;
 
 /// What is spoken, as the access log has it.
 const HTTP2: &str = "HTTP/2";
 
-/// Streams that a client may have open at once (HAProxy's and nghttp2's default).
-const STREAMS_MAX: u32 = 100;
+/// The most that stands in the buffer for what comes: some frames of the largest size.
+const INPUT_MAX: usize = 64 << 10;
 
-/// What a client may send ahead of us on one stream, and on all together.
-const WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// How often is read before the streams have their turn.
+const READS_MAX: usize = 4;
 
-/// What small frames of a client's may cost that no backend has taken yet, where each counts as 256 bytes at the least. A
-/// call of gRPC whose messages are a few bytes long fills its window with less.
-const SMALL_FRAMES_MAX: usize = 8 << 20;
-
-/// What we hold of one stream's answer for a client that is slow to take it.
-const SEND_MAX: usize = 32 << 10;
-
-/// Streams that a client has reset before we have looked at them: as many as it may reset in a second, since one whose
-/// deadlines are short does so when we are late.
-const RESET_MAX: usize = 1_000;
-
-/// Streams that we have ended before the client had said all, and for how long they are remembered: what it still sends
-/// on them is no fault of its own. An upload that is answered early leaves one.
-const ENDED_MAX: usize = 1_024;
-const FORGET_AFTER: Duration = Duration::from_secs(30);
-
-/// Streams that we may have to reset for a client's errors in the connection's life.
-const ERRORS_MAX: usize = 1_024;
+/// The most that is read and thrown away of what a client says after we have said all.
+const WASTE_MAX: usize = 1 << 20;
 
 /// How often a connection looks at what is due before it lets others have their turn.
 const TURNS_MAX: usize = 8;
@@ -77,53 +49,24 @@ pub(crate) async fn serve_multiplexed(connection: Connection) {
 
 /// Serves a connection whose first bytes, `ahead`, are those of HTTP/2, to its end.
 pub(super) async fn serve(connection: Connection, ahead: Vec<u8>) {
-    let Connection { client, socket, timer } = connection;
-    let worker = client.worker.clone();
-    let local = socket.local().ok();
-    let sight = Rc::new(Sight::default());
-    let Some((mut greeting, times)) = http_service(&client.pin(), &client).map(|service| {
-        let io = Watched::new(ahead, socket, worker.clone(), sight.clone());
-        let times = Times {
-            greeting: service.timeouts.request_header,
-            idle: service.timeouts.idle,
-            stream_idle: service.timeouts.stream_idle,
-            age: service.keepalive_age,
-        };
-        (settings(service).handshake(io), times)
-    }) else {
+    let Some(mut multiplexed) = Multiplexed::new(connection, &ahead) else {
         return;
     };
-    // Without bytes ahead there may be nothing to read yet, which is to be looked for at each turn.
-    let greeting = poll_fn(|cx| {
-        sight.dry.set(false);
-        Pin::new(&mut greeting).poll(cx)
-    });
-    let Ok(Ok(frames)) = timer.within(timer.after(times.greeting), greeting).await else {
-        return;
-    };
-    let mut multiplexed = Multiplexed {
-        frames,
-        streams: Streams::new(worker),
-        local,
-        client: Rc::new(client),
-        was: Phase::Busy,
-        idle_until: None,
-        head_until: None,
-        age_until: times.age.map(|age| timer.after(age)),
-        times,
-        drain_until: None,
-        timer,
-        parting: false,
-        sight,
-    };
+    drop(ahead);
     let waker = multiplexed.streams.due.waker(FRAMES);
     multiplexed.streams.due.set(FRAMES);
     poll_fn(|cx| multiplexed.poll(cx, &waker)).await;
     // Its streams see that it has ended, and tell how far they have come.
     let Multiplexed {
-        frames, mut streams, ..
+        link,
+        socket,
+        input,
+        mut streams,
+        ..
     } = multiplexed;
-    drop(frames);
+    drop((socket, input));
+    link.frames.borrow_mut().end();
+    streams.pass_on(&link);
     poll_fn(|cx| streams.poll_rest(cx)).await;
 }
 
@@ -135,29 +78,19 @@ struct Times {
     age: Option<Duration>,
 }
 
-fn settings(service: &HttpService) -> Builder {
-    // Each field counts 32 bytes more than it has (RFC 9113 §6.5.2): what is too long for us alone we answer ourselves,
-    // with a reason, and the codec what is far too long.
-    let head_bytes = service.limits.head_bytes + 32 * FIELDS_MAX;
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .data_frame_budget(SMALL_FRAMES_MAX)
-        .max_send_buffer_size(SEND_MAX)
-        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_reset_streams(ENDED_MAX)
-        .max_pending_accept_reset_streams(RESET_MAX)
-        .max_local_error_reset_streams(Some(ERRORS_MAX))
-        .reset_stream_duration(FORGET_AFTER)
-        .enable_connect_protocol();
-    builder
+fn codec(service: &HttpService) -> h2::Connection {
+    let head_bytes = service.limits.head_bytes;
+    h2::Connection::new(head_bytes, head_bytes + 32 * FIELDS_MAX)
 }
 
 /// A connection and what is known of its end.
 struct Multiplexed {
-    frames: Frames<Watched, Bytes>,
+    link: Rc<Link>,
+    socket: Socket,
+    /// What came and was not used yet.
+    input: Buffer,
+    /// Room for the text of the next request.
+    text: Vec<u8>,
     streams: Streams,
     local: Option<SocketAddr>,
     client: Rc<Client>,
@@ -166,6 +99,8 @@ struct Multiplexed {
     /// What the connection was doing when `idle_until` was set.
     was: Phase,
     idle_until: Option<Deadline>,
+    /// When the client has to have said that it speaks HTTP/2.
+    greeting_until: Option<Deadline>,
     /// When the head that is under way has to be there.
     head_until: Option<Deadline>,
     /// When it begins to end because of its age, and because of a drain.
@@ -173,7 +108,12 @@ struct Multiplexed {
     drain_until: Option<Deadline>,
     /// Whether the client was told that no further stream is taken.
     parting: bool,
-    sight: Rc<Sight>,
+    /// All has been said, and the client is given time to read it: closing while it still talks would make the kernel
+    /// throw away what it has not read.
+    lingers: bool,
+    wasted: usize,
+    /// Streams that were given up had a turn to leave their seats.
+    made_way: bool,
 }
 
 /// What a connection is doing, as far as it matters for how long it may.
@@ -194,18 +134,83 @@ enum Phase {
 }
 
 impl Multiplexed {
-    /// Looks at what is due, the frames by what `waker` wakes; ready once the connection has ended.
+    /// One that begins with these bytes; `None` when its listener is gone.
+    fn new(connection: Connection, ahead: &[u8]) -> Option<Self> {
+        let Connection { client, socket, timer } = connection;
+        let worker = client.worker.clone();
+        let (frames, times) = http_service(&client.pin(), &client).map(|service| {
+            let times = Times {
+                greeting: service.timeouts.request_header,
+                idle: service.timeouts.idle,
+                stream_idle: service.timeouts.stream_idle,
+                age: service.keepalive_age,
+            };
+            (codec(service), times)
+        })?;
+        let mut input = worker.blocks.buffer();
+        if !ahead.is_empty() {
+            while input.room().len() < ahead.len() && input.grow(INPUT_MAX) {}
+            let count = ahead.len().min(input.room().len());
+            debug_assert_eq!(count, ahead.len(), "a preface is looked for in what is read first");
+            input.room()[..count].copy_from_slice(&ahead[..count]);
+            input.filled(count);
+        }
+        Some(Multiplexed {
+            local: socket.local().ok(),
+            link: Rc::new(Link {
+                frames: RefCell::new(frames),
+                worker: worker.clone(),
+            }),
+            socket,
+            input,
+            text: Vec::new(),
+            streams: Streams::new(worker),
+            client: Rc::new(client),
+            was: Phase::Busy,
+            idle_until: None,
+            greeting_until: Some(timer.after(times.greeting)),
+            head_until: None,
+            age_until: times.age.map(|age| timer.after(age)),
+            times,
+            drain_until: None,
+            timer,
+            parting: false,
+            lingers: false,
+            wasted: 0,
+            made_way: false,
+        })
+    }
+
+    /// Looks at what is due, the frames by what `waker` wakes; ready once the connection has ended. What there is to send
+    /// is sent when everybody has had a turn.
     fn poll(&mut self, cx: &mut Context<'_>, waker: &Waker) -> Poll<()> {
+        let of_frames = &mut Context::from_waker(waker);
         self.streams.due.begin(cx.waker());
+        let mut looks_after = false;
         for _ in 0..TURNS_MAX {
             for word in 0..WORDS {
                 for at in parts(word, self.streams.due.take(word)) {
                     if at != FRAMES {
                         self.streams.poll(at);
-                    } else if self.poll_frames(&mut Context::from_waker(waker)).is_ready() {
+                        continue;
+                    }
+                    looks_after = true;
+                    if self.poll_read(of_frames).is_ready() {
                         return Poll::Ready(());
                     }
                 }
+            }
+            self.streams.pass_on(&self.link);
+            if self.streams.due.any() {
+                continue;
+            }
+            if self.poll_flush(of_frames).is_ready() {
+                return Poll::Ready(());
+            }
+            if std::mem::take(&mut looks_after)
+                && (self.look_after(of_frames).is_ready() || self.poll_flush(of_frames).is_ready())
+            {
+                return Poll::Ready(());
             }
             if self.streams.due.rest() {
                 return Poll::Pending;
@@ -215,37 +220,109 @@ impl Multiplexed {
         Poll::Pending
     }
 
-    /// Moves frames, and begins the streams that come; ready once the connection has ended.
-    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sight.dry.set(false);
-        loop {
-            let polled = self.frames.poll_accept(cx);
-            if let Some(breach) = self.sight.breach.get()
-                && self.was != Phase::CutOff
-            {
-                tracing::debug!(client = %self.client.peer, %breach, "an HTTP/2 connection is ended");
-                log::connection_failed(&self.client, (HTTP2, Reason::Http2Abuse), Some(&breach));
-                self.frames.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
-                self.parting = true;
-                self.enter(Phase::CutOff);
-                continue;
+    /// Reads, and begins the streams that come; ready once the client has ended the connection.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.input.is_empty() {
+            self.take_in();
+        }
+        for _ in 0..READS_MAX {
+            if !self.lingers && !self.link.frames.borrow().hears() {
+                // Until some of it is taken.
+                return Poll::Pending;
             }
-            for _ in 0..self.sight.too_large.take() {
-                self.client.count_request();
-                log::too_large(&self.client);
+            if self.input.is_full() && !self.input.grow(INPUT_MAX) {
+                // The streams that it is for have to make way first.
+                self.streams.due.set(FRAMES);
+                return Poll::Pending;
             }
-            match polled {
-                Poll::Ready(Some(Ok((head, respond)))) => {
-                    self.begin(head, respond);
-                    continue;
+            match self.socket.poll_fill(cx, &mut self.input) {
+                Poll::Pending => {
+                    self.input.release();
+                    return Poll::Pending;
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    self.count_error(&error);
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+            if self.lingers {
+                self.wasted += self.input.len();
+                self.input.consume(self.input.len());
+                if self.wasted >= WASTE_MAX {
                     return Poll::Ready(());
                 }
-                Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending => {}
+            } else {
+                self.take_in();
             }
+        }
+        self.streams.due.set(FRAMES);
+        Poll::Pending
+    }
+
+    /// Takes what was read.
+    fn take_in(&mut self) {
+        let now_ms = self.client.worker.now().millis();
+        loop {
+            let mut frames = self.link.frames.borrow_mut();
+            if !frames.has_seat() && !std::mem::replace(&mut self.made_way, true) {
+                return self.streams.due.set(FRAMES);
+            }
+            let (count, received) = frames.receive(self.input.unread(), now_ms, &mut self.text);
+            drop(frames);
+            self.input.consume(count);
+            match received {
+                Received::More => break,
+                Received::Request(opened) => self.begin(opened),
+                Received::Malformed(why) => {
+                    tracing::debug!(client = %self.client.peer, why, "a request over HTTP/2 is malformed");
+                    self.client.count_request();
+                    log::malformed(&self.client);
+                }
+                Received::Refused => self.client.worker.shard().failure(Reason::Overloaded),
+                Received::Ended(fault) => return self.cut_off(&fault),
+            }
+        }
+        self.made_way = false;
+    }
+
+    /// The client's fault has ended the connection.
+    fn cut_off(&mut self, fault: &Fault) {
+        tracing::debug!(client = %self.client.peer, %fault, "an HTTP/2 connection is ended");
+        let reason = match fault {
+            Fault::Breach(_) => Reason::Http2Abuse,
+            Fault::Error(..) => Reason::BadRequest,
+        };
+        log::connection_failed(&self.client, (HTTP2, reason), Some(fault));
+        self.parting = true;
+        self.enter(Phase::CutOff);
+    }
+
+    /// Writes what there is to send; ready when the client has gone.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut frames = self.link.frames.borrow_mut();
+        let was_deaf = !frames.hears();
+        while !frames.pending().is_empty() {
+            match self.socket.poll_write(cx, frames.pending()) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) if count > 0 => frames.wrote(count),
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+        if was_deaf && frames.hears() {
+            self.streams.due.set(FRAMES);
+        }
+        if !self.lingers && frames.is_over() && frames.pending().is_empty() {
+            self.socket.shutdown_write();
+            self.lingers = true;
+            self.input.consume(self.input.len());
+            self.streams.due.set(FRAMES);
+        }
+        drop(frames);
+        self.streams.pass_on(&self.link);
+        Poll::Pending
+    }
+
+    /// Looks after the connection's end; ready once it has come.
+    fn look_after(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
             if self.timer.is_expired() {
                 return Poll::Ready(());
             }
@@ -254,6 +331,9 @@ impl Multiplexed {
             match self.timer.poll_elapsed(cx, until) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(_) if self.timer.is_expired() => return Poll::Ready(()),
+                Poll::Ready(_) if self.greeting_until.is_some_and(|greeting| self.timer.is_past(greeting)) => {
+                    return Poll::Ready(());
+                }
                 Poll::Ready(_) if self.head_until.is_some_and(|head| self.timer.is_past(head)) => {
                     log::connection_failed(&self.client, (HTTP2, Reason::RequestHeaderTimeout), None);
                     return Poll::Ready(());
@@ -264,41 +344,38 @@ impl Multiplexed {
         }
     }
 
-    /// Counts an error of the client's for which the codec ends the connection. It has limits of its own, and says so
-    /// with the same word.
-    fn count_error(&self, error: &h2::Error) {
-        if self.was != Phase::CutOff && error.is_go_away() && error.is_library() {
-            let abuse = error.reason() == Some(Code::ENHANCE_YOUR_CALM);
-            let reason = if abuse { Reason::Http2Abuse } else { Reason::BadRequest };
-            log::connection_failed(&self.client, (HTTP2, reason), Some(error));
-        }
-    }
-
     /// When there is something to be done about the connection's end.
     fn ends_at(&mut self) -> Option<Deadline> {
+        let frames = self.link.frames.borrow();
         let phase = if self.was == Phase::CutOff {
             Phase::CutOff
-        } else if self.sight.lingers.get() {
+        } else if self.lingers {
             Phase::Lingering
         } else if self.streams.open() > 0 {
             Phase::Busy
-        } else if self.frames.has_streams() {
+        } else if !frames.pending().is_empty() {
             Phase::Flushing
         } else if self.parting {
             Phase::Parting
         } else {
             Phase::Idle
         };
+        let mid_head = frames.is_mid_head(self.input.unread());
+        self.greeting_until = self.greeting_until.filter(|_| !frames.is_greeted());
+        drop(frames);
         if phase != self.was {
             self.enter(phase);
         }
-        self.head_until = if self.sight.mid_head.get() && !self.parting {
+        self.head_until = if mid_head && !self.parting {
             let patience = self.times.greeting;
             self.head_until.or_else(|| Some(self.timer.after(patience)))
         } else {
             None
         };
-        let soon = [self.idle_until, self.head_until].into_iter().flatten().min();
+        let soon = [self.idle_until, self.head_until, self.greeting_until]
+            .into_iter()
+            .flatten()
+            .min();
         if self.parting {
             return soon;
         }
@@ -316,18 +393,21 @@ impl Multiplexed {
             Phase::Parting | Phase::CutOff => Some(PARTING),
             Phase::Lingering => Some(LINGER),
         };
+        if phase == Phase::Idle {
+            self.link.frames.borrow_mut().rest();
+        }
         self.was = phase;
         self.idle_until = patience.map(|patience| self.timer.after(patience));
     }
 
     /// Tells the client that no further stream is taken; those that are open are served.
     fn part(&mut self) {
-        self.frames.graceful_shutdown();
+        self.link.frames.borrow_mut().part();
         self.parting = true;
     }
 
     /// Begins to serve a stream.
-    fn begin(&mut self, head: Head<RecvStream>, mut respond: SendResponse<Bytes>) {
+    fn begin(&mut self, Opened { seat, head, is_ended }: Opened) {
         let client = self.client.clone();
         client.count_request();
         let pinned = client.pin();
@@ -337,75 +417,18 @@ impl Multiplexed {
         if !self.parting && !goes_on {
             self.part();
         }
-        if !self.streams.has_seat() {
-            // RFC 9113 §8.7: it can be asked again, since nothing was done of it.
-            respond.send_reset(Code::REFUSED_STREAM);
-            return client.worker.shard().failure(Reason::Overloaded);
-        }
+        let room = client.worker.blocks.take_scratch();
         self.streams.begin(Job {
-            client,
             local: self.local,
             pinned,
+            place: Place {
+                link: self.link.clone(),
+                seat,
+            },
+            text: std::mem::replace(&mut self.text, room),
             head,
-            respond,
+            is_ended,
+            client,
         });
     }
-}
-
-/// Serves the stream that is on the desk to its end.
-pub(super) async fn one_request(desk: &Desk) {
-    let Some(job) = desk.take() else { return };
-    let Job {
-        client,
-        local,
-        pinned,
-        head,
-        mut respond,
-    } = job;
-    let (client, pinned) = (&*client, &pinned);
-    let Some(service) = http_service(pinned, client) else {
-        return;
-    };
-    let worker = &client.worker;
-    let timer = client.timer();
-    let (parts, body) = head.into_parts();
-    let mut text = worker.blocks.take_scratch();
-    let mut upstream_head = worker.blocks.take_scratch();
-    let arrived = Arrived {
-        client,
-        local: &|| local,
-        pinned,
-        service,
-        spoken: Spoken::Http2,
-    };
-    let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
-    let key = (protocol == Some("websocket")).then(|| websocket::key(worker.random()));
-    let follows = match &key {
-        Some(key) => Follows::WebSocket(key),
-        None if body.is_end_stream() => Follows::Nothing,
-        None => Follows::Body,
-    };
-    let written = write_head(&mut text, &parts, follows);
-    // Nobody needs the fields' map any more, for as long as the request lasts.
-    drop(parts);
-    let request = match written {
-        Ok(()) if text.len() > service.limits.head_bytes => {
-            Request::unread(text.len(), worker.now()).refused(Reply::reason(Reason::HeaderTooLarge))
-        }
-        Ok(()) => {
-            let mut gone = |cx: &mut Context<'_>| respond.poll_reset(cx).map(drop);
-            errand::through(&arrived, &timer, &text, &mut upstream_head, &mut gone).await
-        }
-        Err(fault) => Request::unread(text.len(), worker.now()).refused(Reply::detailed(fault.reason(), &fault)),
-    };
-    worker.blocks.give_scratch(text);
-    let accept = key.map(|key| websocket::accept(&key));
-    let mut downstream = H2::new((respond, body), accept, worker.pieces.clone());
-    stream::answer(
-        (client, &timer, &mut downstream),
-        (pinned, service),
-        request,
-        upstream_head,
-    )
-    .await;
 }

@@ -11,23 +11,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::SendResponse;
-use http::Request as Head;
+use plimsoll_core::outcome::Reason;
+use plimsoll_core::reply::Reply;
+use plimsoll_http::h1::HeadFault;
+use plimsoll_http::h2::{Follows, HeadText, SEAT_WORDS, SEATS_MAX};
+use plimsoll_http::websocket;
 use tokio::task::unconstrained;
 
+use super::accept::http_service;
+use super::downstream::{Downstream, H2, Link, Place};
 use super::due::{Due, PARTS_MAX, WORDS};
-use super::multiplex::one_request;
+use super::route::{Arrived, Request, Spoken};
+use super::{errand, stream};
 use crate::client::Client;
 use crate::worker::{Pinned, Worker};
 
-/// Streams that a connection may have at once: more than a client may open, since one that it has given up is there
-/// until that was noticed.
-pub(super) const SEATS_MAX: usize = PARTS_MAX - 1;
-
 /// The part of a connection that is not a stream. The last, so that what the streams have to say goes out together.
 pub(super) const FRAMES: usize = PARTS_MAX - 1;
+
+const _: () = assert!(SEATS_MAX == FRAMES && SEAT_WORDS == WORDS, "a seat is a part");
 
 /// Idle runners that a worker keeps, of some 4 KiB each.
 const KEPT_MAX: usize = 256;
@@ -37,8 +39,12 @@ pub(super) struct Job {
     pub(super) client: Rc<Client>,
     pub(super) local: Option<SocketAddr>,
     pub(super) pinned: Rc<Pinned>,
-    pub(super) head: Head<RecvStream>,
-    pub(super) respond: SendResponse<Bytes>,
+    pub(super) place: Place,
+    /// Its head, up to where it says what follows it.
+    pub(super) text: Vec<u8>,
+    pub(super) head: Result<HeadText, HeadFault>,
+    /// Nothing follows it.
+    pub(super) is_ended: bool,
 }
 
 /// A connection's streams.
@@ -46,7 +52,7 @@ pub(super) struct Streams {
     pub(super) due: Arc<Due>,
     worker: Rc<Worker>,
     seats: Vec<Seat>,
-    free: Vec<usize>,
+    open: usize,
 }
 
 struct Seat {
@@ -62,32 +68,39 @@ impl Streams {
             due: Arc::default(),
             worker,
             seats: Vec::new(),
-            free: Vec::new(),
+            open: 0,
         }
     }
 
     /// How many are under way.
     pub(super) fn open(&self) -> usize {
-        self.seats.len() - self.free.len()
+        self.open
     }
 
-    /// Whether there is a seat for one more.
-    pub(super) fn has_seat(&self) -> bool {
-        !self.free.is_empty() || self.seats.len() < SEATS_MAX
-    }
-
-    /// Begins one, at the next look. It must [have a seat](Self::has_seat).
+    /// Begins one, at the next look, in the seat that the codec has given it.
     pub(super) fn begin(&mut self, job: Job) {
-        let at = self.free.pop().unwrap_or_else(|| {
+        let at = job.place.seat;
+        while self.seats.len() <= at {
             let waker = self.due.waker(self.seats.len());
             self.seats.push(Seat { waker, runner: None });
-            self.seats.len() - 1
+        }
+        let seat = &mut self.seats[at];
+        debug_assert!(seat.runner.is_none(), "who has let go of a place has left its seat");
+        let runner = seat.runner.get_or_insert_with(|| {
+            self.open += 1;
+            self.worker.runners.take()
         });
-        let runner = self.worker.runners.take();
         runner.desk.job.set(Some(job));
         runner.desk.waits.set(false);
-        self.seats[at].runner = Some(runner);
         self.due.set(at);
+    }
+
+    /// Those of which the codec has learnt something are due.
+    pub(super) fn pass_on(&self, link: &Link) {
+        let touched = link.frames.borrow_mut().take_touched();
+        for (word, bits) in touched.into_iter().enumerate() {
+            self.due.add(word, bits);
+        }
     }
 
     /// Moves the stream at a seat on.
@@ -100,7 +113,7 @@ impl Streams {
         if let Some(runner) = seat.runner.take() {
             self.worker.runners.give(runner);
         }
-        self.free.push(at);
+        self.open -= 1;
         if self.open() == 0 {
             // The connection may be idle from now on.
             self.due.set(FRAMES);
@@ -186,6 +199,61 @@ async fn run(desk: Rc<Desk>) {
         };
         poll_fn(|_| waiting()).await;
     }
+}
+
+/// Serves the stream that is on the desk to its end.
+async fn one_request(desk: &Desk) {
+    let Some(job) = desk.take() else { return };
+    let Job {
+        client,
+        local,
+        pinned,
+        place,
+        mut text,
+        head,
+        is_ended,
+    } = job;
+    let (client, pinned) = (&*client, &pinned);
+    let mut downstream = H2::new(place);
+    let Some(service) = http_service(pinned, client) else {
+        return;
+    };
+    let worker = &client.worker;
+    let timer = client.timer();
+    let mut upstream_head = worker.blocks.take_scratch();
+    let arrived = Arrived {
+        client,
+        local: &|| local,
+        pinned,
+        service,
+        spoken: Spoken::Http2,
+    };
+    let head = head.and_then(|head| {
+        if head.is_websocket {
+            let key = websocket::key(worker.random());
+            downstream.accept_with(websocket::accept(&key));
+            return head.finish(&mut text, Follows::WebSocket(&key));
+        }
+        head.finish(&mut text, if is_ended { Follows::Nothing } else { Follows::Body })
+    });
+    let request = match head {
+        Ok(()) if text.len() > service.limits.head_bytes => {
+            Request::unread(text.len(), worker.now()).refused(Reply::reason(Reason::HeaderTooLarge))
+        }
+        Ok(()) => {
+            let mut gone = |cx: &mut Context<'_>| downstream.poll_gone(cx);
+            errand::through(&arrived, &timer, &text, &mut upstream_head, &mut gone).await
+        }
+        Err(fault) => Request::unread(text.len(), worker.now()).refused(Reply::detailed(fault.reason(), &fault)),
+    };
+    downstream.write_into(text);
+    stream::answer(
+        (client, &timer, &mut downstream),
+        (pinned, service),
+        request,
+        upstream_head,
+    )
+    .await;
 }
 
 /// A worker's idle runners.

@@ -1,131 +1,138 @@
 //! The client's side of a request on a stream of an HTTP/2 connection.
+//!
+//! Nothing here waits by itself: whatever the codec learns of a stream wakes its seat, and whoever sits there looks again.
 
+use std::cell::{RefCell, RefMut};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use http::header::{HeaderName, HeaderValue};
-use http::{Response, StatusCode};
 use plimsoll_http::h1::{Framing, HeadOut, ResponseHead};
-use plimsoll_http::h2::{response, trailer_lines, trailers};
+use plimsoll_http::h2::{Code, Connection, write_answer, write_own, write_trailers};
 use plimsoll_net::{Buffer, Timer};
 
 use super::{Downstream, Stream, Unspeakable, framing_on_stream};
 use crate::client::{LINGER, LINGER_BYTES_MAX};
-use crate::http::Pieces;
 use crate::http::upload::{Upload, UploadFault};
+use crate::worker::Worker;
 
-/// The most bytes that are put into one piece of an answer: two frames.
-const PIECE_MAX: usize = 32 << 10;
+/// A connection, as its streams and whoever drives it know it.
+pub(crate) struct Link {
+    pub(crate) frames: RefCell<Connection>,
+    pub(crate) worker: Rc<Worker>,
+}
+
+/// A stream's place on its connection, which is another's once this is dropped.
+pub(crate) struct Place {
+    pub(crate) link: Rc<Link>,
+    pub(crate) seat: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.link.frames.borrow_mut().release(self.seat);
+    }
+}
 
 /// A request on a stream.
 pub(crate) struct H2 {
-    respond: SendResponse<Bytes>,
-    body: RecvStream,
-    /// What has come of the body and was not taken yet.
-    pending: Bytes,
-    /// The lines of the trailers, once the body has ended.
-    ended: Option<Vec<u8>>,
+    place: Place,
     /// A head that was taken and not sent; whether nothing follows it.
-    head: Option<(Response<()>, bool)>,
-    /// Where the answer's body goes, once its head was sent.
-    send: Option<SendStream<Bytes>>,
+    head: Vec<u8>,
+    has_head: Option<bool>,
     /// The lines of the answer's trailers, once it is to end.
     ending: Option<Vec<u8>>,
     done: bool,
     /// What a WebSocket that is asked for has to be granted with: its client cannot judge what we have asked.
     accept: Option<[u8; 28]>,
-    pieces: Rc<Pieces>,
 }
 
 impl H2 {
-    pub(crate) fn new(
-        (respond, body): (SendResponse<Bytes>, RecvStream),
-        accept: Option<[u8; 28]>,
-        pieces: Rc<Pieces>,
-    ) -> Self {
+    pub(crate) fn new(place: Place) -> Self {
         H2 {
-            pieces,
-            respond,
-            accept,
-            ended: body.is_end_stream().then(Vec::new),
-            body,
-            pending: Bytes::new(),
-            head: None,
-            send: None,
+            place,
+            head: Vec::new(),
+            has_head: None,
             ending: None,
             done: false,
+            accept: None,
         }
     }
 
+    /// It asks to become a WebSocket, which has to be granted so.
+    pub(crate) fn accept_with(&mut self, accept: [u8; 28]) {
+        self.accept = Some(accept);
+    }
+
+    /// Heads of answers may be written here.
+    pub(crate) fn write_into(&mut self, room: Vec<u8>) {
+        self.head = room;
+        self.head.clear();
+    }
+
+    fn frames(&self) -> RefMut<'_, Connection> {
+        self.place.link.frames.borrow_mut()
+    }
+
+    fn is_gone_now(&self) -> bool {
+        self.place.link.frames.borrow().is_gone(self.place.seat)
+    }
+
     fn send_head(&mut self) -> io::Result<()> {
-        if let Some((head, last)) = self.head.take() {
-            self.send = Some(self.respond.send_response(head, last).map_err(gone)?);
+        if self.is_gone_now() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if let Some(last) = self.has_head.take() {
+            self.frames().send_section(self.place.seat, &self.head, last);
+            self.head.clear();
             self.done = last;
         }
         Ok(())
     }
+}
 
-    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.send {
-            Some(send) => send.poll_reset(cx).map(drop),
-            None => self.respond.poll_reset(cx).map(drop),
-        }
+impl Drop for H2 {
+    fn drop(&mut self) {
+        let room = std::mem::take(&mut self.head);
+        self.place.link.worker.blocks.give_scratch(room);
     }
 }
 
 impl Stream for H2 {
     fn take_reply<'f>(&mut self, status: u16, fields: &mut dyn Iterator<Item = (&'f str, &'f [u8])>, nothing: bool) {
-        let mut head = Response::new(());
-        *head.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        for (name, value) in fields {
-            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
-                head.headers_mut().append(name, value);
-            }
-        }
-        self.head = Some((head, nothing));
+        self.head.clear();
+        write_own(&mut self.head, status, fields);
+        self.has_head = Some(nothing);
         self.ending = Some(Vec::new());
     }
 
     fn abort(&mut self) {
-        match &mut self.send {
-            Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
-            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
-        }
+        self.frames().reset(self.place.seat, Code::INTERNAL_ERROR);
     }
 
     /// A stream that is reset instead (RFC 9113 §8.1) loses its answer in some clients, and what is still on its way to
     /// such a stream counts as an error.
     async fn hear_out(&mut self, timer: &Timer) {
-        if !self.done || self.ended.is_some() {
+        let seat = self.place.seat;
+        if !self.done || self.frames().has_ended(seat) {
             return;
         }
-        let (mut heard, until) = (self.pending.len(), timer.after(LINGER));
-        let hearing = poll_fn(|cx| {
-            while self.ended.is_none() && heard < LINGER_BYTES_MAX {
-                if ready!(self.poll_more(cx)).is_err() {
-                    break;
-                }
-                let count = self.pending.len();
-                heard += count;
-                self.pending.clear();
-                if self.body.flow_control().release_capacity(count).is_err() {
-                    break;
-                }
+        let (mut heard, until) = (0, timer.after(LINGER));
+        let hearing = poll_fn(|_| {
+            let mut frames = self.frames();
+            let count = frames.body(seat).len();
+            frames.took(seat, count);
+            heard += count;
+            if frames.has_ended(seat) || frames.is_gone(seat) || heard >= LINGER_BYTES_MAX {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
-            Poll::Ready(())
         });
         // What takes longer is reset.
         let _ = timer.within(until, hearing).await;
     }
-}
-
-fn gone(error: h2::Error) -> io::Error {
-    error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
 }
 
 impl Downstream for H2 {
@@ -133,41 +140,46 @@ impl Downstream for H2 {
     const ANSWER_MAX: usize = 64 << 10;
 
     fn gather(&mut self, upload: &mut Upload) -> Result<bool, UploadFault> {
+        let seat = self.place.seat;
+        let mut frames = self.frames();
         while upload.has_room() {
-            if self.pending.is_empty() {
-                let Some(trailers) = &self.ended else { return Ok(true) };
-                upload.end(trailers);
+            let body = frames.body(seat);
+            if !body.is_empty() {
+                let count = upload.add(body);
+                frames.took(seat, count);
+            } else if frames.has_ended(seat) {
+                upload.end(frames.trailers(seat));
                 break;
-            }
-            let count = upload.add(&self.pending);
-            self.pending.advance(count);
-            // Only what was taken makes room in the client's window: a slow backend slows the client down.
-            if self.body.flow_control().release_capacity(count).is_err() {
+            } else if frames.is_gone(seat) {
                 return Err(UploadFault::ClientGone);
+            } else {
+                return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadFault>> {
-        let gone = Poll::Ready(Err(UploadFault::ClientGone));
-        match ready!(self.body.poll_data(cx)) {
-            Some(Ok(data)) => self.pending = data,
-            Some(Err(_)) => return gone,
-            None => match ready!(self.body.poll_trailers(cx)) {
-                Ok(trailers) => self.ended = Some(trailers.as_ref().map(trailer_lines).unwrap_or_default()),
-                Err(_) => return gone,
-            },
+    fn poll_more(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UploadFault>> {
+        let (frames, seat) = (self.frames(), self.place.seat);
+        if frames.is_gone(seat) {
+            return Poll::Ready(Err(UploadFault::ClientGone));
+        }
+        if frames.body(seat).is_empty() && !frames.has_ended(seat) {
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_reset(cx)
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        if self.is_gone_now() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
-    fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
-        self.poll_reset(cx).is_ready()
+    fn is_gone(&mut self, _: &mut Context<'_>) -> bool {
+        self.is_gone_now()
     }
 
     fn write_head(
@@ -177,17 +189,16 @@ impl Downstream for H2 {
         to: &HeadOut<'_>,
     ) -> Result<Framing, Unspeakable> {
         let framing = framing_on_stream(head, self.accept.as_ref().map(|accept| &accept[..]))?;
-        let last = framing == Framing::None;
-        let shared = self.pieces.copy(head.bytes, &[]);
-        self.head = Some((response(head, to, &shared).map_err(|_| Unspeakable)?, last));
+        self.head.clear();
+        write_answer(&mut self.head, head, to).map_err(|_| Unspeakable)?;
+        self.has_head = Some(framing == Framing::None);
         Ok(framing)
     }
 
     fn write_interim(&mut self, _: &mut Vec<u8>, head: &ResponseHead<'_>, to: &HeadOut<'_>) -> Result<(), Unspeakable> {
-        let shared = self.pieces.copy(head.bytes, &[]);
-        let head = response(head, to, &shared).map_err(|_| Unspeakable)?;
-        // A client that has gone is noticed elsewhere.
-        let _ = self.respond.send_informational(head);
+        let mut section = Vec::new();
+        write_answer(&mut section, head, to).map_err(|_| Unspeakable)?;
+        self.frames().send_section(self.place.seat, &section, false);
         Ok(())
     }
 
@@ -196,31 +207,20 @@ impl Downstream for H2 {
     }
 
     fn forget_head(&mut self) {
-        self.head = None;
+        self.has_head = None;
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, out: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, _: &mut Context<'_>, out: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
         self.send_head()?;
-        let Some(send) = &mut self.send else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        };
-        let wanted = (out.len() + body.len()).min(PIECE_MAX);
-        send.reserve_capacity(wanted);
-        let mut room = send.capacity();
-        while room == 0 {
-            room = match ready!(send.poll_capacity(cx)) {
-                Some(room) => room.map_err(gone)?,
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            };
+        let ends = self.ending.as_ref().is_some_and(Vec::is_empty);
+        let sent = self.frames().send_data(self.place.seat, out, body, ends);
+        match sent {
+            Some(count) => {
+                self.done = ends && count == out.len() + body.len();
+                Poll::Ready(Ok(count))
+            }
+            None => Poll::Pending,
         }
-        let count = wanted.min(room);
-        let first = out.len().min(count);
-        let piece = self.pieces.copy(&out[..first], &body[..count - first]);
-        let whole = count == out.len() + body.len();
-        let last = whole && self.ending.as_ref().is_some_and(Vec::is_empty);
-        send.send_data(piece, last).map_err(gone)?;
-        self.done = last;
-        Poll::Ready(Ok(count))
     }
 
     fn end(&mut self, _: &mut Vec<u8>, _: Framing, trailers: &[u8]) {
@@ -228,43 +228,38 @@ impl Downstream for H2 {
     }
 
     fn poll_ended(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.send_head()?;
         if self.done {
             return Poll::Ready(Ok(()));
         }
-        self.done = true;
-        let Some(send) = &mut self.send else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        };
-        let ended = match self.ending.take() {
-            Some(lines) if !lines.is_empty() => send.send_trailers(trailers(&lines)),
-            _ => send.send_data(Bytes::new(), true),
-        };
-        Poll::Ready(ended.map_err(gone))
+        self.send_head()?;
+        if !std::mem::replace(&mut self.done, true) {
+            match self.ending.take() {
+                Some(lines) if !lines.is_empty() => {
+                    let mut section = Vec::new();
+                    write_trailers(&mut section, &lines);
+                    self.frames().send_section(self.place.seat, &section, true);
+                }
+                _ => self.frames().send_end(self.place.seat),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut Buffer) -> Poll<io::Result<usize>> {
-        while self.pending.is_empty() {
-            if self.ended.is_some() {
-                return Poll::Ready(Ok(0));
-            }
-            if ready!(self.poll_more(cx)).is_err() {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-            }
-        }
-        let room = into.room();
-        let count = room.len().min(self.pending.len());
-        room[..count].copy_from_slice(&self.pending[..count]);
-        self.pending.advance(count);
+        let reset = |_| io::Error::from(io::ErrorKind::ConnectionReset);
+        ready!(self.poll_more(cx)).map_err(reset)?;
+        let seat = self.place.seat;
+        let mut frames = self.frames();
+        let (room, body) = (into.room(), frames.body(seat));
+        let count = room.len().min(body.len());
+        room[..count].copy_from_slice(&body[..count]);
         into.filled(count);
-        self.body.flow_control().release_capacity(count).map_err(gone)?;
+        frames.took(seat, count);
         Poll::Ready(Ok(count))
     }
 
     fn shutdown_write(&mut self) {
-        if let Some(send) = &mut self.send {
-            // When it fails the stream is gone already, which the next read tells.
-            let _ = send.send_data(Bytes::new(), true);
-        }
+        self.frames().send_end(self.place.seat);
+        self.done = true;
     }
 }

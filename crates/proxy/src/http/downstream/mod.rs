@@ -15,7 +15,7 @@ use plimsoll_net::{Buffer, End, Timer};
 use super::upload::{Upload, UploadFault};
 
 pub(crate) use h1::H1;
-pub(crate) use h2::H2;
+pub(crate) use h2::{H2, Link, Place};
 pub(crate) use h3::{H3, HeadEnd, Stopped};
 pub(crate) use nobody::Nobody;
 
