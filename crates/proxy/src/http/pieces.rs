@@ -1,5 +1,5 @@
-//! Small pieces of answers, cut from blocks that many share: the codec of HTTP/2 wants to own what it sends, and an
-//! allocation for each piece costs more than its bytes.
+//! Small pieces of answers, cut from blocks that many share: QUIC wants to own what it sends, and an allocation for each
+//! piece costs more than its bytes.
 
 use std::cell::RefCell;
 
