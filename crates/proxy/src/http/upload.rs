@@ -293,6 +293,7 @@ impl Upload {
         backend: &mut Upstream,
     ) -> Poll<Result<(), UploadFault>> {
         loop {
+            self.make_room();
             // What is at hand goes into the same write as the head.
             let starved = match client.gather(self) {
                 Ok(starved) => starved,
@@ -352,14 +353,17 @@ impl Upload {
         self.complete = true;
     }
 
-    /// Drops what was sent once there is too much of it to be kept for a retry.
+    /// Drops what was sent once there is too much of it to be kept for a retry: also when some is not sent yet, since where
+    /// more always comes before all is sent nothing would ever be dropped. What is left is moved at most once for each byte
+    /// that was sent.
     fn make_room(&mut self) {
-        if self.is_long() || !self.replayable {
+        let is_most_sent = self.written >= self.head && self.written * 2 >= self.sending.len();
+        if is_most_sent && (self.is_long() || !self.replayable) {
             if self.replayable {
                 self.past_head = self.sending[..self.head.min(self.sending.len())].into();
             }
             self.replayable = false;
-            self.sending.clear();
+            self.sending.drain(..self.written);
             self.written = 0;
             self.head = 0;
         }
@@ -390,6 +394,22 @@ mod tests {
                 assert_eq!(upload.restart(), again, "{length} {framing:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_body_of_which_some_is_always_left_is_not_gathered() {
+        let part = vec![b'x'; BATCH];
+        let mut upload = Upload::new(b"HEAD\r\n\r\n".to_vec(), Framing::Length(u64::MAX));
+        for _ in 0..1_000 {
+            while upload.has_room() {
+                upload.add(&part);
+            }
+            // As much as a backend takes that is a little slower.
+            upload.written += BATCH / 2;
+            upload.make_room();
+            assert!(upload.sending.len() <= 4 * BATCH, "{}", upload.sending.len());
+        }
+        assert!(!upload.is_replayable() && !upload.restart());
     }
 
     fn sent(upload: &Upload) -> (&str, &str) {
