@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,8 @@ use plimsoll_http::h1::{BodyDecoder, FieldRoom, Framing, HeadScan, Method, Scann
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::originations::system_roots;
+use crate::files::open;
+use crate::originations::{authorities, system_roots};
 
 /// How long it may take: to connect to one address, and in all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -109,11 +111,20 @@ fn session(ask: &Ask<'_>) -> Result<ClientConnection, String> {
     ClientConnection::new(config, name).map_err(|error| error.to_string())
 }
 
+/// TLS with whomever those vouch for whom the file at `path` names.
+///
+/// # Errors
+/// It cannot be read, or names nobody who vouches for anybody.
+pub(crate) fn trusting_file(path: &Path) -> Result<Arc<ClientConfig>, String> {
+    let read = open(path).and_then(|(_, bytes)| authorities(&bytes));
+    trusting(read.map_err(|wrong| wrong.told(&path.display().to_string()))?)
+}
+
 /// TLS with whomever `roots` vouch for.
 ///
 /// # Errors
 /// They vouch for nobody.
-pub(crate) fn trusting(roots: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, String> {
+fn trusting(roots: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, String> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -12,9 +12,7 @@ use plimsoll_core::filter::Url;
 use rustls::ClientConfig;
 
 use crate::config::AcmePlan;
-use crate::fetch::{Answer, Ask, ask, trusting};
-use crate::files::open;
-use crate::originations::authorities;
+use crate::fetch::{Answer, Ask, ask, trusting_file};
 
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,15 +46,7 @@ impl Transport {
     /// # Errors
     /// Its file of those who vouch for the authority cannot be used.
     pub(super) fn new(plan: &AcmePlan) -> Result<Transport, String> {
-        let trust = match &plan.authorities {
-            None => None,
-            Some(path) => {
-                let read = open(path).and_then(|(_, bytes)| authorities(&bytes));
-                Some(trusting(
-                    read.map_err(|wrong| wrong.told(&path.display().to_string()))?,
-                )?)
-            }
-        };
+        let trust = plan.authorities.as_deref().map(trusting_file).transpose()?;
         Ok(Transport {
             trust,
             heard: Arc::default(),

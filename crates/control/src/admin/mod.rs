@@ -41,6 +41,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::guard::Guard;
 pub(crate) use self::pools::backend_json;
+pub use self::problem::UPGRADING;
 use self::server::Socket;
 use self::token::Token;
 pub use self::token::TokenFault;

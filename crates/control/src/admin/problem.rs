@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::config::Refused;
 
 /// The type of what cannot be done while another process takes over, and can be by whoever serves then.
-const UPGRADING: &str = "urn:plimsoll:problem:upgrading";
+pub const UPGRADING: &str = "urn:plimsoll:problem:upgrading";
 
 /// Of the body.
 const MEDIA_TYPE: &str = "application/problem+json";

@@ -75,11 +75,8 @@ impl Reloader {
     /// to read it after that.
     pub async fn catch_up(self: Arc<Self>) {
         let this = self.clone();
-        let looked = tokio::task::spawn_blocking(move || {
-            let footprint = this.footprint().clone();
-            footprint.again() != footprint.read
-        });
-        if self.started.file().is_some() && looked.await.unwrap_or(false) {
+        let looked = tokio::task::spawn_blocking(move || this.is_file_changed());
+        if looked.await.unwrap_or(false) {
             tracing::info!("the configuration's files have changed since this process read them");
             // How it went is told where it is done.
             let _ = self.reload().await;

@@ -18,9 +18,8 @@ use tokio::task::JoinHandle;
 use self::otlp::{Names, Resource};
 use self::protobuf::{Found, find};
 use crate::config::{FieldSource, TracingPlan};
-use crate::fetch::{Answer, Ask, ask, trusting};
+use crate::fetch::{Answer, Ask, ask, trusting_file};
 use crate::files::open;
-use crate::originations::authorities;
 use crate::publish::Control;
 
 /// How often the rings are emptied.
@@ -195,15 +194,7 @@ async fn send(plan: TracingPlan, body: Arc<[u8]>) -> Fate {
 }
 
 fn ask_collector(plan: &TracingPlan, body: &[u8]) -> Result<Answer, String> {
-    let trust = match &plan.authorities {
-        None => None,
-        Some(path) => {
-            let read = open(path).and_then(|(_, bytes)| authorities(&bytes));
-            Some(trusting(
-                read.map_err(|wrong| wrong.told(&path.display().to_string()))?,
-            )?)
-        }
-    };
+    let trust = plan.authorities.as_deref().map(trusting_file).transpose()?;
     let own = plan.headers.iter().map(|(name, source)| {
         Ok((
             name.as_str(),

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use plimsoll_control::admin::UPGRADING;
 use serde_json::Value;
 
 use super::text;
@@ -23,9 +24,6 @@ const LONG_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a change is asked for again while another process takes over, and the pause between.
 const UPGRADE_PATIENCE: Duration = Duration::from_secs(60);
 const UPGRADE_PAUSE: Duration = Duration::from_millis(200);
-
-/// What such a change is answered with.
-const UPGRADING: &str = "urn:plimsoll:problem:upgrading";
 
 /// The largest answer that is read: ten thousand backends are four of these MiB.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
